@@ -1,0 +1,2 @@
+//! Shrike.
+fn main() {}
