@@ -1,2 +1,26 @@
-//! The ABI.
+//! The ABI between shrike's probes and its agent: every byte that crosses from the kernel to user
+//! space, and what the agent writes back.
+//!
+//! Both sides of the boundary compile this crate, so a layout is written down once: the probes
+//! fill the structs of [`wire`], the agent reads them back with [`decode`], which trusts no byte.
+
 #![no_std]
+
+mod books;
+mod decode;
+mod header;
+mod ids;
+mod kinds;
+mod lane;
+mod offset;
+mod probe;
+pub mod wire;
+
+pub use books::{COUNTERS, Counter};
+pub use decode::{Malformed, decode};
+pub use header::{ABI_VERSION, Abi, Header, Namespaces};
+pub use ids::{CgroupId, Gid, NsId, Pid, StartTime, Uid};
+pub use kinds::{Event, Exec, Exit, FileOpen, Fork, Kind};
+pub use lane::Lane;
+pub use offset::{ABSENT, OFFSETS, Offset};
+pub use probe::{Attach, PROBES, Probe};

@@ -1,0 +1,115 @@
+//! The header that every record starts with: what happened, in which order, and who did it.
+
+use crate::wire::layout;
+use crate::{CgroupId, Gid, NsId, Pid, StartTime, Uid};
+
+/// The version of the record format. The agent refuses records of any other.
+pub const ABI_VERSION: u16 = 1;
+
+layout! {
+    /// The header of a record. Identity and credentials are those of the task that acted
+    /// (`current`), read from `task_struct.real_cred`; ids are those of the initial namespaces.
+    Header {
+        /// Always [`ABI_VERSION`].
+        version: u16,
+        /// The [`Kind`](crate::Kind) of the event.
+        kind: u16,
+        /// The length of the whole record in bytes.
+        size: u32,
+        /// Reserved for marks on the whole record; 0 for now.
+        flags: u32,
+        /// The [`Lane`](crate::Lane) that the record was sent in.
+        lane: u32,
+        /// Counts the events of one CPU and lane from 0 on, lost ones included.
+        sequence: u64,
+        /// Nanoseconds of boot time (`CLOCK_BOOTTIME`).
+        time: u64,
+        /// The CPU that the probe ran on.
+        cpu: u32,
+        /// The generation of the plan that the probe followed.
+        generation: u32,
+        /// The number of the system call that the task is in, of the table that `abi` names; -1
+        /// if it entered the kernel by a fault or an interrupt, or never was in user space.
+        syscall: i32,
+        /// The [`Abi`] of the system call.
+        abi: u32,
+        /// The process (thread group).
+        tgid: Pid,
+        /// The thread.
+        tid: Pid,
+        /// The process's parent.
+        ppid: Pid,
+        /// The real user id.
+        uid: Uid,
+        /// The real group id.
+        gid: Gid,
+        /// The effective user id.
+        euid: Uid,
+        /// When the process started.
+        start: StartTime,
+        /// The effective capabilities, one bit each (`CAP_*`).
+        caps: u64,
+        /// The cgroup in the unified hierarchy.
+        cgroup: CgroupId,
+        /// The container slot; 0 for a task of the host.
+        container: u64,
+        /// The task's namespaces.
+        ns: Namespaces,
+        /// The thread's name (`task_struct.comm`), ended by NUL.
+        comm: [u8; 16],
+    }
+}
+
+layout! {
+    /// The inode numbers of a task's eight namespaces.
+    Namespaces {
+        /// Mounts.
+        mnt: NsId,
+        /// Process ids: the namespace that the task itself is in, not its children's.
+        pid: NsId,
+        /// Network.
+        net: NsId,
+        /// User ids and capabilities, from the task's credentials.
+        user: NsId,
+        /// Host and domain name.
+        uts: NsId,
+        /// System V IPC and POSIX message queues.
+        ipc: NsId,
+        /// Cgroup root.
+        cgroup: NsId,
+        /// Clock offsets.
+        time: NsId,
+    }
+}
+
+/// The system-call table that a task called through.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u32)]
+pub enum Abi {
+    /// The 64-bit table.
+    X86_64 = 0,
+    /// The 32-bit table (`int 0x80`, 32-bit programs).
+    I386 = 1,
+    /// The 64-bit table, called with the x32 bit.
+    X32 = 2,
+}
+
+impl Abi {
+    /// The table with this number.
+    pub const fn from_code(code: u32) -> Option<Self> {
+        match code {
+            0 => Some(Self::X86_64),
+            1 => Some(Self::I386),
+            2 => Some(Self::X32),
+            _ => None,
+        }
+    }
+}
+
+impl Header {
+    /// The thread's name without the padding.
+    pub fn comm(&self) -> &[u8] {
+        let end = self.comm.iter().position(|&byte| byte == 0).unwrap_or(self.comm.len());
+        self.comm.get(..end).unwrap_or_default()
+    }
+}

@@ -1,0 +1,49 @@
+//! Identifiers as the kernel gives them, one type each, so that no two can be confused.
+
+use core::fmt;
+
+use crate::wire::Wire;
+
+/// Declares integer newtypes whose layout is that of the integer.
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident($int:ty),)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+            #[repr(transparent)]
+            pub struct $name(pub $int);
+
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    self.0.fmt(f)
+                }
+            }
+
+            impl Wire for $name {
+                type View<'a> = Self;
+
+                fn view(record: &[u8], at: usize) -> Option<Self> {
+                    <$int as Wire>::view(record, at).map(Self)
+                }
+            }
+        )*
+    };
+}
+
+ids! {
+    /// The id of a cgroup in the unified hierarchy (`kernfs_node.id`): the inode number of its
+    /// directory under `/sys/fs/cgroup`.
+    CgroupId(u64),
+    /// A group id in the initial user namespace (`kgid_t`).
+    Gid(u32),
+    /// The inode number of a namespace, as `stat` shows it for `/proc/PID/ns/*`
+    /// (`ns_common.inum`); 0 if the task has none any more.
+    NsId(u32),
+    /// A process or thread id in the initial pid namespace.
+    Pid(u32),
+    /// When a process started, in nanoseconds of boot time (`task_struct.start_boottime` of the
+    /// thread group's leader). With the process id it names one process for the whole uptime.
+    StartTime(u64),
+    /// A user id in the initial user namespace (`kuid_t`).
+    Uid(u32),
+}

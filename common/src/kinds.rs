@@ -1,0 +1,162 @@
+//! The one declaration of every event kind. From it come the layout of the records, the decoder,
+//! the names in metrics and JSON, and the documentation.
+
+use crate::wire::{Span, Wire};
+use crate::{Lane, Pid, StartTime};
+
+macro_rules! kinds {
+    ($(
+        $(#[$doc:meta])*
+        $kind:ident = $code:literal $name:literal in $lane:ident {
+            $($(#[$field_doc:meta])* $field:ident: $type:ident,)*
+        }
+    )*) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[repr(u16)]
+        pub enum Kind { $($(#[$doc])* $kind = $code,)* }
+
+        impl Kind {
+            /// Every kind, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),*];
+
+            /// The name in metrics, JSON and documentation.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name),* }
+            }
+
+            /// The lane that its events travel in.
+            pub const fn lane(self) -> Lane {
+                match self { $(Self::$kind => Lane::$lane),* }
+            }
+        }
+
+        /// An event as the agent sees it: the kind and its fields.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Event<'a> { $($(#[$doc])* $kind($kind<'a>),)* }
+
+        impl<'a> Event<'a> {
+            /// The kind of the event.
+            pub const fn kind(&self) -> Kind {
+                match self { $(Self::$kind(_) => Kind::$kind),* }
+            }
+
+            /// Reads the fields of an event of `kind` that stand at `at` in `record`.
+            pub(crate) fn view(kind: Kind, record: &'a [u8], at: usize) -> Option<Self> {
+                match kind { $(Kind::$kind => wire::$kind::view(record, at).map(Self::$kind)),* }
+            }
+        }
+
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+            pub struct $kind<'a> { $($(#[$field_doc])* pub $field: <$type as Wire>::View<'a>,)* }
+        )*
+
+        /// The kinds' fields as they stand in a record, behind the header.
+        pub(crate) mod wire {
+            use super::{Kind, Pid, Span, StartTime, Wire};
+
+            /// The fixed part of a record, behind the header.
+            pub trait Payload: Copy {
+                /// The kind whose fields these are.
+                const KIND: Kind;
+            }
+
+            $(
+                $(#[$doc])*
+                #[derive(Clone, Copy, Debug, Default)]
+                #[repr(C)]
+                pub struct $kind { $($(#[$field_doc])* pub $field: $type,)* }
+
+                const _: () = assert!(
+                    size_of::<$kind>() == 0 $(+ size_of::<$type>())*,
+                    concat!(stringify!($kind), " has padding")
+                );
+
+                impl Payload for $kind {
+                    const KIND: Kind = Kind::$kind;
+                }
+
+                impl Wire for $kind {
+                    type View<'a> = super::$kind<'a>;
+
+                    fn view(record: &[u8], at: usize) -> Option<Self::View<'_>> {
+                        Some(super::$kind {
+                            $($field: <$type as Wire>::view(
+                                record,
+                                at.checked_add(core::mem::offset_of!($kind, $field))?,
+                            )?,)*
+                        })
+                    }
+                }
+            )*
+        }
+    };
+}
+
+kinds! {
+    /// A process executed a program (`sched_process_exec`): the new image is in place, arguments
+    /// and credentials are final.
+    Exec = 0 "exec" in Process {
+        /// The inode number of the program's file.
+        inode: u64,
+        /// The device of the file's superblock (kernel `dev_t`: major << 20 | minor).
+        dev: u32,
+        /// The pid of the process in its own pid namespace.
+        vpid: Pid,
+        /// The path of the program's file, seen from the root of its mount namespace.
+        path: Span,
+        /// The arguments, the program's own name first, each ended by NUL.
+        args: Span,
+    }
+
+    /// A process was created (`task_newtask`); threads are not reported.
+    Fork = 1 "fork" in Process {
+        /// The `CLONE_*` flags.
+        clone_flags: u64,
+        /// When the child started.
+        child_start: StartTime,
+        /// The child.
+        child: Pid,
+        /// The child's pid in its own pid namespace.
+        child_vpid: Pid,
+    }
+
+    /// The last thread of a process ended (`sched_process_exit`).
+    Exit = 2 "exit" in Process {
+        /// The status as `wait(2)` gives it: exit code << 8, or the signal.
+        status: i32,
+        /// Reserved; 0.
+        reserved: u32,
+    }
+
+    /// A file was opened (`security_file_open`). Reported once per open: the second file that
+    /// overlayfs opens on a layer is not an event.
+    FileOpen = 3 "file_open" in Bulk {
+        /// The inode number.
+        inode: u64,
+        /// The magic number of the file system (`statfs.f_type`).
+        fs_magic: u64,
+        /// The device of the superblock (kernel `dev_t`: major << 20 | minor).
+        dev: u32,
+        /// The `O_*` flags of the open, and `__FMODE_EXEC` (1 << 5) when it is for execution.
+        flags: u32,
+        /// The file's type and permissions (`inode.i_mode`).
+        mode: u32,
+        /// Reserved; 0.
+        reserved: u32,
+        /// The path, seen from the root of the mount namespace.
+        path: Span,
+    }
+}
+
+impl Kind {
+    /// Room for this many kinds in the maps that are indexed by kind.
+    pub const LIMIT: u16 = 128;
+
+    /// The kind with this number.
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|&kind| kind as u16 == code)
+    }
+}

@@ -1,0 +1,106 @@
+//! What the probes must know of the running kernel: where the fields that they read are. The agent
+//! finds the numbers in the kernel's BTF and writes them into the object's read-only data before
+//! it is loaded, where the verifier sees them as constants.
+
+/// The offset of a field that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// How many offsets there are.
+pub const OFFSETS: usize = Offset::ALL.len();
+
+macro_rules! offsets {
+    ($($name:ident = $root:ident . $($field:ident).+,)*) => {
+        /// A field of a kernel struct.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        #[repr(usize)]
+        #[expect(missing_docs, reason = "each is the kernel's own field, see `Offset::path`")]
+        pub enum Offset { $($name,)* }
+
+        impl Offset {
+            /// Every offset, in the order of its index.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The struct's name in the kernel.
+            pub const fn root(self) -> &'static str {
+                match self { $(Self::$name => stringify!($root)),* }
+            }
+
+            /// The dotted path of the field within the struct.
+            pub const fn path(self) -> &'static str {
+                match self { $(Self::$name => path!($($field).+)),* }
+            }
+        }
+    };
+}
+
+/// Joins field names by dots (`stringify!` of a path would put blanks between them).
+macro_rules! path {
+    ($first:ident $(. $rest:ident)*) => {
+        concat!(stringify!($first) $(, ".", stringify!($rest))*)
+    };
+}
+
+offsets! {
+    BinprmFile = linux_binprm.file,
+    CgroupNsInum = cgroup_namespace.ns.inum,
+    CredCapEffective = cred.cap_effective,
+    CredEuid = cred.euid,
+    CredGid = cred.gid,
+    CredUid = cred.uid,
+    CredUserNs = cred.user_ns,
+    DentryHashPprev = dentry.d_hash.pprev,
+    DentryName = dentry.d_name.name,
+    DentryNameLen = dentry.d_name.len,
+    DentryParent = dentry.d_parent,
+    FileDentry = file.f_path.dentry,
+    FileFlags = file.f_flags,
+    FileInode = file.f_inode,
+    FileMode = file.f_mode,
+    FileMnt = file.f_path.mnt,
+    InodeIno = inode.i_ino,
+    InodeMode = inode.i_mode,
+    InodeSb = inode.i_sb,
+    IpcNsInum = ipc_namespace.ns.inum,
+    MmArgEnd = mm_struct.arg_end,
+    MmArgStart = mm_struct.arg_start,
+    MntNsInum = mnt_namespace.ns.inum,
+    MountMnt = mount.mnt,
+    MountMountpoint = mount.mnt_mountpoint,
+    MountParent = mount.mnt_parent,
+    NetInum = net.ns.inum,
+    NsproxyCgroup = nsproxy.cgroup_ns,
+    NsproxyIpc = nsproxy.ipc_ns,
+    NsproxyMnt = nsproxy.mnt_ns,
+    NsproxyNet = nsproxy.net_ns,
+    NsproxyTime = nsproxy.time_ns,
+    NsproxyUts = nsproxy.uts_ns,
+    PidLevel = pid.level,
+    PidNsInum = pid_namespace.ns.inum,
+    PidNumbers = pid.numbers,
+    RegsSyscall = pt_regs.orig_ax,
+    SbDev = super_block.s_dev,
+    SbMagic = super_block.s_magic,
+    SignalFlags = signal_struct.flags,
+    SignalGroupExitCode = signal_struct.group_exit_code,
+    SignalLive = signal_struct.live.counter,
+    TaskComm = task_struct.comm,
+    TaskExitCode = task_struct.exit_code,
+    TaskFlags = task_struct.flags,
+    TaskGroupLeader = task_struct.group_leader,
+    TaskMm = task_struct.mm,
+    TaskNsproxy = task_struct.nsproxy,
+    TaskPid = task_struct.pid,
+    TaskRealCred = task_struct.real_cred,
+    TaskRealParent = task_struct.real_parent,
+    TaskSignal = task_struct.signal,
+    TaskStartBoottime = task_struct.start_boottime,
+    TaskStatus = task_struct.thread_info.status,
+    TaskTgid = task_struct.tgid,
+    TaskThreadPid = task_struct.thread_pid,
+    TimeNsInum = time_namespace.ns.inum,
+    UpidNr = upid.nr,
+    UpidNs = upid.ns,
+    UserNsInum = user_namespace.ns.inum,
+    UtsNsInum = uts_namespace.ns.inum,
+    VfsmountRoot = vfsmount.mnt_root,
+}

@@ -1,0 +1,339 @@
+//! Typed access to the kernel's structs. Offsets come from the agent (see
+//! [`shrike_common::Offset`]); since they are constants to the verifier, it checks every load of a
+//! pointer that it knows the type of, and a wrong offset is refused rather than read.
+
+use core::ffi::c_void;
+
+use aya_ebpf::Global;
+use aya_ebpf::helpers::{
+    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs, generated,
+};
+use shrike_common::{Gid, NsId, OFFSETS, Offset, Pid, StartTime, Uid};
+
+#[unsafe(no_mangle)]
+static OFFSET: [Global<u32>; OFFSETS] = [const { Global::new(0) }; OFFSETS];
+
+type Pointer = *const c_void;
+
+/// Where `field` is in its struct.
+#[inline(always)]
+pub(crate) fn offset(field: Offset) -> usize {
+    OFFSET[field as usize].load() as usize
+}
+
+/// Declares structs of the kernel: a pointer each that the verifier knows the type of, and readers
+/// for the fields that are asked for. A load from such a pointer cannot fault: the kernel answers
+/// 0 for an address that is not mapped.
+macro_rules! structs {
+    ($($(#[$doc:meta])* $name:ident { $($reader:ident: $type:ty = $offset:ident,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy)]
+            #[repr(transparent)]
+            pub(crate) struct $name(pub(crate) Pointer);
+
+            impl $name {
+                $(
+                    #[inline(always)]
+                    pub(crate) fn $reader(self) -> $type {
+                        // SAFETY: the field is of this type in every supported kernel, and the
+                        // verifier checks the access.
+                        unsafe { *self.0.byte_add(offset(Offset::$offset)).cast::<$type>() }
+                    }
+                )*
+            }
+        )*
+    };
+}
+
+structs! {
+    /// `struct linux_binprm`: a program being executed.
+    Binprm {
+        file: File = BinprmFile,
+    }
+    /// `struct cgroup_namespace`.
+    CgroupNs {
+        inum: NsId = CgroupNsInum,
+    }
+    /// `struct cred`.
+    Cred {
+        effective: u64 = CredCapEffective,
+        euid: Uid = CredEuid,
+        gid: Gid = CredGid,
+        uid: Uid = CredUid,
+        user: UserNs = CredUserNs,
+    }
+    /// `struct dentry`.
+    Dentry {}
+    /// `struct file`.
+    File {
+        dentry: Dentry = FileDentry,
+        flags: u32 = FileFlags,
+        inode: Inode = FileInode,
+        mode: u32 = FileMode,
+        mnt: Vfsmount = FileMnt,
+    }
+    /// `struct inode`.
+    Inode {
+        ino: u64 = InodeIno,
+        mode: u16 = InodeMode,
+        sb: Superblock = InodeSb,
+    }
+    /// `struct ipc_namespace`.
+    IpcNs {
+        inum: NsId = IpcNsInum,
+    }
+    /// `struct mm_struct`.
+    Mm {
+        arg_end: u64 = MmArgEnd,
+        arg_start: u64 = MmArgStart,
+    }
+    /// `struct mnt_namespace`.
+    MntNs {
+        inum: NsId = MntNsInum,
+    }
+    /// `struct net`.
+    Net {
+        inum: NsId = NetInum,
+    }
+    /// `struct nsproxy`.
+    Nsproxy {
+        cgroup_ns: CgroupNs = NsproxyCgroup,
+        ipc_ns: IpcNs = NsproxyIpc,
+        mnt_ns: MntNs = NsproxyMnt,
+        net_ns: Net = NsproxyNet,
+        time_ns: TimeNs = NsproxyTime,
+        uts_ns: UtsNs = NsproxyUts,
+    }
+    /// `struct pt_regs`: the registers at the entry into the kernel.
+    Regs {
+        syscall: u64 = RegsSyscall,
+    }
+    /// `struct signal_struct`: what the threads of a process share.
+    Signal {
+        flags: u32 = SignalFlags,
+        group_exit_code: i32 = SignalGroupExitCode,
+        live: i32 = SignalLive,
+    }
+    /// `struct super_block`.
+    Superblock {
+        dev: u32 = SbDev,
+        magic: u64 = SbMagic,
+    }
+    /// `struct task_struct`.
+    Task {
+        exit_code: i32 = TaskExitCode,
+        flags: u32 = TaskFlags,
+        group_leader: Task = TaskGroupLeader,
+        mm: Mm = TaskMm,
+        nsproxy_or_null: Nsproxy = TaskNsproxy,
+        parent: Task = TaskRealParent,
+        real_cred: Cred = TaskRealCred,
+        signal: Signal = TaskSignal,
+        start_boottime: StartTime = TaskStartBoottime,
+        tgid: Pid = TaskTgid,
+        tid: Pid = TaskPid,
+        thread_status: u32 = TaskStatus,
+    }
+    /// `struct time_namespace`.
+    TimeNs {
+        inum: NsId = TimeNsInum,
+    }
+    /// `struct user_namespace`.
+    UserNs {
+        inum: NsId = UserNsInum,
+    }
+    /// `struct uts_namespace`.
+    UtsNs {
+        inum: NsId = UtsNsInum,
+    }
+    /// `struct vfsmount`.
+    Vfsmount {}
+}
+
+/// `struct path`: a name in a mount.
+#[derive(Clone, Copy)]
+pub(crate) struct Path {
+    pub(crate) mnt: Vfsmount,
+    pub(crate) dentry: Dentry,
+}
+
+impl Cred {
+    #[inline(always)]
+    pub(crate) fn user_ns(self) -> NsId {
+        self.user().inum()
+    }
+}
+
+impl File {
+    #[inline(always)]
+    pub(crate) fn path(self) -> Path {
+        Path { mnt: self.mnt(), dentry: self.dentry() }
+    }
+}
+
+impl Nsproxy {
+    #[inline(always)]
+    pub(crate) fn cgroup(self) -> NsId {
+        self.cgroup_ns().inum()
+    }
+
+    #[inline(always)]
+    pub(crate) fn ipc(self) -> NsId {
+        self.ipc_ns().inum()
+    }
+
+    #[inline(always)]
+    pub(crate) fn mnt(self) -> NsId {
+        self.mnt_ns().inum()
+    }
+
+    #[inline(always)]
+    pub(crate) fn net(self) -> NsId {
+        self.net_ns().inum()
+    }
+
+    #[inline(always)]
+    pub(crate) fn time(self) -> NsId {
+        self.time_ns().inum()
+    }
+
+    #[inline(always)]
+    pub(crate) fn uts(self) -> NsId {
+        self.uts_ns().inum()
+    }
+}
+
+impl Task {
+    /// The task that entered the kernel.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: the helper has no precondition.
+        Self(unsafe { bpf_get_current_task_btf() }.cast())
+    }
+
+    /// The thread's name.
+    #[inline(always)]
+    pub(crate) fn comm(self) -> [u8; 16] {
+        // SAFETY: `comm` has 16 bytes (`TASK_COMM_LEN`); the verifier checks the access.
+        unsafe {
+            let comm = self.0.byte_add(offset(Offset::TaskComm)).cast::<u64>();
+            core::mem::transmute::<[u64; 2], [u8; 16]>([*comm, *comm.add(1)])
+        }
+    }
+
+    /// Whether the task never runs in user space: a kernel thread, or a worker of io_uring.
+    #[inline(always)]
+    pub(crate) fn is_kernel_thread(self) -> bool {
+        /// `PF_IO_WORKER | PF_KTHREAD`.
+        const FLAGS: u32 = 0x10 | 0x20_0000;
+        self.flags() & FLAGS != 0
+    }
+
+    /// Whether the task is in a system call of the 32-bit table.
+    #[inline(always)]
+    pub(crate) fn is_compat(self) -> bool {
+        /// `TS_COMPAT`.
+        const FLAG: u32 = 2;
+        self.thread_status() & FLAG != 0
+    }
+
+    /// `None` for a task that has left its namespaces on its way out.
+    #[inline(always)]
+    pub(crate) fn nsproxy(self) -> Option<Nsproxy> {
+        let proxy = self.nsproxy_or_null();
+        (!proxy.0.is_null()).then_some(proxy)
+    }
+
+    /// The pid namespace that the task is in (`ns_of_pid(task_pid(task))`), and its pid there.
+    #[inline(always)]
+    pub(crate) fn pid_in_namespace(self) -> (NsId, Pid) {
+        /// `sizeof(struct upid)`: a number and a pointer.
+        const UPID: u64 = 16;
+        // The element is found by the level, which the verifier cannot follow: read as plain memory.
+        let pid: u64 = read(self.0 as u64, Offset::TaskThreadPid);
+        let level: u32 = read(pid, Offset::PidLevel);
+        let upid = pid + offset(Offset::PidNumbers) as u64 + u64::from(level) * UPID;
+        let ns: u64 = read(upid, Offset::UpidNs);
+        (NsId(read(ns, Offset::PidNsInum)), Pid(read(upid, Offset::UpidNr)))
+    }
+
+    /// When the process started.
+    #[inline(always)]
+    pub(crate) fn start(self) -> StartTime {
+        self.group_leader().start_boottime()
+    }
+
+    /// The number of the system call as the entry code left it (`orig_ax`).
+    #[inline(always)]
+    pub(crate) fn syscall(self) -> u64 {
+        // SAFETY: the helper takes any task.
+        Regs(unsafe { bpf_task_pt_regs(self.0.cast_mut().cast()) } as Pointer).syscall()
+    }
+}
+
+/// Reads a field of a struct at an address that the verifier does not know the type of; 0 if it
+/// cannot be read.
+#[inline(always)]
+pub(crate) fn read<T: Copy + Default>(base: u64, field: Offset) -> T {
+    let address = base.wrapping_add(offset(field) as u64) as *const T;
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel(address) }.unwrap_or_default()
+}
+
+/// Copies `len` bytes of kernel memory.
+///
+/// # Safety
+///
+/// `to` must have room for them.
+#[inline(always)]
+pub(crate) unsafe fn read_kernel(to: *mut u8, len: u32, from: u64) -> bool {
+    // SAFETY: `to` has the room, the helper checks `from`.
+    unsafe { generated::bpf_probe_read_kernel(to.cast(), len, from as Pointer) == 0 }
+}
+
+/// Copies `len` bytes of the current process's memory.
+///
+/// # Safety
+///
+/// `to` must have room for them.
+#[inline(always)]
+pub(crate) unsafe fn read_user(to: *mut u8, len: u32, from: u64) -> bool {
+    // SAFETY: `to` has the room, the helper checks `from`.
+    unsafe { generated::bpf_probe_read_user(to.cast(), len, from as Pointer) == 0 }
+}
+
+/// Declares the atomic operations that the compiler's own atomics lack on this target.
+macro_rules! atomics {
+    ($($(#[$doc:meta])* $name:ident = $operation:literal;)*) => {
+        $(
+            $(#[$doc])*
+            ///
+            /// # Safety
+            ///
+            /// `at` must point to an entry of a map.
+            #[inline(always)]
+            pub(crate) unsafe fn $name(at: *mut u64, operand: u64) -> u64 {
+                let mut value = operand;
+                // SAFETY: `at` is valid; the operation changes that word and `value` only.
+                unsafe {
+                    core::arch::asm!(
+                        concat!("{value} = ", $operation, "((u64 *)({at} + 0), {value})"),
+                        at = in(reg) at,
+                        value = inout(reg) value,
+                    );
+                }
+                value
+            }
+        )*
+    };
+}
+
+atomics! {
+    /// Adds to `*at` and returns what it was.
+    fetch_add = "atomic_fetch_add";
+    /// Ands `*at` and returns what it was.
+    fetch_and = "atomic_fetch_and";
+    /// Ors `*at` and returns what it was.
+    fetch_or = "atomic_fetch_or";
+}

@@ -1,0 +1,66 @@
+//! Where a record is built. Probes are preempted, also by other probes on the same CPU, so a record
+//! never stands in a buffer that belongs to the CPU alone: each CPU has a few slots, and a probe
+//! claims one by setting a bit atomically.
+
+use aya_ebpf::btf_maps::PerCpuArray;
+use aya_ebpf::macros::btf_map;
+use shrike_common::Header;
+
+use crate::kernel::{fetch_and, fetch_or};
+use crate::walk::Components;
+
+/// How many probes may be building a record on one CPU at the same time.
+const SLOTS: u32 = 8;
+
+/// Room for the header and the fixed part of a record.
+const FIXED: usize = 512;
+
+/// The longest text; a power of two, so that a mask bounds every offset for the verifier.
+pub(crate) const TEXT: usize = 4096;
+
+/// A record under construction. Texts are appended behind the fixed part: at most two of `TEXT`
+/// bytes.
+#[repr(C, align(8))]
+pub(crate) struct Slot {
+    pub(crate) record: [u8; FIXED + 2 * TEXT],
+    pub(crate) components: Components,
+}
+
+/// A slot that this probe owns until it gives it back.
+pub(crate) struct Claim {
+    pub(crate) slot: *mut Slot,
+    taken: *mut u64,
+    bit: u64,
+}
+
+#[btf_map]
+static SLOT: PerCpuArray<Slot, { SLOTS as usize }> = PerCpuArray::new();
+
+/// One bit for each slot of the CPU: set while it is claimed.
+#[btf_map]
+static TAKEN: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+impl Claim {
+    /// Claims a free slot of this CPU.
+    #[inline(always)]
+    pub(crate) fn new() -> Option<Self> {
+        let taken = TAKEN.get_ptr_mut(0)?;
+        for index in 0..SLOTS {
+            let bit = 1 << index;
+            // SAFETY: the map look-up gave a valid entry of this CPU.
+            if unsafe { fetch_or(taken, bit) } & bit == 0 {
+                return Some(Self { slot: SLOT.get_ptr_mut(index)?, taken, bit });
+            }
+        }
+        None
+    }
+
+    /// Gives the slot back.
+    #[inline(always)]
+    pub(crate) fn release(self) {
+        // SAFETY: `taken` came from the map look-up in `new`.
+        unsafe { fetch_and(self.taken, !self.bit) };
+    }
+}
+
+const _: () = assert!(size_of::<Header>() + 128 <= FIXED);
