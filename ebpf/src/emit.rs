@@ -113,7 +113,6 @@ impl Record {
 /// Fills in who acts, and when. One subprogram for every probe: it is long.
 #[inline(never)]
 fn fill(header: *mut Header, task: Task) {
-    let (tgid, tid) = (task.tgid(), task.tid());
     let cred = task.real_cred();
     let (abi, syscall) = syscall(task);
     // SAFETY: `header` points to the start of a claimed slot. Fields are written one by one: a
@@ -125,8 +124,8 @@ fn fill(header: *mut Header, task: Task) {
         (*header).generation = GENERATION.load();
         (*header).syscall = syscall;
         (*header).abi = abi as u32;
-        (*header).tgid = tgid;
-        (*header).tid = tid;
+        (*header).tgid = task.tgid();
+        (*header).tid = task.tid();
         (*header).ppid = task.parent().tgid();
         (*header).uid = cred.uid();
         (*header).gid = cred.gid();

@@ -37,8 +37,11 @@ macro_rules! structs {
                     #[inline(always)]
                     pub(crate) fn $reader(self) -> $type {
                         // SAFETY: the field is of this type in every supported kernel, and the
-                        // verifier checks the access.
-                        unsafe { *self.0.byte_add(offset(Offset::$offset)).cast::<$type>() }
+                        // verifier checks the access. Volatile, or LLVM would merge the loads of
+                        // two branches into one from either pointer, which the verifier refuses.
+                        unsafe {
+                            self.0.byte_add(offset(Offset::$offset)).cast::<$type>().read_volatile()
+                        }
                     }
                 )*
             }
@@ -222,7 +225,7 @@ impl Task {
         }
     }
 
-    /// Whether the task never runs in user space: a kernel thread, or a worker of io_uring.
+    /// Whether the task never runs in user space: a kernel thread, or an `io_uring` worker.
     #[inline(always)]
     pub(crate) fn is_kernel_thread(self) -> bool {
         /// `PF_IO_WORKER | PF_KTHREAD`.

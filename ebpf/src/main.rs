@@ -4,6 +4,17 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_ptr_alignment,
+    reason = "lengths are bounded for the verifier, and records are aligned to 8 bytes"
+)]
+#![allow(
+    clippy::inline_always,
+    reason = "a function that is not inlined is a subprogram, to which the verifier's knowledge of \
+              types and bounds does not always reach"
+)]
 
 mod books;
 mod emit;

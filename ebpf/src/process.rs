@@ -45,7 +45,7 @@ pub(crate) fn exit(task: Task) {
     if signal.live() != 0 {
         return;
     }
-    let group = signal.flags() & SIGNAL_GROUP_EXIT != 0;
-    let status = if group { signal.group_exit_code() } else { task.exit_code() };
+    let (group, own) = (signal.group_exit_code(), task.exit_code());
+    let status = if signal.flags() & SIGNAL_GROUP_EXIT != 0 { group } else { own };
     emit(|_| wire::Exit { status, reserved: 0 });
 }
