@@ -1,1 +1,81 @@
-//! Rules.
+//! Falco's rule language, without any I/O.
+//!
+//! [`Ruleset::load`] takes the text of rule files and gives back rules and diagnostics;
+//! [`Ruleset::matches`] evaluates the rules on whatever implements [`Event`]:
+//!
+//! ```
+//! use shrike_rules::{Argument, Event, FieldId, Kind, Ruleset, Source, Value};
+//!
+//! struct Opened {
+//!     path: Vec<u8>,
+//! }
+//!
+//! impl Event for Opened {
+//!     fn kind(&self) -> Kind {
+//!         Kind::FileOpen
+//!     }
+//!
+//!     fn field(&self, field: FieldId, _: Option<Argument<'_>>) -> Option<Value<'_>> {
+//!         match field {
+//!             FieldId::EvtType => Some(self.kind().event_type(Some("openat")).into()),
+//!             FieldId::FdName => Some(self.path.as_slice().into()),
+//!             _ => None,
+//!         }
+//!     }
+//! }
+//!
+//! let rules = "
+//! - list: secrets
+//!   items: [/etc/shadow, /etc/gshadow]
+//! - rule: Secret opened
+//!   desc: Somebody opened a file with password hashes.
+//!   condition: evt.type in (open, openat, openat2) and fd.name in (secrets)
+//!   output: secret opened (file=%fd.name process=%proc.name)
+//!   priority: WARNING
+//! ";
+//! let loaded = Ruleset::load(&[Source::new("rules.yaml", rules)]);
+//! assert_eq!(loaded.diagnostics, []);
+//!
+//! let event = Opened { path: b"/etc/shadow".to_vec() };
+//! let rule = loaded.ruleset.matches(&event).next().expect("the rule matches");
+//! assert_eq!(rule.output().render(&event), "secret opened (file=/etc/shadow process=<NA>)");
+//! ```
+//!
+//! On its way from text to a match a rule passes through the modules in this order: `yaml` and
+//! `file` read items, `merge` lets later ones redefine and extend earlier ones, `lex` and `parse`
+//! turn a condition into the tree of `ast`, `check` gives names and constants their meaning from
+//! the table in [`field`], `compile` puts the result into the program that `eval` runs, `output`
+//! does the like for templates, and `load` leads them all. Whatever is wrong on the way becomes a
+//! [`Diagnostic`] at its place in `source`.
+
+mod ast;
+mod check;
+mod compile;
+pub mod diagnose;
+mod eval;
+mod event;
+pub mod field;
+mod file;
+mod glob;
+mod lex;
+mod lists;
+mod load;
+mod merge;
+mod names;
+mod output;
+mod parse;
+mod path;
+mod rule;
+mod ruleset;
+mod source;
+mod suggest;
+mod text;
+mod yaml;
+
+pub use diagnose::{Diagnostic, Severity};
+pub use event::{Argument, Event, Kind, KindSet, Value};
+pub use field::FieldId;
+pub use output::Output;
+pub use rule::{Priority, Rule, UnknownPriority};
+pub use ruleset::{Loaded, Matching, Options, Ruleset, Source};
+pub use text::Escaped;

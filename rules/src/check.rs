@@ -1,0 +1,353 @@
+//! The type check: names become fields, constants become typed values.
+
+use std::collections::HashSet;
+
+use memchr::memmem::Finder;
+use regex::Regex;
+
+use crate::ast::{self, FieldRef, Operand, Operator, Quantifier, Right, Span, Word};
+use crate::diagnose::Code;
+use crate::eval::{Check, Index, Relation, Subject, Test, TextTest};
+use crate::field::{self, ArgumentRule, FieldId, Type};
+use crate::glob::Glob;
+use crate::lex::SyntaxError;
+use crate::lists::Lists;
+use crate::names;
+use crate::path::PathSet;
+use crate::suggest;
+use crate::text::Escaped;
+
+/// Something wrong at a place of a condition or template.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Problem {
+    pub(crate) code: Code,
+    pub(crate) span: Span,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    /// A name that another engine may know: `skip-if-unknown-filter` forgives it.
+    pub(crate) is_unknown_name: bool,
+}
+
+impl Problem {
+    pub(crate) fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
+        Self { code, span, message: message.into(), hint: None, is_unknown_name: false }
+    }
+
+    pub(crate) fn condition(span: Span, message: impl Into<String>) -> Self {
+        Self::new(Code::CompileCondition, span, message)
+    }
+
+    pub(crate) fn unknown_name(span: Span, message: impl Into<String>) -> Self {
+        Self { is_unknown_name: true, ..Self::condition(span, message) }
+    }
+
+    pub(crate) fn with_hint(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
+}
+
+impl From<SyntaxError> for Problem {
+    fn from(error: SyntaxError) -> Self {
+        let SyntaxError { span, message, hint } = error;
+        Self::condition(span, message).with_hint(hint)
+    }
+}
+
+type Result<T> = std::result::Result<T, Problem>;
+
+/// Resolves and types one check; `warnings` takes what is allowed and probably meant otherwise.
+pub(crate) fn check(
+    check: &ast::Check,
+    lists: &Lists<'_>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Check> {
+    let subject = match &check.left {
+        Operand::Field(field) => subject(field)?,
+        Operand::Call(call) => {
+            let name = call.transformer.name();
+            return Err(not_supported(call.span, &format!("the transformer {name}()")));
+        }
+    };
+    let mut typer = Typer { check, field: subject.field, lists, warnings };
+    let test = typer.test(&check.right)?;
+    Ok(Check { subject, test })
+}
+
+/// Resolves a field and its argument.
+pub(crate) fn subject(reference: &FieldRef) -> Result<Subject> {
+    let FieldRef { span, name, argument } = reference;
+    let Some(field) = FieldId::by_name(name) else {
+        let hint = suggest::hint(name, field::all().iter().map(|field| field.name));
+        let name_span = Span::new(span.start..span.start + name.len());
+        return Err(
+            Problem::unknown_name(name_span, format!("nonexistent field {name}")).with_hint(hint)
+        );
+    };
+    let index = match (field.info().argument, argument) {
+        (ArgumentRule::Ancestor, None) => Index::Ancestors,
+        (ArgumentRule::None | ArgumentRule::OptionalIndex, None) => Index::None,
+        (ArgumentRule::None, Some(word)) => {
+            let message = format!("field {name} takes no argument");
+            return Err(Problem::condition(word.span, message));
+        }
+        (ArgumentRule::Ancestor | ArgumentRule::OptionalIndex, Some(word)) => {
+            Index::At(index(name, word)?)
+        }
+    };
+    Ok(Subject { field, index })
+}
+
+fn index(name: &str, word: &Word) -> Result<u32> {
+    let number = str::from_utf8(&word.bytes).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| {
+        let message = format!("the argument of {name} must be a number from 0");
+        Problem::condition(word.span, message)
+    })
+}
+
+fn not_supported(span: Span, construct: &str) -> Problem {
+    Problem::condition(span, format!("{construct} is not supported yet"))
+}
+
+/// Types the right-hand side of one check.
+struct Typer<'a> {
+    check: &'a ast::Check,
+    field: FieldId,
+    lists: &'a Lists<'a>,
+    warnings: &'a mut Vec<Problem>,
+}
+
+impl Typer<'_> {
+    fn test(&mut self, right: &Right) -> Result<Test> {
+        self.require_operator()?;
+        match right {
+            Right::Nothing => Ok(Test::Exists),
+            Right::Operand(operand) => {
+                let (Operand::Call(ast::Call { span, .. }) | Operand::Field(FieldRef { span, .. })) =
+                    operand;
+                Err(not_supported(*span, "a field or transformer on the right-hand side"))
+            }
+            Right::Quantified { quantifier, elements } => self.quantified(*quantifier, elements),
+            Right::Word(word) if is_list(self.check.operator) => {
+                let words = self.named_list(word)?;
+                self.member(&words)
+            }
+            Right::Word(word) => {
+                let word = self.scalar(word)?;
+                self.comparison(&word)
+            }
+            Right::List { words, .. } => {
+                let words = self.expanded(words);
+                self.member(&words)
+            }
+        }
+    }
+
+    fn require_operator(&self) -> Result<()> {
+        let operator = self.check.operator;
+        let ty = self.field.info().ty;
+        if is_allowed(operator, ty) {
+            return Ok(());
+        }
+        let (name, field) = (operator.name(), self.field.name());
+        let message = format!("operator {name} is not allowed for {field}, a {}", ty.name());
+        let allowed: Vec<_> = Operator::ALL
+            .iter()
+            .filter(|operator| is_allowed(**operator, ty))
+            .map(|operator| operator.name())
+            .collect();
+        Err(Problem::condition(self.check.operator_span, message)
+            .with_hint(Some(format!("allowed are {}", allowed.join(" ")))))
+    }
+
+    /// The word itself or, if it names a list, the list's only item.
+    fn scalar(&mut self, word: &Word) -> Result<Word> {
+        let Some(items) = self.lists.expand(word) else {
+            self.warn_of_names(word);
+            return Ok(word.clone());
+        };
+        if let [item] = items.as_slice() {
+            return Ok(item.clone());
+        }
+        let (name, count) = (Escaped(&word.bytes), items.len());
+        let message = format!("list {name} has {count} items where one value is expected");
+        Err(Problem::condition(word.span, message)
+            .with_hint(Some(format!("use in ({name}), or quote the value"))))
+    }
+
+    fn named_list(&self, word: &Word) -> Result<Vec<Word>> {
+        self.lists.expand(word).ok_or_else(|| {
+            let name = Escaped(&word.bytes).to_string();
+            let hint = suggest::hint(&name, self.lists.names())
+                .or_else(|| Some(format!("write ({name}) for a list of that one value")));
+            Problem::condition(word.span, format!("nonexistent list {name}")).with_hint(hint)
+        })
+    }
+
+    /// The words with the names of lists replaced by their items.
+    fn expanded(&self, words: &[Word]) -> Vec<Word> {
+        words
+            .iter()
+            .flat_map(|word| self.lists.expand(word).unwrap_or_else(|| vec![word.clone()]))
+            .collect()
+    }
+
+    fn quantified(&mut self, quantifier: Quantifier, elements: &Right) -> Result<Test> {
+        let words = match elements {
+            Right::List { words, .. } => self.expanded(words),
+            Right::Word(word) => self.named_list(word)?,
+            _ => Vec::new(),
+        };
+        let tests: Result<Box<[Test]>> = words.iter().map(|word| self.comparison(word)).collect();
+        Ok(Test::Quantified(quantifier, tests?))
+    }
+
+    /// A test against one constant.
+    fn comparison(&self, word: &Word) -> Result<Test> {
+        let operator = self.check.operator;
+        match self.field.info().ty {
+            Type::Bool => {
+                let expected = boolean(word)? == (operator != Operator::NotEqual);
+                Ok(Test::Bool { accepts: [!expected, expected] })
+            }
+            Type::Number => Ok(Test::Number(relation(operator), number(word)?)),
+            ty @ (Type::EventName | Type::Text) => {
+                let text = text(word, ty)?;
+                Ok(Test::Text(match operator {
+                    Operator::Contains => {
+                        TextTest::Contains(Box::new(Finder::new(text).into_owned()))
+                    }
+                    Operator::ContainsFolded => {
+                        TextTest::ContainsFolded(text.to_ascii_lowercase().into())
+                    }
+                    Operator::Regex => TextTest::Regex(regex(word)?),
+                    Operator::StartsWith => TextTest::StartsWith(text.into()),
+                    Operator::EndsWith => TextTest::EndsWith(text.into()),
+                    Operator::Glob => TextTest::Glob(Glob::new(text, false)),
+                    Operator::GlobFolded => TextTest::Glob(Glob::new(text, true)),
+                    _ => TextTest::Relation(relation(operator), text.into()),
+                }))
+            }
+        }
+    }
+
+    /// A test against the members of a list.
+    fn member(&self, words: &[Word]) -> Result<Test> {
+        match self.field.info().ty {
+            Type::Bool => {
+                let mut accepts = [false; 2];
+                for word in words {
+                    accepts[usize::from(boolean(word)?)] = true;
+                }
+                Ok(Test::Bool { accepts })
+            }
+            Type::Number => {
+                let mut numbers: Vec<_> = words.iter().map(number).collect::<Result<_>>()?;
+                numbers.sort_unstable();
+                Ok(Test::NumberIn(numbers.into()))
+            }
+            ty @ (Type::EventName | Type::Text) => {
+                let texts: Vec<_> =
+                    words.iter().map(|word| text(word, ty)).collect::<Result<_>>()?;
+                Ok(Test::Text(if self.check.operator == Operator::PathMatch {
+                    TextTest::Path(PathSet::new(texts))
+                } else {
+                    TextTest::In(texts.into_iter().map(Into::into).collect::<HashSet<_>>())
+                }))
+            }
+        }
+    }
+
+    /// A field's name on the right is a constant, which is rarely what its author meant.
+    fn warn_of_names(&mut self, word: &Word) {
+        let is_field = str::from_utf8(&word.bytes).is_ok_and(|t| FieldId::by_name(t).is_some());
+        if word.quoted || !is_field {
+            return;
+        }
+        let name = Escaped(&word.bytes);
+        let message = format!("{name} is compared with as text, not as a field");
+        let hint = format!("quote it if the text is meant; val({name}) is the field");
+        self.warnings.push(
+            Problem::new(Code::CompileConditionWarning, word.span, message).with_hint(Some(hint)),
+        );
+    }
+}
+
+fn is_list(operator: Operator) -> bool {
+    matches!(operator, Operator::In | Operator::Intersects | Operator::PathMatch)
+}
+
+fn is_allowed(operator: Operator, ty: Type) -> bool {
+    use Operator::{
+        ContainsBytes, Equal, EqualTwice, Exists, Greater, GreaterOrEqual, In, Intersects, Less,
+        LessOrEqual, NotEqual, StartsWithBytes,
+    };
+    match operator {
+        Equal | EqualTwice | NotEqual | In | Intersects | Exists => true,
+        Less | LessOrEqual | Greater | GreaterOrEqual => ty != Type::Bool,
+        ContainsBytes | StartsWithBytes => false,
+        _ => matches!(ty, Type::Text | Type::EventName),
+    }
+}
+
+fn relation(operator: Operator) -> Relation {
+    match operator {
+        Operator::Less => Relation::Less,
+        Operator::LessOrEqual => Relation::LessOrEqual,
+        Operator::Greater => Relation::Greater,
+        Operator::GreaterOrEqual => Relation::GreaterOrEqual,
+        Operator::NotEqual => Relation::NotEqual,
+        _ => Relation::Equal,
+    }
+}
+
+fn boolean(word: &Word) -> Result<bool> {
+    match word.bytes.as_slice() {
+        b"true" => Ok(true),
+        b"false" => Ok(false),
+        _ => Err(bad_constant(word, "boolean", "true or false")),
+    }
+}
+
+/// Numbers are decimal integers; Falco's grammar takes more, its conversion does not.
+fn number(word: &Word) -> Result<i128> {
+    let text = str::from_utf8(&word.bytes).ok();
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| bad_constant(word, "number", "a decimal integer"))
+}
+
+/// A regular expression that has to match the whole of a text.
+fn regex(word: &Word) -> Result<Regex> {
+    let invalid = |cause: &str| {
+        Problem::condition(word.span, "invalid regex pattern").with_hint(Some(cause.to_owned()))
+    };
+    let pattern =
+        str::from_utf8(&word.bytes).map_err(|_| invalid("the pattern is not valid UTF-8"))?;
+    // On its own first: a stray parenthesis must not pair with those around it.
+    Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z"))).map_err(|error| {
+        let text = error.to_string();
+        let cause = text.lines().last().unwrap_or_default();
+        invalid(cause.trim_start_matches("error: "))
+    })
+}
+
+fn text(word: &Word, ty: Type) -> Result<&[u8]> {
+    if let Some(nul) = word.bytes.iter().position(|byte| *byte == 0) {
+        let message = format!("the text has a NUL byte at {nul}, which no text field can contain");
+        return Err(Problem::condition(word.span, message));
+    }
+    if ty == Type::EventName {
+        let name = str::from_utf8(&word.bytes).unwrap_or_default();
+        if !names::is_known(name) {
+            let shown = Escaped(&word.bytes);
+            return Err(Problem::unknown_name(word.span, format!("unknown event type {shown}"))
+                .with_hint(suggest::hint(name, names::NAMES.iter().copied())));
+        }
+    }
+    Ok(&word.bytes)
+}
+
+fn bad_constant(word: &Word, ty: &str, expected: &str) -> Problem {
+    let message = format!("{} is not a valid {ty}", Escaped(&word.bytes));
+    Problem::condition(word.span, message).with_hint(Some(format!("expected {expected}")))
+}

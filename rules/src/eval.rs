@@ -1,0 +1,235 @@
+//! The compiled form of conditions, and its evaluation.
+//!
+//! A check on a field without a value is false, whatever the operator; `not` of it is true.
+//! Evaluation allocates nothing of its own, but for a regular expression on text that is not UTF-8.
+
+use std::collections::HashSet;
+
+use memchr::memmem::Finder;
+use regex::Regex;
+
+use crate::ast::Quantifier;
+use crate::event::{Argument, Event, Value};
+use crate::field::FieldId;
+use crate::glob::Glob;
+use crate::path::PathSet;
+
+/// How many ancestors a check without an index looks at: more than any real lineage has.
+const MAX_ANCESTORS: u32 = 1_024;
+
+/// The conditions of a ruleset; a macro that several of them use is there once.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    nodes: Vec<Node>,
+}
+
+/// A condition of a program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct NodeId(usize);
+
+#[derive(Debug)]
+pub(crate) enum Node {
+    And(Box<[NodeId]>),
+    Check(Check),
+    Not(NodeId),
+    Or(Box<[NodeId]>),
+}
+
+impl Program {
+    /// Adds a node; its operands must have been added before.
+    pub(crate) fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() - 1)
+    }
+
+    /// Whether `event` satisfies the condition.
+    pub(crate) fn holds(&self, condition: NodeId, event: &impl Event) -> bool {
+        match &self.nodes[condition.0] {
+            Node::And(operands) => operands.iter().all(|operand| self.holds(*operand, event)),
+            Node::Check(check) => check.holds(event),
+            Node::Not(operand) => !self.holds(*operand, event),
+            Node::Or(operands) => operands.iter().any(|operand| self.holds(*operand, event)),
+        }
+    }
+}
+
+/// A test of a field.
+#[derive(Debug)]
+pub(crate) struct Check {
+    pub(crate) subject: Subject,
+    pub(crate) test: Test,
+}
+
+/// A field with its argument.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Subject {
+    pub(crate) field: FieldId,
+    pub(crate) index: Index,
+}
+
+/// Which of the values of a field is meant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Index {
+    /// That of each ancestor, the process itself excluded.
+    Ancestors,
+    /// The one with this number.
+    At(u32),
+    /// The only one.
+    None,
+}
+
+impl Subject {
+    /// The value, or that of the parent where the field walks the ancestors.
+    pub(crate) fn value<'a>(&self, event: &'a impl Event) -> Option<Value<'a>> {
+        match self.index {
+            Index::Ancestors => event.field(self.field, Some(Argument::Index(1))),
+            Index::At(index) => event.field(self.field, Some(Argument::Index(index))),
+            Index::None => event.field(self.field, None),
+        }
+    }
+}
+
+impl Check {
+    fn holds(&self, event: &impl Event) -> bool {
+        let Self { subject, test } = self;
+        if subject.index != Index::Ancestors {
+            return subject.value(event).is_some_and(|value| test.holds(&value));
+        }
+        (1..=MAX_ANCESTORS)
+            .map_while(|level| event.field(subject.field, Some(Argument::Index(level))))
+            .any(|value| test.holds(&value))
+    }
+}
+
+/// What a value must satisfy. A value of another type than the field's own satisfies nothing.
+#[derive(Clone, Debug)]
+pub(crate) enum Test {
+    /// Whether `false` and `true` are accepted.
+    Bool { accepts: [bool; 2] },
+    /// There is a value.
+    Exists,
+    /// A number stands in this relation to the constant.
+    Number(Relation, i128),
+    /// A number is one of these, which are sorted.
+    NumberIn(Box<[i128]>),
+    /// Some, all or one of the tests hold.
+    Quantified(Quantifier, Box<[Test]>),
+    /// A text satisfies this.
+    Text(TextTest),
+}
+
+/// An order between two values.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Relation {
+    Equal,
+    Greater,
+    GreaterOrEqual,
+    Less,
+    LessOrEqual,
+    NotEqual,
+}
+
+impl Relation {
+    pub(crate) fn holds<T: Ord + ?Sized>(self, left: &T, right: &T) -> bool {
+        match self {
+            Self::Equal => left == right,
+            Self::Greater => left > right,
+            Self::GreaterOrEqual => left >= right,
+            Self::Less => left < right,
+            Self::LessOrEqual => left <= right,
+            Self::NotEqual => left != right,
+        }
+    }
+}
+
+/// What a text must satisfy.
+#[derive(Clone, Debug)]
+pub(crate) enum TextTest {
+    Contains(Box<Finder<'static>>),
+    /// The constant is in lower case.
+    ContainsFolded(Box<[u8]>),
+    EndsWith(Box<[u8]>),
+    Glob(Glob),
+    In(HashSet<Box<[u8]>>),
+    Path(PathSet),
+    /// Anchored at both ends.
+    Regex(Regex),
+    Relation(Relation, Box<[u8]>),
+    StartsWith(Box<[u8]>),
+}
+
+impl Test {
+    pub(crate) fn holds(&self, value: &Value<'_>) -> bool {
+        match (self, value) {
+            (Self::Exists, _) => true,
+            (Self::Quantified(quantifier, tests), _) => holds_for(*quantifier, tests, value),
+            (Self::Bool { accepts }, Value::Bool(value)) => accepts[usize::from(*value)],
+            (Self::Number(relation, constant), Value::Number(value)) => {
+                relation.holds(value, constant)
+            }
+            (Self::NumberIn(constants), Value::Number(value)) => {
+                constants.binary_search(value).is_ok()
+            }
+            (Self::Text(test), Value::Text(bytes)) => test.holds(bytes),
+            _ => false,
+        }
+    }
+}
+
+impl TextTest {
+    fn holds(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Contains(finder) => finder.find(text).is_some(),
+            Self::ContainsFolded(needle) => contains_folded(text, needle),
+            Self::EndsWith(suffix) => text.ends_with(suffix),
+            Self::Glob(glob) => glob.matches(text),
+            Self::In(set) => set.contains(text),
+            Self::Path(paths) => paths.covers(text),
+            // Copies only what is not UTF-8.
+            Self::Regex(regex) => regex.is_match(&String::from_utf8_lossy(text)),
+            Self::Relation(relation, constant) => relation.holds(text, constant),
+            Self::StartsWith(prefix) => text.starts_with(prefix),
+        }
+    }
+}
+
+/// Whether so many of the tests hold; no list at all satisfies no quantifier.
+fn holds_for(quantifier: Quantifier, tests: &[Test], value: &Value<'_>) -> bool {
+    let mut outcomes = tests.iter().map(|test| test.holds(value));
+    match quantifier {
+        Quantifier::All => !tests.is_empty() && outcomes.all(|holds| holds),
+        Quantifier::Any => outcomes.any(|holds| holds),
+        Quantifier::One => outcomes.filter(|holds| *holds).take(2).count() == 1,
+    }
+}
+
+fn contains_folded(text: &[u8], needle: &[u8]) -> bool {
+    let Some(first) = needle.first() else { return true };
+    let Some(last_start) = text.len().checked_sub(needle.len()) else { return false };
+    let starts = memchr::memchr2_iter(*first, first.to_ascii_uppercase(), &text[..=last_start]);
+    starts.into_iter().any(|start| text[start..start + needle.len()].eq_ignore_ascii_case(needle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn substrings_are_found_in_any_case() {
+        assert!(contains_folded(b"/opt/SubDir/x", b"subdir"));
+        assert!(contains_folded(b"abc", b""));
+        assert!(!contains_folded(b"sub", b"subdir"));
+        assert!(contains_folded(b"xsub", b"sub"));
+    }
+
+    #[test]
+    fn one_of_counts_every_element() {
+        let test =
+            |text: &str| Test::Text(TextTest::Relation(Relation::NotEqual, text.as_bytes().into()));
+        let value = Value::from("myexe");
+        let one_of = |tests: &[Test]| holds_for(Quantifier::One, tests, &value);
+        assert!(one_of(&[test("myexe"), test("bash")]));
+        assert!(!one_of(&[test("a"), test("b")]));
+        assert!(!holds_for(Quantifier::All, &[], &value));
+    }
+}

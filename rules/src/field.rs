@@ -1,0 +1,177 @@
+//! The one table of fields: the type checker, the evaluator, templates and documents read it.
+
+use crate::event::{Kind, KindSet};
+
+/// Declares every field once; generates [`FieldId`] and the table behind [`FieldId::info`].
+macro_rules! fields {
+    ($($id:ident $name:literal $ty:ident $argument:expr, $kinds:expr, $doc:literal;)*) => {
+        /// The identity of a field.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[repr(u16)]
+        pub enum FieldId {
+            $(#[doc = concat!("`", $name, "`: ", $doc, ".")] $id,)*
+        }
+
+        static FIELDS: &[Field] = &[
+            $(Field {
+                id: FieldId::$id,
+                name: $name,
+                ty: Type::$ty,
+                argument: $argument,
+                kinds: $kinds,
+                doc: $doc,
+            },)*
+        ];
+    };
+}
+
+/// What the table knows of a field.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// The identity of the field.
+    pub id: FieldId,
+    /// The name of the field in conditions and outputs.
+    pub name: &'static str,
+    /// The type of its value.
+    pub ty: Type,
+    /// The argument that it takes.
+    pub argument: ArgumentRule,
+    /// The kinds of events that can have it.
+    pub kinds: KindSet,
+    /// What it means, in a phrase.
+    pub doc: &'static str,
+}
+
+/// The type of a field.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Type {
+    /// `true` or `false`.
+    Bool,
+    /// Text that is one of the known event names.
+    EventName,
+    /// An integer.
+    Number,
+    /// Text.
+    Text,
+}
+
+impl Type {
+    /// The name of the type in messages and documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::EventName => "event name",
+            Self::Number => "number",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// Which argument a field takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ArgumentRule {
+    /// A number; without it the check walks the ancestors, the process itself excluded.
+    Ancestor,
+    /// None.
+    None,
+    /// A number, or nothing.
+    OptionalIndex,
+}
+
+impl FieldId {
+    /// What the table knows of the field.
+    pub fn info(self) -> &'static Field {
+        &FIELDS[self as usize]
+    }
+
+    /// The name of the field in conditions and outputs.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// The field with exactly this name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        FIELDS.iter().find(|field| field.name == name).map(|field| field.id)
+    }
+}
+
+/// Every field, in the order of the table.
+pub fn all() -> &'static [Field] {
+    FIELDS
+}
+
+const ALL: KindSet = KindSet::ALL;
+const FILE_OPEN: KindSet = KindSet::of(Kind::FileOpen);
+
+use ArgumentRule::{Ancestor, None as NoArgument, OptionalIndex};
+
+fields! {
+    EvtType "evt.type" EventName NoArgument, ALL, "name of the system call or event";
+    EvtNum "evt.num" Number NoArgument, ALL, "number of the event since the agent started, from 1";
+    EvtTime "evt.time" Text NoArgument, ALL, "local time of day with nanoseconds";
+    EvtRawtime "evt.rawtime" Number NoArgument, ALL, "nanoseconds since the Unix epoch";
+    EvtCpu "evt.cpu" Number NoArgument, ALL, "CPU on which the event happened";
+    EvtSource "evt.source" Text NoArgument, ALL, "source of the event: syscall";
+    EvtIsOpenRead "evt.is_open_read" Bool NoArgument, FILE_OPEN, "whether the file was opened for reading";
+    EvtIsOpenWrite "evt.is_open_write" Bool NoArgument, FILE_OPEN, "whether the file was opened for writing";
+    EvtIsOpenExec "evt.is_open_exec" Bool NoArgument, FILE_OPEN, "whether the open created an executable file";
+    EvtArgFlags "evt.arg.flags" Text NoArgument, FILE_OPEN, "open flags by name, joined by |";
+    EvtSyscall "evt.syscall" Text NoArgument, ALL, "system call that the task was in, by name or number";
+    EvtSeq "evt.seq" Number NoArgument, ALL, "sequence number of the event on its CPU and lane";
+    FdName "fd.name" Text NoArgument, FILE_OPEN, "path of the file";
+    FdDirectory "fd.directory" Text NoArgument, FILE_OPEN, "directory of the file";
+    FdFilename "fd.filename" Text NoArgument, FILE_OPEN, "name of the file without its directory";
+    FdType "fd.type" Text NoArgument, FILE_OPEN, "type of the descriptor: file, directory, …";
+    FdTypechar "fd.typechar" Text NoArgument, FILE_OPEN, "type of the descriptor as one character: f, d, …";
+    ProcPid "proc.pid" Number NoArgument, ALL, "process id in the host's namespace";
+    ProcPpid "proc.ppid" Number NoArgument, ALL, "process id of the parent";
+    ProcVpid "proc.vpid" Number NoArgument, ALL, "process id in its own namespace";
+    ProcName "proc.name" Text NoArgument, ALL, "name of the process, at most 15 bytes";
+    ProcExe "proc.exe" Text NoArgument, ALL, "first argument of the process";
+    ProcExepath "proc.exepath" Text NoArgument, ALL, "path of the executable";
+    ProcArgs "proc.args" Text OptionalIndex, ALL, "arguments after the first, joined by blanks; one of them by index";
+    ProcCmdline "proc.cmdline" Text NoArgument, ALL, "name and arguments, joined by blanks";
+    ProcPname "proc.pname" Text NoArgument, ALL, "name of the parent";
+    ProcPexe "proc.pexe" Text NoArgument, ALL, "first argument of the parent";
+    ProcPexepath "proc.pexepath" Text NoArgument, ALL, "path of the parent's executable";
+    ProcPcmdline "proc.pcmdline" Text NoArgument, ALL, "name and arguments of the parent";
+    ProcAname "proc.aname" Text Ancestor, ALL, "name of an ancestor: 0 the process itself, 1 its parent";
+    ProcIsExeFromMemfd "proc.is_exe_from_memfd" Bool NoArgument, ALL, "whether the executable is a memory file";
+    ProcIsExeUpperLayer "proc.is_exe_upper_layer" Bool NoArgument, ALL, "whether the executable lies in the upper layer of an overlay";
+    ProcStartTime "proc.start_time" Number NoArgument, ALL, "start of the process, nanoseconds since boot";
+    ThreadTid "thread.tid" Number NoArgument, ALL, "thread id in the host's namespace";
+    ThreadCapEffective "thread.cap_effective" Text NoArgument, ALL, "effective capabilities by name, joined by blanks";
+    UserUid "user.uid" Number NoArgument, ALL, "user id in the host's namespace";
+    UserName "user.name" Text NoArgument, ALL, "name of the user";
+    GroupGid "group.gid" Number NoArgument, ALL, "group id in the host's namespace";
+    ContainerId "container.id" Text NoArgument, ALL, "short id of the container, or host";
+    CgroupId "cgroup.id" Number NoArgument, ALL, "id of the task's control group";
+    NsMnt "ns.mnt" Number NoArgument, ALL, "inode of the mount namespace";
+    NsPid "ns.pid" Number NoArgument, ALL, "inode of the pid namespace";
+    NsNet "ns.net" Number NoArgument, ALL, "inode of the network namespace";
+    NsUser "ns.user" Number NoArgument, ALL, "inode of the user namespace";
+    NsUts "ns.uts" Number NoArgument, ALL, "inode of the UTS namespace";
+    NsIpc "ns.ipc" Number NoArgument, ALL, "inode of the IPC namespace";
+    NsCgroup "ns.cgroup" Number NoArgument, ALL, "inode of the cgroup namespace";
+    NsTime "ns.time" Number NoArgument, ALL, "inode of the time namespace";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_index_their_own_row() {
+        assert!(all().iter().all(|field| field.id.info().name == field.name));
+    }
+
+    #[test]
+    fn names_are_unique_and_found() {
+        let names: HashSet<_> = all().iter().map(|field| field.name).collect();
+        assert_eq!(names.len(), all().len());
+        assert_eq!(FieldId::by_name("proc.aname"), Some(FieldId::ProcAname));
+        assert_eq!(FieldId::by_name("proc.nam"), None);
+    }
+}

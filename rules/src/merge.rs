@@ -1,0 +1,234 @@
+//! The definitions that remain when items of several files redefine and extend each other.
+
+use std::collections::HashMap;
+
+use crate::diagnose::{Code, Diagnostic, Item as ItemName, ItemKind};
+use crate::file::{Body, Item, Merge, Operation, RuleBody};
+use crate::source::{Place, SourceFile, Text};
+use crate::suggest;
+
+/// Every list, macro and rule, each in the place of its first definition.
+#[derive(Debug, Default)]
+pub(crate) struct Definitions {
+    pub(crate) lists: Table<Vec<String>>,
+    pub(crate) macros: Table<Text>,
+    pub(crate) rules: Table<RuleBody>,
+    items_seen: usize,
+}
+
+/// Definitions of one kind, in order and by name.
+#[derive(Debug)]
+pub(crate) struct Table<T> {
+    pub(crate) entries: Vec<Definition<T>>,
+    by_name: HashMap<String, usize>,
+}
+
+/// A named thing.
+#[derive(Debug)]
+pub(crate) struct Definition<T> {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    /// The item that defined it first.
+    pub(crate) position: usize,
+    /// The item that touched it last: a macro sees those defined before that.
+    pub(crate) visibility: usize,
+    pub(crate) value: T,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), by_name: HashMap::new() }
+    }
+}
+
+impl<T> Table<T> {
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    fn get_mut(&mut self, name: &str) -> Option<&mut Definition<T>> {
+        let index = self.position(name)?;
+        self.entries.get_mut(index)
+    }
+
+    /// Defines a name, in the place of an earlier definition if there is one.
+    fn define(&mut self, name: String, place: Place, item: usize, value: T) {
+        if let Some(earlier) = self.get_mut(&name) {
+            *earlier = Definition { name, place, visibility: item, value, ..*earlier };
+            return;
+        }
+        self.by_name.insert(name.clone(), self.entries.len());
+        self.entries.push(Definition { name, place, position: item, visibility: item, value });
+    }
+}
+
+impl Definitions {
+    /// Adds the items of one file.
+    pub(crate) fn add(
+        &mut self,
+        items: Vec<Item>,
+        files: &[SourceFile<'_>],
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
+        for item in items {
+            self.items_seen += 1;
+            let (name, place) = (item.name.clone(), item.place.clone());
+            let kind = match &item.body {
+                Body::List { .. } => ItemKind::List,
+                Body::Macro { .. } => ItemKind::Macro,
+                Body::Rule(_) => ItemKind::Rule,
+            };
+            if let Err(refusal) = self.add_item(item) {
+                let mut diagnostic =
+                    files[place.file].diagnostic(Code::Validate, &place.span, refusal.message);
+                diagnostic.item = Some(ItemName { kind, name });
+                diagnostic.hint = refusal.hint;
+                diagnostics.push(diagnostic);
+            }
+        }
+    }
+
+    fn add_item(&mut self, item: Item) -> Result<(), Refusal> {
+        let Item { name, place, merge, body } = item;
+        let sequence = self.items_seen;
+        match body {
+            Body::List { items } => {
+                let items = items.unwrap_or_default();
+                if !appends(&merge) {
+                    self.lists.define(name, place, sequence, items);
+                    return Ok(());
+                }
+                let list = target(&mut self.lists, ItemKind::List, &name, sequence)?;
+                list.value.extend(items);
+            }
+            Body::Macro { condition } => {
+                let Some(condition) = condition else { return Ok(()) };
+                if !appends(&merge) {
+                    self.macros.define(name, place, sequence, condition);
+                    return Ok(());
+                }
+                let macro_ = target(&mut self.macros, ItemKind::Macro, &name, sequence)?;
+                macro_.value.append(condition);
+            }
+            Body::Rule(body) => return self.add_rule(name, place, &merge, *body),
+        }
+        Ok(())
+    }
+
+    fn add_rule(
+        &mut self,
+        name: String,
+        place: Place,
+        merge: &Merge,
+        body: RuleBody,
+    ) -> Result<(), Refusal> {
+        let sequence = self.items_seen;
+        if let (Some(index), Some(source)) = (self.rules.position(&name), &body.source)
+            && *source != source_of(&self.rules.entries[index].value)
+        {
+            let message = "Rule has been re-defined with a different source";
+            return Err(Refusal { message: message.to_owned(), hint: None });
+        }
+        if *merge == Merge::Define {
+            self.rules.define(name, place, sequence, body);
+            return Ok(());
+        }
+        let rule = &mut target(&mut self.rules, ItemKind::Rule, &name, sequence)?.value;
+        match merge {
+            Merge::Define => {}
+            Merge::Toggle => rule.enabled = body.enabled,
+            // The old form knows no other keys.
+            Merge::Append => extend_text(&mut rule.condition, body.condition),
+            Merge::Override(operations) => {
+                let mut body = body;
+                for (key, operation) in operations {
+                    apply(rule, key, *operation, &mut body);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why an item cannot be merged.
+struct Refusal {
+    message: String,
+    hint: Option<String>,
+}
+
+/// The source of a rule that names none.
+pub(crate) const DEFAULT_SOURCE: &str = "syscall";
+
+/// The source of a rule.
+pub(crate) fn source_of(rule: &RuleBody) -> &str {
+    rule.source.as_deref().unwrap_or(DEFAULT_SOURCE)
+}
+
+/// The definition that an item extends.
+fn target<'t, T>(
+    table: &'t mut Table<T>,
+    kind: ItemKind,
+    name: &str,
+    sequence: usize,
+) -> Result<&'t mut Definition<T>, Refusal> {
+    let Some(index) = table.position(name) else {
+        let names = table.entries.iter().map(|definition| definition.name.as_str());
+        let hint = suggest::hint(name, names)
+            .or_else(|| Some(format!("define the {kind} before the items that extend it")));
+        let message = format!(
+            "{kind} '{name}' has 'append' or 'override' key but no {kind} by that name already exists"
+        );
+        return Err(Refusal { message, hint });
+    };
+    let definition = &mut table.entries[index];
+    definition.visibility = sequence;
+    Ok(definition)
+}
+
+/// Whether a list or macro adds to an earlier one.
+fn appends(merge: &Merge) -> bool {
+    match merge {
+        Merge::Append => true,
+        Merge::Override(operations) => {
+            operations.iter().any(|(_, operation)| *operation == Operation::Append)
+        }
+        Merge::Define | Merge::Toggle => false,
+    }
+}
+
+/// Applies one key of an `override`.
+fn apply(rule: &mut RuleBody, key: &str, operation: Operation, body: &mut RuleBody) {
+    let append = operation == Operation::Append;
+    match key {
+        "condition" if append => extend_text(&mut rule.condition, body.condition.take()),
+        "output" if append => extend_text(&mut rule.output, body.output.take()),
+        "desc" if append => {
+            let (old, new) = (rule.description.take(), body.description.take());
+            rule.description = Some([old, new].into_iter().flatten().collect::<Vec<_>>().join(" "));
+        }
+        "tags" if append => {
+            let tags = rule.tags.get_or_insert_default();
+            let new = body.tags.take().unwrap_or_default();
+            let missing: Vec<_> = new.into_iter().filter(|tag| !tags.contains(tag)).collect();
+            tags.extend(missing);
+        }
+        "condition" => rule.condition = body.condition.take(),
+        "output" => rule.output = body.output.take(),
+        "desc" => rule.description = body.description.take(),
+        "tags" => rule.tags = body.tags.take(),
+        "priority" => rule.priority = body.priority,
+        "enabled" => rule.enabled = body.enabled,
+        "warn_evttypes" => rule.warn_event_types = body.warn_event_types,
+        "skip-if-unknown-filter" => rule.skip_if_unknown = body.skip_if_unknown,
+        // Keys without an effect: `capture` is refused when it is read.
+        _ => {}
+    }
+}
+
+fn extend_text(text: &mut Option<Text>, more: Option<Text>) {
+    match (text.as_mut(), more) {
+        (Some(text), Some(more)) => text.append(more),
+        (None, more) => *text = more,
+        (Some(_), None) => {}
+    }
+}

@@ -1,0 +1,283 @@
+//! Output templates: parsed once, checked against the field table, rendered per alert.
+
+use std::fmt::Write as _;
+
+use crate::ast::{FieldRef, Span, Transformer, Word};
+use crate::check::{self, Problem};
+use crate::diagnose::Code;
+use crate::eval::Subject;
+use crate::event::{Event, Value};
+use crate::field;
+use crate::lex;
+use crate::suggest;
+use crate::text::Escaped;
+
+/// What stands for a value that an event does not have.
+const ABSENT: &str = "<NA>";
+
+/// A parsed output template.
+#[derive(Clone, Debug)]
+pub struct Output {
+    template: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Field(Placeholder),
+    Literal(String),
+}
+
+#[derive(Clone, Debug)]
+struct Placeholder {
+    /// The field as written, with its argument.
+    name: String,
+    subject: Subject,
+    /// The number of characters to pad or cut to.
+    width: Option<usize>,
+}
+
+impl Output {
+    /// Parses a template, blanks around it left out; every mistake is reported.
+    pub(crate) fn parse(template: &str) -> Result<Self, Vec<Problem>> {
+        let mut parts = Vec::new();
+        let mut problems = Vec::new();
+        // A leading asterisk asks for a message even where values are missing: always given.
+        let whole = template;
+        let template = whole.trim_end();
+        let blanks = template.len() - template.trim_start().len();
+        let mut position = blanks + usize::from(template[blanks..].starts_with('*'));
+        while let Some(offset) = template[position..].find('%') {
+            push_literal(&mut parts, &template[position..position + offset]);
+            position += offset;
+            if template[position..].starts_with("%%") {
+                push_literal(&mut parts, "%");
+                position += 2;
+                continue;
+            }
+            match placeholder(template, position) {
+                Ok((part, length)) => {
+                    parts.push(Part::Field(part));
+                    position += length;
+                }
+                Err(problem) => {
+                    problems.push(problem);
+                    position += 1;
+                }
+            }
+        }
+        push_literal(&mut parts, &template[position..]);
+        if problems.is_empty() {
+            Ok(Self { template: whole.trim().to_owned(), parts })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The template as written.
+    pub fn template(&self) -> &str {
+        &self.template
+    }
+
+    /// The message for `event`: one line, safe to show; a missing value is `<NA>`.
+    pub fn render(&self, event: &impl Event) -> String {
+        let mut message = String::with_capacity(self.template.len() * 2);
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => message.push_str(text),
+                Part::Field(placeholder) => placeholder.render(event, &mut message),
+            }
+        }
+        message
+    }
+
+    /// The fields of the template with their values, in order, each name once.
+    pub fn fields<'a, E: Event>(
+        &'a self,
+        event: &'a E,
+    ) -> impl Iterator<Item = (&'a str, Option<Value<'a>>)> {
+        self.placeholders().enumerate().filter_map(move |(index, placeholder)| {
+            let Placeholder { name, subject, .. } = placeholder;
+            let is_repeated = self.placeholders().take(index).any(|earlier| earlier.name == *name);
+            (!is_repeated).then(|| (name.as_str(), subject.value(event)))
+        })
+    }
+
+    fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Field(placeholder) => Some(placeholder),
+            Part::Literal(_) => None,
+        })
+    }
+}
+
+impl Placeholder {
+    fn render(&self, event: &impl Event, message: &mut String) {
+        let start = message.len();
+        // Writing to a string cannot fail.
+        let _ = match self.subject.value(event) {
+            None => message.write_str(ABSENT),
+            Some(Value::Bool(value)) => write!(message, "{value}"),
+            Some(Value::Number(value)) => write!(message, "{value}"),
+            Some(Value::Text(text)) => write!(message, "{}", Escaped(&text)),
+        };
+        let Some(width) = self.width else { return };
+        let written = message[start..].chars().count();
+        match message[start..].char_indices().nth(width) {
+            Some((cut, _)) => message.truncate(start + cut),
+            None => message.extend(std::iter::repeat_n(' ', width - written)),
+        }
+    }
+}
+
+fn push_literal(parts: &mut Vec<Part>, text: &str) {
+    match parts.last_mut() {
+        _ if text.is_empty() => {}
+        Some(Part::Literal(literal)) => literal.push_str(text),
+        _ => parts.push(Part::Literal(text.to_owned())),
+    }
+}
+
+/// The placeholder whose `%` stands at `start`, and its length.
+fn placeholder(template: &str, start: usize) -> Result<(Placeholder, usize), Problem> {
+    let rest = &template[start + 1..];
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let name_start = start + 1 + digits;
+    let name_length = field_length(template, name_start)?;
+    let name_end = name_start + name_length;
+    let (argument, end) = argument(template, name_end)?;
+    let reference = FieldRef {
+        span: Span::new(name_start..end),
+        name: template[name_start..name_end].to_owned(),
+        argument,
+    };
+    let subject = check::subject(&reference).map_err(in_output)?;
+    // More columns than any terminal has would only serve to exhaust memory.
+    let width = rest[..digits].parse::<u16>().ok().map(usize::from);
+    if digits > 0 && width.is_none() {
+        return Err(problem(start..name_start, "the width of a field is at most 65535"));
+    }
+    let name = template[name_start..end].to_owned();
+    Ok((Placeholder { name, subject, width }, end - start))
+}
+
+/// The length of the longest known field name at `start`.
+fn field_length(template: &str, start: usize) -> Result<usize, Problem> {
+    let text = &template[start..];
+    let known = field::all().iter().filter(|field| text.starts_with(field.name));
+    if let Some(length) = known.map(|field| field.name.len()).max() {
+        return Ok(length);
+    }
+    let call = Transformer::ALL.iter().find(|transformer| {
+        text.strip_prefix(transformer.name()).is_some_and(|rest| rest.starts_with('('))
+    });
+    if let Some(transformer) = call {
+        let message = format!("the transformer {}() is not supported yet", transformer.name());
+        return Err(problem(start..start + transformer.name().len(), &message));
+    }
+    let Some(length) = lex::field_name_length(text) else {
+        let message = "invalid formatting token: a field must follow '%'";
+        return Err(problem(start - 1..start, message)
+            .with_hint(Some("write %% for a percent sign".to_owned())));
+    };
+    let name = &text[..length];
+    let message = format!("invalid formatting token: unknown filter field {name}");
+    let hint = suggest::hint(name, field::all().iter().map(|field| field.name));
+    Err(Problem { is_unknown_name: true, ..problem(start..start + length, &message) }
+        .with_hint(hint))
+}
+
+/// The argument in brackets at `start`, and where it ends.
+fn argument(template: &str, start: usize) -> Result<(Option<Word>, usize), Problem> {
+    let mut cursor = lex::Cursor::new(template);
+    cursor.rewind(start);
+    if !cursor.symbol("[") {
+        return Ok((None, start));
+    }
+    let word = cursor.field_argument().map_err(|error| in_output(error.into()))?;
+    match word {
+        Some(word) if cursor.symbol("]") => Ok((Some(word), cursor.position())),
+        _ => Err(problem(start..start + 1, "the argument of the field has no closing ']'")),
+    }
+}
+
+fn problem(span: std::ops::Range<usize>, message: &str) -> Problem {
+    Problem::new(Code::CompileOutput, Span::new(span), message)
+}
+
+fn in_output(problem: Problem) -> Problem {
+    Problem { code: Code::CompileOutput, ..problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Argument, Kind};
+    use crate::field::FieldId;
+
+    struct Process;
+
+    impl Event for Process {
+        fn kind(&self) -> Kind {
+            Kind::Exec
+        }
+
+        fn field(&self, field: FieldId, argument: Option<Argument<'_>>) -> Option<Value<'_>> {
+            match (field, argument) {
+                (FieldId::ProcName, None) => Some("sh\n\x1b[0m".into()),
+                (FieldId::ProcPid, None) => Some(42_u32.into()),
+                (FieldId::ProcIsExeFromMemfd, None) => Some(true.into()),
+                (FieldId::ProcAname, Some(Argument::Index(level @ 1..=2))) => {
+                    Some(format!("a{level}").into())
+                }
+                _ => None,
+            }
+        }
+    }
+
+    fn render(template: &str) -> String {
+        Output::parse(template).expect("a valid template").render(&Process)
+    }
+
+    fn complaint(template: &str) -> (Span, String) {
+        let problem = Output::parse(template).expect_err("a mistake").remove(0);
+        assert_eq!(problem.code, Code::CompileOutput);
+        (problem.span, problem.message)
+    }
+
+    #[test]
+    fn values_are_printed_as_falco_prints_them() {
+        assert_eq!(render("*pid=%proc.pid, %proc.is_exe_from_memfd"), "pid=42, true");
+        assert_eq!(render(" %proc.aname[2]%proc.aname %proc.aname[3]. "), "a2a1 <NA>.");
+        assert_eq!(render("100%% %fd.name"), "100% <NA>");
+        assert_eq!(render("[%6proc.pid][%1proc.pid]"), "[42    ][4]");
+    }
+
+    #[test]
+    fn hostile_values_stay_on_their_line() {
+        assert_eq!(render("%proc.name"), "sh\\n\\x1b[0m");
+    }
+
+    #[test]
+    fn fields_are_listed_once_in_order() {
+        let output = Output::parse("%proc.pid %fd.name %proc.pid %proc.aname[2]").unwrap();
+        let fields: Vec<_> = output.fields(&Process).collect();
+        let expected = [
+            ("proc.pid", Some(Value::Number(42))),
+            ("fd.name", None),
+            ("proc.aname[2]", Some("a2".into())),
+        ];
+        assert_eq!(fields, expected.map(|(name, value)| (name, value.clone())));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        let unknown = "invalid formatting token: unknown filter field proc.nosuch".to_owned();
+        assert_eq!(complaint("a %proc.nosuch b"), (Span::new(3..14), unknown));
+        assert!(complaint("50%").1.contains("a field must follow"));
+        assert!(complaint("%99999999proc.pid").1.contains("width"));
+        assert!(complaint("%proc.aname[2").1.contains("closing"));
+        assert!(complaint("%proc.pid[2]").1.contains("takes no argument"));
+        assert!(complaint("%toupper(proc.name)").1.contains("toupper() is not supported yet"));
+    }
+}

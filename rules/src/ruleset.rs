@@ -1,0 +1,148 @@
+//! Rules that are ready to be matched against events.
+
+use crate::diagnose::{Diagnostic, Severity};
+use crate::eval::{NodeId, Program};
+use crate::event::{Event, Kind, KindSet};
+use crate::load;
+use crate::rule::{Priority, Rule};
+
+/// A rule file, read by the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The name that diagnostics show.
+    pub name: &'a str,
+    /// The contents.
+    pub text: &'a [u8],
+}
+
+impl<'a> Source<'a> {
+    /// A source with this name and contents.
+    pub fn new(name: &'a str, text: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        Self { name, text: text.as_ref() }
+    }
+}
+
+/// How rules are loaded and matched.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many of the matching rules count.
+    pub matching: Matching,
+    /// Less urgent rules are not loaded.
+    pub minimum_priority: Priority,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { matching: Matching::default(), minimum_priority: Priority::Debug }
+    }
+}
+
+/// How many of the rules that match an event count.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Matching {
+    /// Every one.
+    All,
+    /// The first in load order, which is Falco's default: a rule can shadow later ones.
+    #[default]
+    First,
+}
+
+/// What came of loading.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The rules that are free of errors.
+    pub ruleset: Ruleset,
+    /// What was found, in the order of files and lines.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    /// Whether something could not be loaded.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+}
+
+/// Rules, ready to be matched.
+#[derive(Debug)]
+pub struct Ruleset {
+    rules: Vec<Rule>,
+    program: Program,
+    /// For each kind the enabled rules that it can satisfy, in load order.
+    buckets: [Vec<Entry>; Kind::COUNT],
+    matching: Matching,
+}
+
+/// A rule of a bucket.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    rule: usize,
+    condition: NodeId,
+}
+
+impl Ruleset {
+    /// Loads rule files in order; later ones redefine and extend earlier ones.
+    pub fn load(sources: &[Source<'_>]) -> Loaded {
+        Self::load_with(sources, &Options::default())
+    }
+
+    /// Loads rule files with options other than the default.
+    pub fn load_with(sources: &[Source<'_>], options: &Options) -> Loaded {
+        load::load(sources, options)
+    }
+
+    /// A ruleset of compiled rules.
+    pub(crate) fn new(compiled: Vec<(Rule, NodeId)>, program: Program, matching: Matching) -> Self {
+        let mut buckets: [Vec<Entry>; Kind::COUNT] = Default::default();
+        let mut rules = Vec::with_capacity(compiled.len());
+        for (rule, condition) in compiled {
+            if rule.enabled {
+                for kind in rule.kinds.iter() {
+                    buckets[kind as usize].push(Entry { rule: rules.len(), condition });
+                }
+            }
+            rules.push(rule);
+        }
+        Self { rules, program, buckets, matching }
+    }
+
+    /// Every rule, disabled ones included, in load order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The kinds of events that some enabled rule can match.
+    pub fn kinds(&self) -> KindSet {
+        Kind::ALL.into_iter().filter(|kind| !self.buckets[*kind as usize].is_empty()).collect()
+    }
+
+    /// The rules that match `event`, in load order; one at most with [`Matching::First`].
+    pub fn matches<'a, E: Event>(&'a self, event: &'a E) -> impl Iterator<Item = &'a Rule> {
+        let limit = match self.matching {
+            Matching::All => usize::MAX,
+            Matching::First => 1,
+        };
+        self.buckets[event.kind() as usize]
+            .iter()
+            .filter(|entry| self.program.holds(entry.condition, event))
+            .map(|entry| &self.rules[entry.rule])
+            .take(limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ruleset_is_shared_between_threads() {
+        fn assert_shared<T: Send + Sync>() {}
+        assert_shared::<Ruleset>();
+    }
+
+    #[test]
+    fn files_without_rules_are_an_empty_ruleset() {
+        let loaded = Ruleset::load(&[Source::new("empty", ""), Source::new("c", "# none\n---\n")]);
+        assert!(loaded.diagnostics.is_empty() && loaded.ruleset.kinds().is_empty());
+    }
+}

@@ -1,0 +1,208 @@
+//! What conditions mean: precedence, operators, missing values, lists and macros.
+
+mod support;
+
+use shrike_rules::{Kind, KindSet, Matching, Options, Ruleset, Source};
+use support::{Given, complaint, load, matches, rule};
+
+fn shell() -> Given {
+    Given::new(Kind::Exec)
+        .with("evt.type", "execve")
+        .with("evt.num", 7_u32)
+        .with("evt.cpu", 1_u32)
+        .with("proc.name", "myexe")
+        .with("proc.cmdline", "myexe -c \"x=1, (y)\"")
+        .with("proc.exepath", "/opt/Dir/myexe")
+        .with("proc.is_exe_from_memfd", false)
+        .with("proc.aname[0]", "myexe")
+        .with("proc.aname[1]", "bash")
+        .with("proc.aname[2]", "sshd")
+        .with("proc.args", "-c x")
+        .with("proc.args[0]", "-c")
+        .with("user.uid", 0_u32)
+}
+
+#[test]
+fn and_binds_tighter_than_or_and_not_to_one_check() {
+    let event = shell();
+    assert!(matches("proc.name=myexe or proc.name=a and proc.name=b", &event));
+    assert!(!matches("(proc.name=myexe or proc.name=a) and proc.name=b", &event));
+    assert!(matches("not proc.name=a and proc.name=myexe", &event));
+    assert!(!matches("not (proc.name=a or proc.name=myexe)", &event));
+    assert!(matches("not not proc.name=myexe", &event));
+    assert!(matches("not(proc.name=a)and(proc.name=myexe)or(proc.name=b)", &event));
+}
+
+#[test]
+fn every_operator_compares_as_documented() {
+    let event = shell();
+    let holds = [
+        "proc.name = myexe",
+        "proc.name == myexe",
+        "proc.name != other",
+        "proc.name exists",
+        "proc.name in (sh, myexe)",
+        "proc.name intersects (sh, myexe)",
+        "proc.name contains yex",
+        "proc.name icontains YEX",
+        "proc.name startswith my",
+        "proc.name endswith exe",
+        "proc.name glob m?e*",
+        "proc.name iglob MYE[X]?",
+        "proc.exepath pmatch (/etc, /opt/*/)",
+        "proc.cmdline contains \"x=1, (y)\"",
+        "user.uid = 0 and user.uid != 1",
+        "evt.num < 8 and evt.num <= 7 and evt.num > 6 and evt.num >= 7",
+        "user.uid in (5, 0, -1)",
+        "proc.is_exe_from_memfd = false and proc.is_exe_from_memfd != true",
+        "proc.is_exe_from_memfd in (false)",
+        "proc.name = oneof (myexe, bash) and proc.name != allof (bash, sh)",
+        "proc.name startswith anyof (x, my)",
+        "proc.name regex '(my|your)[a-z]+'",
+        "proc.name > 1",
+    ];
+    for condition in holds {
+        assert!(matches(condition, &event), "{condition}");
+        assert!(!matches(&format!("not ({condition})"), &event), "not ({condition})");
+    }
+    let fails = [
+        "proc.name in ()",
+        "proc.name = \"\"",
+        "proc.exepath pmatch (/op)",
+        "proc.exepath contains dir",
+        "proc.name glob my",
+        "proc.name regex my",
+        "proc.name < 1",
+        "proc.name == oneof ()",
+        "proc.is_exe_from_memfd = true",
+        "user.uid > 0",
+    ];
+    for condition in fails {
+        assert!(!matches(condition, &event), "{condition}");
+    }
+}
+
+#[test]
+fn regular_expressions_are_checked_when_they_are_loaded() {
+    assert!(complaint("proc.name regex \"(\"").contains("invalid regex pattern"));
+    assert!(complaint("proc.name regex \"a)(b\"").contains("help: unopened group"));
+    assert!(complaint("proc.name regex \"(a{1000}){1000}\"").contains("size limit"));
+    let event = Given::open("/tmp/x").with("fd.name", b"/tmp/\xff/x".to_vec());
+    assert!(matches("fd.name regex \"/tmp/./x\"", &event));
+}
+
+#[test]
+fn a_check_on_a_missing_value_is_false_and_its_negation_true() {
+    let event = shell();
+    for check in [
+        "fd.name = a",
+        "fd.name != a",
+        "fd.name exists",
+        "fd.name in (a)",
+        "fd.name contains \"\"",
+        "fd.name glob *",
+        "fd.name pmatch (/)",
+        "proc.pid >= 0",
+        "evt.is_open_write = false",
+        "evt.is_open_write != true",
+        "proc.aname[3] != x",
+    ] {
+        assert!(!matches(check, &event), "{check}");
+        assert!(matches(&format!("not {check}"), &event), "not {check}");
+    }
+}
+
+#[test]
+fn ancestors_are_walked_without_the_process_itself() {
+    let event = shell();
+    assert!(matches("proc.aname = sshd", &event));
+    assert!(matches("proc.aname in (x, bash)", &event));
+    assert!(!matches("proc.aname = myexe", &event));
+    assert!(matches("proc.aname[0] = myexe and proc.aname[1] = bash", &event));
+    assert!(!matches("proc.aname exists", &Given::new(Kind::Exec).with("evt.type", "execve")));
+}
+
+#[test]
+fn arguments_are_one_text_or_one_of_them() {
+    assert!(matches("proc.args = \"-c x\" and proc.args[0] = -c", &shell()));
+    assert!(!matches("proc.args[1] exists", &shell()));
+}
+
+#[test]
+fn values_that_are_not_text_are_compared_as_bytes() {
+    let event = Given::new(Kind::FileOpen)
+        .with("evt.type", "openat")
+        .with("fd.name", b"/tmp/\xff\x01x".to_vec());
+    assert!(matches(r#"fd.name = "/tmp/\xff\x01x" and fd.name startswith /tmp"#, &event));
+}
+
+#[test]
+fn lists_and_macros_are_resolved() {
+    let yaml = "
+- list: inner
+  items: [a, 'b c']
+- list: outer
+  items: [inner, myexe]
+- macro: named
+  condition: proc.name in (outer)
+- macro: shell
+  condition: named or proc.name = sh
+- rule: r
+  desc: d
+  condition: evt.type = execve and not not shell
+  output: o
+  priority: info
+";
+    let loaded = load(yaml);
+    assert_eq!(loaded.diagnostics, []);
+    let count = |event: &Given| loaded.ruleset.matches(event).count();
+    assert_eq!(count(&shell()), 1);
+    assert_eq!(count(&shell().with("proc.name", "b c")), 1);
+    assert_eq!(count(&shell().with("proc.name", "sh")), 1);
+    assert_eq!(count(&shell().with("proc.name", "inner")), 0);
+}
+
+#[test]
+fn rules_are_looked_at_for_the_kinds_that_can_satisfy_them() {
+    let kinds = |condition: &str| load(&rule("r", condition)).ruleset.rules()[0].kinds();
+    let opens = KindSet::from(Kind::FileOpen);
+    assert_eq!(kinds("evt.type in (open, openat) and fd.name = a"), opens);
+    assert_eq!(kinds("not evt.type != openat2"), opens);
+    assert_eq!(kinds("evt.type startswith open or evt.type = file_open"), opens);
+    assert_eq!(
+        kinds("not (evt.type = execve or not evt.type in (execve, procexit))"),
+        Kind::Exit.into()
+    );
+    assert_eq!(kinds("evt.type = connect"), KindSet::NONE);
+    assert_eq!(kinds("evt.num = 0"), KindSet::NONE);
+    assert_eq!(kinds("evt.num >= 0 and proc.name = a"), KindSet::ALL);
+    assert_eq!(kinds("evt.type = execve and evt.num = 0 or evt.type = clone"), Kind::Fork.into());
+}
+
+#[test]
+fn the_first_rule_wins_unless_all_are_asked_for() {
+    let yaml = rule("one", "evt.type = execve")
+        + &rule("two", "proc.name = myexe")
+        + &rule("three", "evt.type = openat");
+    let names = |matching| {
+        let options = Options { matching, ..Options::default() };
+        let loaded = Ruleset::load_with(&[Source::new("f", &yaml)], &options);
+        let event = shell();
+        loaded.ruleset.matches(&event).map(|rule| rule.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(Matching::First), ["one"]);
+    assert_eq!(names(Matching::All), ["one", "two"]);
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_by_name() {
+    let refused = [
+        ("tolower(proc.name) = a", "the transformer tolower()"),
+        ("proc.name = val(proc.pname)", "a field or transformer on the right-hand side"),
+        ("len(concat(proc.name, \"a\")) > 1", "the transformer len()"),
+    ];
+    for (condition, construct) in refused {
+        let text = complaint(condition);
+        assert!(text.contains(&format!("{construct} is not supported yet")), "{condition}: {text}");
+    }
+}
