@@ -1,2 +1,3 @@
-//! Shrike.
+//! Stand-in.
+
 fn main() {}

@@ -95,6 +95,15 @@ pub enum Abi {
 }
 
 impl Abi {
+    /// The name in rules and documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::I386 => "i386",
+            Self::X32 => "x32",
+        }
+    }
+
     /// The table with this number.
     pub const fn from_code(code: u32) -> Option<Self> {
         match code {

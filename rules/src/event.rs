@@ -6,12 +6,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use shrike_common::Kind;
+
 use crate::field::FieldId;
 use crate::names;
 
 /// An event that rules can be evaluated on.
 ///
-/// `evt.type` of an event must be a name of its kind, as [`Kind::event_type`] gives it: rules are
+/// `evt.type` of an event must be a name of its kind, as [`event_type`] gives it: rules are
 /// sorted by kind at load time, and other names would be looked for in the wrong place.
 pub trait Event {
     /// The kind of the event.
@@ -92,76 +94,45 @@ impl From<String> for Value<'_> {
     }
 }
 
-/// Kinds of events that a sensor emits.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[repr(u8)]
-pub enum Kind {
-    /// A process replaced its program.
-    Exec,
-    /// A process or thread was created.
-    Fork,
-    /// A process or thread ended.
-    Exit,
-    /// A file was opened.
-    FileOpen,
-}
-
-impl Kind {
-    /// Every kind, in order.
-    pub const ALL: [Self; 4] = [Self::Exec, Self::Fork, Self::Exit, Self::FileOpen];
-
-    /// The number of kinds.
-    pub const COUNT: usize = Self::ALL.len();
-
-    /// The name of the kind in metrics, logs and documents.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Exec => "exec",
-            Self::Fork => "fork",
-            Self::Exit => "exit",
-            Self::FileOpen => "file_open",
-        }
-    }
-
-    /// `evt.type` of an event of this kind that the system call named `syscall` caused.
-    ///
-    /// A call that is not of this kind (a file opened through `io_uring_enter`, or by `execve` for
-    /// its interpreter) yields the name that stands for the kind itself.
-    pub fn event_type(self, syscall: Option<&str>) -> &'static str {
-        let own = match self {
-            Self::Exec => "execve",
-            Self::Fork => "clone",
-            Self::Exit => "procexit",
-            Self::FileOpen => "file_open",
-        };
-        syscall
-            .and_then(|name| names::NAMES.binary_search(&name).ok())
-            .map(|index| names::NAMES[index])
-            .filter(|name| names::kind_of(name) == Some(self))
-            .unwrap_or(own)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
+/// `evt.type` of an event of `kind` that the system call named `syscall` caused.
+///
+/// A call that is not of this kind (a file opened through `io_uring_enter`, or by `execve` for its
+/// interpreter) yields the name that stands for the kind itself.
+pub fn event_type(kind: Kind, syscall: Option<&str>) -> &'static str {
+    let own = match kind {
+        Kind::Exec => "execve",
+        Kind::Fork => "clone",
+        Kind::Exit => "procexit",
+        Kind::FileOpen => "file_open",
+    };
+    syscall
+        .and_then(|name| names::NAMES.binary_search(&name).ok())
+        .map(|index| names::NAMES[index])
+        .filter(|name| names::kind_of(name) == Some(kind))
+        .unwrap_or(own)
 }
 
 /// A set of kinds.
 #[derive(Clone, Copy, Default, Eq, Hash, PartialEq)]
-pub struct KindSet(u32);
+pub struct KindSet(u128);
 
 impl KindSet {
     /// Every kind.
-    pub const ALL: Self = Self((1 << Kind::COUNT) - 1);
+    pub const ALL: Self = {
+        let (mut set, mut index) = (Self::NONE, 0);
+        while index < Kind::ALL.len() {
+            set = set.union(Self::of(Kind::ALL[index]));
+            index += 1;
+        }
+        set
+    };
 
     /// No kind.
     pub const NONE: Self = Self(0);
 
     /// Whether `kind` is in the set.
     pub const fn contains(self, kind: Kind) -> bool {
-        self.0 & (1 << kind as u32) != 0
+        self.0 & 1 << kind as u16 != 0
     }
 
     /// Whether the set is empty.
@@ -171,7 +142,7 @@ impl KindSet {
 
     /// The kinds of the set, in order.
     pub fn iter(self) -> impl Iterator<Item = Kind> {
-        Kind::ALL.into_iter().filter(move |kind| self.contains(*kind))
+        Kind::ALL.iter().copied().filter(move |&kind| self.contains(kind))
     }
 
     /// The set with the kinds of `other` added.
@@ -182,7 +153,7 @@ impl KindSet {
 
     /// The set of one kind.
     pub(crate) const fn of(kind: Kind) -> Self {
-        Self(1 << kind as u32)
+        Self(1 << kind as u16)
     }
 }
 
@@ -210,12 +181,12 @@ mod tests {
 
     #[test]
     fn an_event_type_is_always_a_name_of_its_kind() {
-        assert_eq!(Kind::FileOpen.event_type(Some("openat2")), "openat2");
-        assert_eq!(Kind::FileOpen.event_type(Some("io_uring_enter")), "file_open");
-        assert_eq!(Kind::FileOpen.event_type(Some("execve")), "file_open");
-        assert_eq!(Kind::Exec.event_type(Some("execveat")), "execveat");
-        for kind in Kind::ALL {
-            assert_eq!(names::kind_of(kind.event_type(None)), Some(kind));
+        assert_eq!(event_type(Kind::FileOpen, Some("openat2")), "openat2");
+        assert_eq!(event_type(Kind::FileOpen, Some("io_uring_enter")), "file_open");
+        assert_eq!(event_type(Kind::FileOpen, Some("execve")), "file_open");
+        assert_eq!(event_type(Kind::Exec, Some("execveat")), "execveat");
+        for &kind in Kind::ALL {
+            assert_eq!(names::kind_of(event_type(kind, None)), Some(kind));
         }
     }
 
@@ -224,6 +195,6 @@ mod tests {
         let set: KindSet = [Kind::Exec, Kind::FileOpen].into_iter().collect();
         assert!(set.contains(Kind::Exec) && !set.contains(Kind::Fork));
         assert_eq!(format!("{set:?}"), "{Exec, FileOpen}");
-        assert_eq!(Kind::ALL.into_iter().collect::<KindSet>(), KindSet::ALL);
+        assert_eq!(Kind::ALL.iter().copied().collect::<KindSet>(), KindSet::ALL);
     }
 }

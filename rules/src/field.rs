@@ -1,6 +1,7 @@
 //! The one table of fields: the type checker, the evaluator, templates and documents read it.
 
-use crate::event::{Kind, KindSet};
+use crate::event::KindSet;
+use shrike_common::Kind;
 
 /// Declares every field once; generates [`FieldId`] and the table behind [`FieldId::info`].
 macro_rules! fields {
@@ -117,6 +118,7 @@ fields! {
     EvtIsOpenExec "evt.is_open_exec" Bool NoArgument, FILE_OPEN, "whether the open created an executable file";
     EvtArgFlags "evt.arg.flags" Text NoArgument, FILE_OPEN, "open flags by name, joined by |";
     EvtSyscall "evt.syscall" Text NoArgument, ALL, "system call that the task was in, by name or number";
+    EvtAbi "evt.abi" Text NoArgument, ALL, "table of the system call: x86_64, i386 or x32";
     EvtSeq "evt.seq" Number NoArgument, ALL, "sequence number of the event on its CPU and lane";
     FdName "fd.name" Text NoArgument, FILE_OPEN, "path of the file";
     FdDirectory "fd.directory" Text NoArgument, FILE_OPEN, "directory of the file";
@@ -137,14 +139,13 @@ fields! {
     ProcPcmdline "proc.pcmdline" Text NoArgument, ALL, "name and arguments of the parent";
     ProcAname "proc.aname" Text Ancestor, ALL, "name of an ancestor: 0 the process itself, 1 its parent";
     ProcIsExeFromMemfd "proc.is_exe_from_memfd" Bool NoArgument, ALL, "whether the executable is a memory file";
-    ProcIsExeUpperLayer "proc.is_exe_upper_layer" Bool NoArgument, ALL, "whether the executable lies in the upper layer of an overlay";
     ProcStartTime "proc.start_time" Number NoArgument, ALL, "start of the process, nanoseconds since boot";
     ThreadTid "thread.tid" Number NoArgument, ALL, "thread id in the host's namespace";
     ThreadCapEffective "thread.cap_effective" Text NoArgument, ALL, "effective capabilities by name, joined by blanks";
     UserUid "user.uid" Number NoArgument, ALL, "user id in the host's namespace";
+    UserEuid "user.euid" Number NoArgument, ALL, "effective user id in the host's namespace";
     UserName "user.name" Text NoArgument, ALL, "name of the user";
     GroupGid "group.gid" Number NoArgument, ALL, "group id in the host's namespace";
-    ContainerId "container.id" Text NoArgument, ALL, "short id of the container, or host";
     CgroupId "cgroup.id" Number NoArgument, ALL, "id of the task's control group";
     NsMnt "ns.mnt" Number NoArgument, ALL, "inode of the mount namespace";
     NsPid "ns.pid" Number NoArgument, ALL, "inode of the pid namespace";

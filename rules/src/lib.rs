@@ -4,7 +4,7 @@
 //! [`Ruleset::matches`] evaluates the rules on whatever implements [`Event`]:
 //!
 //! ```
-//! use shrike_rules::{Argument, Event, FieldId, Kind, Ruleset, Source, Value};
+//! use shrike_rules::{Argument, Event, FieldId, Kind, Ruleset, Source, Value, event_type};
 //!
 //! struct Opened {
 //!     path: Vec<u8>,
@@ -73,9 +73,10 @@ mod text;
 mod yaml;
 
 pub use diagnose::{Diagnostic, Severity};
-pub use event::{Argument, Event, Kind, KindSet, Value};
+pub use event::{Argument, Event, KindSet, Value, event_type};
 pub use field::FieldId;
 pub use output::Output;
 pub use rule::{Priority, Rule, UnknownPriority};
 pub use ruleset::{Loaded, Matching, Options, Ruleset, Source};
+pub use shrike_common::Kind;
 pub use text::Escaped;

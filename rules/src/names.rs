@@ -5,7 +5,8 @@
 //! x86-64 Linux, the events that Falco adds to them, and `file_open` of our own for files that the
 //! kernel opens on no open call's behalf.
 
-use crate::event::{Kind, KindSet};
+use crate::event::KindSet;
+use shrike_common::Kind;
 
 /// A set of event names, one bit for each entry of [`NAMES`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -212,8 +212,9 @@ fn in_output(problem: Problem) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Argument, Kind};
+    use crate::event::Argument;
     use crate::field::FieldId;
+    use shrike_common::Kind;
 
     struct Process;
 

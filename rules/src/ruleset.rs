@@ -2,9 +2,10 @@
 
 use crate::diagnose::{Diagnostic, Severity};
 use crate::eval::{NodeId, Program};
-use crate::event::{Event, Kind, KindSet};
+use crate::event::{Event, KindSet};
 use crate::load;
 use crate::rule::{Priority, Rule};
+use shrike_common::Kind;
 
 /// A rule file, read by the caller.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +70,7 @@ pub struct Ruleset {
     rules: Vec<Rule>,
     program: Program,
     /// For each kind the enabled rules that it can satisfy, in load order.
-    buckets: [Vec<Entry>; Kind::COUNT],
+    buckets: Vec<Vec<Entry>>,
     matching: Matching,
 }
 
@@ -93,7 +94,7 @@ impl Ruleset {
 
     /// A ruleset of compiled rules.
     pub(crate) fn new(compiled: Vec<(Rule, NodeId)>, program: Program, matching: Matching) -> Self {
-        let mut buckets: [Vec<Entry>; Kind::COUNT] = Default::default();
+        let mut buckets = vec![Vec::new(); usize::from(Kind::LIMIT)];
         let mut rules = Vec::with_capacity(compiled.len());
         for (rule, condition) in compiled {
             if rule.enabled {
@@ -113,7 +114,7 @@ impl Ruleset {
 
     /// The kinds of events that some enabled rule can match.
     pub fn kinds(&self) -> KindSet {
-        Kind::ALL.into_iter().filter(|kind| !self.buckets[*kind as usize].is_empty()).collect()
+        Kind::ALL.iter().copied().filter(|&kind| !self.buckets[kind as usize].is_empty()).collect()
     }
 
     /// The rules that match `event`, in load order; one at most with [`Matching::First`].

@@ -1,2 +1,143 @@
-//! Shrike.
-fn main() {}
+//! `shrike-tests`: lists the suites on the host, runs them in a guest.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Error, Result};
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+use shrike_tests::SUITES;
+use shrike_tests::configuration::Configuration;
+use shrike_tests::record::Results;
+use shrike_tests::runner::{Selection, run};
+use shrike_tests::suite::{Suite, Tier};
+
+/// End-to-end tests of shrike
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the suites
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Only those that want to run in this guest
+        #[arg(long, value_name = "NAME")]
+        guest: Option<Configuration>,
+    },
+    /// Run tests in this guest, each in a process of its own
+    Run {
+        /// Where to write one record per test; standard output by default
+        #[arg(long, value_name = "PATH")]
+        results: Option<PathBuf>,
+        /// What kind of guest this is, like 6.1-bpf
+        #[arg(long, value_name = "NAME")]
+        guest: Configuration,
+        /// A part of the names of the tests to run
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        filter: String,
+        /// The suites to run; all by default
+        #[arg(value_name = "SUITE", value_parser = suite)]
+        suites: Vec<&'static Suite>,
+    },
+    /// Run one test in this process
+    #[command(hide = true)]
+    Exec {
+        #[arg(value_parser = suite)]
+        suite: &'static Suite,
+        test: String,
+    },
+}
+
+/// What a listing says about a suite.
+#[derive(Debug, Serialize)]
+struct Entry {
+    suite: &'static str,
+    tier: Tier,
+    budget: u64,
+    tests: Vec<&'static str>,
+}
+
+fn main() -> Result<ExitCode> {
+    match Line::parse().action {
+        Action::List { json, guest } => list(json, guest.as_ref()),
+        Action::Run { results, guest, filter, suites } => {
+            let suites = if suites.is_empty() { SUITES.iter().collect() } else { suites };
+            let selection = Selection { guest: &guest, filter: &filter };
+            let failed = run(&suites, &selection, open(results.as_deref())?)?;
+            Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Action::Exec { suite, test } => {
+            let test =
+                suite.test(&test).with_context(|| format!("no test {}::{test}", suite.name))?;
+            Ok(match (test.run)() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("{}", described(&error));
+                    ExitCode::FAILURE
+                }
+            })
+        }
+    }
+}
+
+fn suite(name: &str) -> Result<&'static Suite, String> {
+    SUITES.iter().find(|suite| suite.name == name).ok_or_else(|| {
+        let names: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
+        format!("the suites are {}", names.join(", "))
+    })
+}
+
+/// The error with its causes, and the line of a test that it comes from.
+fn described(error: &Error) -> String {
+    let backtrace = error.backtrace().to_string();
+    let line = backtrace
+        .lines()
+        .find_map(|line| line.split_once(concat!(env!("CARGO_MANIFEST_DIR"), "/")));
+    match line {
+        Some((_, line)) => format!("{error:#}\nat {line}"),
+        None => format!("{error:#}"),
+    }
+}
+
+fn list(json: bool, guest: Option<&Configuration>) -> Result<ExitCode> {
+    let wanted = SUITES.iter().filter(|suite| guest.is_none_or(|guest| (suite.wants)(guest)));
+    let entries: Vec<Entry> = wanted.map(Entry::of).collect();
+    if json {
+        println!("{}", serde_json::to_string(&entries)?);
+    } else {
+        for Entry { suite, tier, budget, tests } in entries {
+            println!("{suite}: {} tests, {tier:?}, at most {budget} s", tests.len());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open(path: Option<&Path>) -> Result<Results> {
+    let Some(path) = path else { return Ok(Results::new(Box::new(io::stdout()))) };
+    let file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .open(path)
+        .with_context(|| format!("cannot open {} for results", path.display()))?;
+    Ok(Results::new(Box::new(file)))
+}
+
+impl Entry {
+    fn of(suite: &Suite) -> Self {
+        Self {
+            suite: suite.name,
+            tier: suite.tier,
+            budget: suite.budget.as_secs(),
+            tests: suite.tests.iter().map(|test| test.name).collect(),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What kind of guest the host asked for, as its name tells: `6.1-bpf`, `6.12-nobpf`,
+//! `newest-bpf-preempt`.
+
+use std::env;
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+
+/// How the runner tells it to the processes of the tests.
+pub const VARIABLE: &str = "SHRIKE_GUEST";
+
+/// The kind of guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// The line of kernels: `6.1`, `6.12` or `newest`.
+    pub series: String,
+    /// Whether `bpf` is among the active security modules.
+    pub lsm_bpf: bool,
+    /// Whether the kernel is fully preemptible.
+    pub preempt_full: bool,
+}
+
+impl Configuration {
+    /// The guest that this test runs in.
+    pub fn current() -> Result<Self> {
+        let name = env::var(VARIABLE)
+            .with_context(|| format!("{VARIABLE} is not set: run tests with `shrike-tests run`"))?;
+        name.parse()
+    }
+}
+
+impl FromStr for Configuration {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let (series, lsm_bpf, preempt_full) = match name.split('-').collect::<Vec<_>>()[..] {
+            [series, "bpf"] => (series, true, false),
+            [series, "nobpf"] => (series, false, false),
+            [series, "bpf", "preempt"] => (series, true, true),
+            [series, "nobpf", "preempt"] => (series, false, true),
+            _ => bail!("`{name}` names no guest: it must be like 6.1-bpf or newest-nobpf-preempt"),
+        };
+        Ok(Self { series: series.to_owned(), lsm_bpf, preempt_full })
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lsm = if self.lsm_bpf { "bpf" } else { "nobpf" };
+        let preempt = if self.preempt_full { "-preempt" } else { "" };
+        write!(f, "{}-{lsm}{preempt}", self.series)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written() {
+        for name in ["6.1-bpf", "6.12-nobpf", "newest-bpf-preempt", "6.1-nobpf-preempt"] {
+            assert_eq!(name.parse::<Configuration>().unwrap().to_string(), name);
+        }
+        let read: Configuration = "6.12-nobpf-preempt".parse().unwrap();
+        assert_eq!((read.series.as_str(), read.lsm_bpf, read.preempt_full), ("6.12", false, true));
+    }
+
+    #[test]
+    fn other_names_are_refused() {
+        for name in ["", "6.1", "6.1-btf", "6.1-bpf-preempt-x"] {
+            assert!(name.parse::<Configuration>().is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The project's own chores: setup, building, guests and tests. The program is `cargo xtask`.
+
+pub mod agent;
+pub mod cache;
+pub mod compile;
+pub mod console;
+pub mod interrupt;
+pub mod process;
+pub mod setup;
+pub mod test;
+pub mod vm;
+pub mod workspace;

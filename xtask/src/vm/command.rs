@@ -1,0 +1,207 @@
+//! `cargo xtask vm`: runs any command in a guest.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::accelerator::Accelerator;
+use super::initramfs::{self, Content};
+use super::job::{Job, Outcome, SHARE_FOLDER};
+use super::machine::{Channels, Machine};
+use super::{BOOT_LIMIT, Configuration, Host, kernel};
+use crate::cache::Cache;
+use crate::compile;
+use crate::interrupt;
+use crate::setup::kernel::Series;
+use crate::setup::{self, Part};
+
+/// Options of `cargo xtask vm`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The command finds shrike and busybox's programs in PATH. It runs as root with /proc, /sys,
+/sys/fs/cgroup (version 2), /sys/kernel/security, /sys/fs/bpf, tracefs and debugfs mounted, on a
+writable root in memory. The exit code, the standard output and the standard error are the
+command's own; a command that a signal ended gives 128 and the signal's number. Its standard input
+is empty.
+
+A shared folder is read and written in place, through virtiofs: what the guest writes is on the
+host at once. The command then starts in it. Only statically linked programs run, or those that
+bring their libraries.")]
+pub struct Options {
+    /// The guest's kernel
+    #[arg(long, value_name = "SERIES", default_value = "6.1")]
+    kernel: Series,
+    /// A folder of this machine to have at /share, to read and to write
+    #[arg(long, value_name = "DIR")]
+    share: Option<PathBuf>,
+    /// Megabytes of memory
+    #[arg(long, value_name = "M", default_value_t = 1024)]
+    memory: u32,
+    /// Virtual processors
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    cpus: u32,
+    /// More options for the kernel's command line
+    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    append: String,
+    /// Whether bpf is among the active security modules
+    #[arg(long, value_name = "yes|no", default_value = "yes")]
+    lsm_bpf: YesNo,
+    /// How preemptible the kernel is
+    #[arg(long, value_name = "full|default", default_value = "default")]
+    preempt: Preemption,
+    /// Seconds that the command may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum YesNo {
+    Yes,
+    No,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Preemption {
+    Full,
+    Default,
+}
+
+/// Runs the command and returns its exit code.
+pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<i32> {
+    let share = options.share.as_deref().map(shared_folder).transpose()?;
+    let mut parts = setup::guest_parts([options.kernel]);
+    parts.push(Part::Toolchain);
+    setup::ensure(cache, &parts, offline)?;
+    let programs = compile::guest_programs(&["shrike"])?;
+    let host = Host::find(cache)?;
+    let kernel = kernel(cache, options.kernel)?;
+    let content =
+        Content { init: &programs.init, busybox: &host.busybox, programs: &programs.others };
+    let accelerator = Accelerator::choose(cache, &host, &kernel, &content)?;
+
+    let _careful = interrupt::Careful::start();
+    let folder = tempfile::Builder::new().prefix("shrike-guest-").tempdir()?;
+    let (initramfs, console) = (folder.path().join("initramfs"), folder.path().join("console"));
+    let job = Job {
+        modules: Vec::new(),
+        command: options.command.clone(),
+        share: share.is_some(),
+        seconds: options.timeout,
+    };
+    initramfs::write(&initramfs, &kernel, &content, job)?;
+    let machine = Machine {
+        host: &host,
+        accelerator,
+        kernel: &kernel,
+        configuration: &options.configuration(),
+        initramfs: &initramfs,
+        share: share.as_deref(),
+        console: &console,
+        limit: Duration::from_secs(options.timeout) + BOOT_LIMIT,
+    };
+    let outcome = machine.run(Channels {
+        stdout: &mut io::stdout(),
+        stderr: &mut io::stderr(),
+        results: &mut io::sink(),
+    })?;
+    exit_code(&outcome, options.timeout).with_context(|| machine.console_tail())
+}
+
+impl Options {
+    fn configuration(&self) -> Configuration {
+        Configuration {
+            series: self.kernel,
+            lsm_bpf: self.lsm_bpf == YesNo::Yes,
+            preempt_full: self.preempt == Preemption::Full,
+            memory: self.memory,
+            cpus: self.cpus,
+            append: self.append.clone(),
+        }
+    }
+}
+
+fn shared_folder(folder: &Path) -> Result<PathBuf> {
+    let real = fs::canonicalize(folder)
+        .with_context(|| format!("cannot share {} as {SHARE_FOLDER}", folder.display()))?;
+    if !real.is_dir() {
+        bail!("cannot share {} as {SHARE_FOLDER}: it is no folder", folder.display());
+    }
+    Ok(real)
+}
+
+fn exit_code(outcome: &Outcome, seconds: u64) -> Result<i32> {
+    match outcome {
+        Outcome::Exited(code) => Ok(*code),
+        Outcome::Killed(signal) => Ok(128 + signal),
+        Outcome::TimedOut => bail!("the command was still running after {seconds} s (--timeout)"),
+        Outcome::Failed(reason) => bail!("the guest could not run the command: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(words: &[&str]) -> Result<Options, String> {
+        let words = std::iter::once("vm").chain(words.iter().copied());
+        Line::try_parse_from(words).map(|line| line.options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_a_small_guest_with_bpf() {
+        let options = parse(&["--", "uname", "-a"]).unwrap();
+        assert_eq!(options.command, ["uname", "-a"]);
+        assert_eq!(options.configuration(), Configuration::default());
+    }
+
+    #[test]
+    fn every_option_reaches_the_configuration() {
+        let words =
+            "--kernel newest --memory 512 --cpus 2 --lsm-bpf no --preempt full --append -x --";
+        let words: Vec<&str> = words.split(' ').chain(["true"]).collect();
+        let expected = Configuration {
+            series: Series::Newest,
+            lsm_bpf: false,
+            preempt_full: true,
+            memory: 512,
+            cpus: 2,
+            append: "-x".into(),
+        };
+        assert_eq!(parse(&words).unwrap().configuration(), expected);
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        assert!(parse(&[]).unwrap_err().contains("CMD"));
+        assert!(parse(&["--kernel", "5.10", "--", "true"]).unwrap_err().contains("6.12"));
+    }
+
+    #[test]
+    fn outcome_becomes_an_exit_code() {
+        assert_eq!(exit_code(&Outcome::Exited(7), 1).unwrap(), 7);
+        assert_eq!(exit_code(&Outcome::Killed(9), 1).unwrap(), 137);
+        assert!(exit_code(&Outcome::TimedOut, 5).unwrap_err().to_string().contains("after 5 s"));
+        assert!(exit_code(&Outcome::Failed("no port".into()), 5).is_err());
+    }
+
+    #[test]
+    fn shared_folder_must_be_one() {
+        assert!(shared_folder(Path::new("/no/such/folder")).is_err());
+        assert!(shared_folder(Path::new("/proc/self/exe")).is_err());
+        assert_eq!(shared_folder(Path::new("/proc/..")).unwrap(), Path::new("/"));
+    }
+}
