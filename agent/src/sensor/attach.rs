@@ -1,0 +1,152 @@
+//! Attaches each probe by the best way that this kernel allows, and says which one that was.
+
+use aya::programs::{BtfTracePoint, FEntry, Lsm, Program, ProgramError};
+use aya::{Btf as AyaBtf, Ebpf};
+use shrike_common::{Attach, PROBES, Probe};
+
+use super::btf::{Btf, BtfError};
+
+/// A probe and what became of it.
+#[derive(Debug)]
+pub(crate) struct ProbeState {
+    /// The probe.
+    pub(crate) probe: &'static Probe,
+    /// How it is attached; `None` if it could not be.
+    pub(crate) attached: Option<Attach>,
+    /// Why better ways (or all of them) were not taken.
+    pub(crate) refused: Vec<Refused>,
+}
+
+/// A way of attaching that was not taken.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// The way.
+    pub(crate) way: Attach,
+    /// Why not.
+    pub(crate) reason: AttachError,
+}
+
+/// Why a probe could not be attached in one way.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttachError {
+    #[error("bpf is not among the active LSMs (kernel option lsm=)")]
+    LsmInactive,
+    #[error(transparent)]
+    Prototype(#[from] BtfError),
+    #[error("argument {index} of the hook points to {found:?}, not to {wanted:?}")]
+    Argument { index: usize, wanted: &'static str, found: String },
+    #[error("the object has no such program of that type")]
+    NoProgram,
+    #[error("the kernel refused the program ({error}); verifier: {verifier}")]
+    Refused { error: std::io::Error, verifier: String },
+    #[error("the kernel did not attach the program: {0}")]
+    Program(ProgramError),
+}
+
+/// Attaches every probe.
+pub(crate) fn attach(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    aya_btf: &AyaBtf,
+    lsm_active: bool,
+) -> Vec<ProbeState> {
+    let mut attempt = |probe: &Probe, way: Attach| {
+        if matches!(way, Attach::Lsm { .. }) && !lsm_active {
+            return Err(AttachError::LsmInactive);
+        }
+        check_prototype(btf, probe, way)?;
+        attach_by(ebpf, aya_btf, way)
+    };
+    PROBES
+        .iter()
+        .map(|probe| {
+            let mut state = ProbeState { probe, attached: None, refused: Vec::new() };
+            for &way in probe.ways {
+                match attempt(probe, way) {
+                    Ok(()) => {
+                        state.attached = Some(way);
+                        break;
+                    }
+                    Err(reason) => state.refused.push(Refused { way, reason }),
+                }
+            }
+            state
+        })
+        .collect()
+}
+
+/// Arguments move between kernel versions: what a probe takes must be what the hook gives.
+fn check_prototype(btf: &Btf, probe: &Probe, way: Attach) -> Result<(), AttachError> {
+    let found = match way {
+        Attach::Lsm { hook, .. } => btf.function(&format!("bpf_lsm_{hook}"))?,
+        Attach::Fentry { function, .. } => btf.function(function)?,
+        Attach::Tracepoint { name, .. } => btf.tracepoint(name)?,
+    };
+    for (index, &wanted) in probe.arguments.iter().enumerate() {
+        let found = found.get(index).map_or("", String::as_str);
+        if !wanted.is_empty() && wanted != found {
+            return Err(AttachError::Argument { index, wanted, found: found.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn attach_by(ebpf: &mut Ebpf, btf: &AyaBtf, way: Attach) -> Result<(), AttachError> {
+    let program = ebpf.program_mut(way.program()).ok_or(AttachError::NoProgram)?;
+    match (way, program) {
+        (Attach::Lsm { hook, .. }, Program::Lsm(program)) => lsm(program, hook, btf),
+        (Attach::Fentry { function, .. }, Program::FEntry(program)) => {
+            fentry(program, function, btf)
+        }
+        (Attach::Tracepoint { name, .. }, Program::BtfTracePoint(program)) => {
+            tracepoint(program, name, btf)
+        }
+        _ => return Err(AttachError::NoProgram),
+    }
+    .map_err(|error| match error {
+        ProgramError::LoadError { io_error: error, verifier_log } => {
+            AttachError::Refused { error, verifier: last_words(&verifier_log.to_string()) }
+        }
+        error => AttachError::Program(error),
+    })
+}
+
+fn lsm(program: &mut Lsm, hook: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
+    program.load(hook, btf)?;
+    program.attach().map(drop)
+}
+
+fn fentry(program: &mut FEntry, function: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
+    program.load(function, btf)?;
+    program.attach().map(drop)
+}
+
+fn tracepoint(program: &mut BtfTracePoint, name: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
+    program.load(name, btf)?;
+    program.attach().map(drop)
+}
+
+/// The line in which the verifier says what it does not like: the last one before its statistics.
+fn last_words(log: &str) -> String {
+    /// How the lines of its statistics start.
+    const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+    log.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start)))
+        .unwrap_or("it gave no reason")
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_verifiers_verdict_and_not_its_statistics() {
+        let log = "0: R1=ctx() R10=fp0\n1: (79) r6 = *(u64 *)(r1 +0)\ninvalid bpf_context access\n\
+                   verification time 7 usec\nstack depth 16+40\nprocessed 2 insns (limit 9)\n\n";
+        assert_eq!(last_words(log), "invalid bpf_context access");
+        assert_eq!(last_words(""), "it gave no reason");
+    }
+}

@@ -1,0 +1,69 @@
+//! Loads the eBPF object into the kernel, fitted to it: the offsets of the running kernel go into
+//! the object's read-only data, the sizes of the lanes into its maps.
+
+use std::collections::BTreeMap;
+
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use shrike_common::{Lane, OFFSETS, Offset};
+
+use super::btf::{Btf, BtfError};
+
+/// The object that the build script made from `ebpf/`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shrike-ebpf"));
+
+/// The first plan: nothing is filtered.
+const GENERATION: u32 = 1;
+
+/// Why the object could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("cannot find what the probes read")]
+    Offset(#[from] BtfError),
+    #[error(
+        "the kernel refused the probes' maps; they need root, or CAP_BPF and CAP_PERFMON \
+         (`shrike doctor` tells more)"
+    )]
+    Object(#[from] EbpfError),
+}
+
+/// Creates the maps and prepares the programs; none is loaded or attached yet.
+pub(crate) fn load(btf: &Btf, ring_bytes: &BTreeMap<Lane, u32>) -> Result<Ebpf, LoadError> {
+    let mut offsets = [0; OFFSETS];
+    for (value, &offset) in offsets.iter_mut().zip(Offset::ALL) {
+        *value = btf.offset(offset)?;
+        tracing::debug!("{}.{} is at {value}", offset.root(), offset.path());
+    }
+    let mut loader = EbpfLoader::new();
+    loader.override_global("OFFSET", offsets.as_slice(), true);
+    loader.override_global("GENERATION", &GENERATION, true);
+    for (lane, &bytes) in ring_bytes {
+        loader.map_max_entries(lane.map_name(), bytes);
+    }
+    Ok(loader.load(OBJECT)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use shrike_common::PROBES;
+
+    use super::*;
+
+    /// The list of probes and the programs of the object are written in two places.
+    #[test]
+    fn the_object_has_exactly_the_programs_of_the_list() {
+        let object = aya_obj::Object::parse(OBJECT).unwrap();
+        let built: BTreeSet<&str> = object.programs.keys().map(String::as_str).collect();
+        let listed = PROBES.iter().flat_map(|probe| probe.ways).map(|way| way.program()).collect();
+        assert_eq!(built, listed);
+    }
+
+    #[test]
+    fn the_object_has_a_ring_for_every_lane() {
+        let object = aya_obj::Object::parse(OBJECT).unwrap();
+        for lane in Lane::ALL {
+            assert!(object.maps.contains_key(lane.map_name()), "{}", lane.name());
+        }
+    }
+}

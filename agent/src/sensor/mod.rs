@@ -1,0 +1,141 @@
+//! From the kernel to a stream of records: loads the probes, attaches them, reads their lanes in
+//! order. The only part of the agent that knows how the kernel looks inside.
+
+mod attach;
+mod books;
+mod btf;
+mod lane;
+mod load;
+mod order;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use aya::{Btf as AyaBtf, Ebpf};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::time::{ClockId, clock_gettime};
+use shrike_common::{Counter, Kind, Lane};
+
+pub(crate) use attach::ProbeState;
+use books::Books;
+pub(crate) use books::BooksError;
+use btf::Btf;
+use lane::LaneReader;
+use order::Order;
+
+/// Where the running kernel shows its type information.
+const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The loaded and attached probes.
+pub(crate) struct Sensor {
+    ebpf: Ebpf,
+    probes: Vec<ProbeState>,
+    lanes: Vec<LaneReader>,
+    books: Books,
+    order: Order,
+}
+
+/// What the sensor needs to know to start.
+#[derive(Debug)]
+pub(crate) struct SensorOptions {
+    /// The sizes of the lanes' ring buffers in bytes; the object's own where a lane is missing.
+    pub(crate) ring_bytes: BTreeMap<Lane, u32>,
+    /// Whether `bpf` is among the active LSMs.
+    pub(crate) lsm_active: bool,
+}
+
+/// Why the sensor could not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SensorError {
+    #[error(transparent)]
+    Btf(#[from] btf::BtfError),
+    #[error("cannot read the kernel's type information")]
+    AyaBtf(#[from] aya::BtfError),
+    #[error(transparent)]
+    Load(#[from] load::LoadError),
+    #[error(transparent)]
+    Lane(#[from] lane::LaneError),
+    #[error(transparent)]
+    Books(#[from] BooksError),
+    #[error("no probe could be attached: {0}")]
+    Nothing(String),
+}
+
+impl Sensor {
+    /// Loads and attaches the probes. Events are recorded from here on.
+    pub(crate) fn start(options: &SensorOptions) -> Result<Self, SensorError> {
+        let btf = Btf::read(Path::new(VMLINUX_BTF))?;
+        let mut ebpf = load::load(&btf, &options.ring_bytes)?;
+        let lanes = LaneReader::open(&mut ebpf)?;
+        let books = Books::open(&mut ebpf)?;
+        let aya_btf = AyaBtf::from_sys_fs()?;
+        let probes = attach::attach(&mut ebpf, &btf, &aya_btf, options.lsm_active);
+        if probes.iter().all(|state| state.attached.is_none()) {
+            let reason = probes
+                .first()
+                .and_then(|state| state.refused.first())
+                .map_or_else(String::new, |refused| refused.reason.to_string());
+            return Err(SensorError::Nothing(reason));
+        }
+        Ok(Self { ebpf, probes, lanes, books, order: Order::default() })
+    }
+
+    /// The probes and how they are attached.
+    pub(crate) fn probes(&self) -> &[ProbeState] {
+        &self.probes
+    }
+
+    /// Waits for records, at most for `timeout`. Returns whether the other end of `stop` was closed.
+    pub(crate) fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<bool, Errno> {
+        // What is kept becomes due as soon as the lanes were read once more.
+        let timeout = if self.order.is_empty() { timeout } else { Duration::ZERO };
+        let mut fds: Vec<PollFd<'_>> = self
+            .lanes
+            .iter()
+            .map(AsFd::as_fd)
+            .chain([stop])
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        match poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) => Ok(fds.last().and_then(PollFd::any).unwrap_or(false)),
+            Err(Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Reads a bite from every lane and hands out the records that are due, in the order of time.
+    pub(crate) fn read(&mut self, each: impl FnMut(&[u8])) {
+        // Before the lanes are read: an event of an earlier time is in its lane already, unless
+        // its probe is being preempted this very moment.
+        let now = boot_time();
+        let watermark =
+            self.lanes.iter_mut().map(|lane| lane.bite(&mut self.order, now)).min().unwrap_or(now);
+        self.order.drain(watermark, each);
+    }
+
+    /// A total of the probes' books.
+    pub(crate) fn total(&self, counter: Counter, kind: Kind) -> Result<u64, BooksError> {
+        self.books.total(counter, kind)
+    }
+
+    /// For each attached probe, the runs that the kernel skipped.
+    pub(crate) fn missed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.probes.iter().filter_map(|state| {
+            Some((state.attached?.program(), books::missed(&self.ebpf, state)?))
+        })
+    }
+
+    /// For each lane, how many sequence numbers never arrived.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = (Lane, u64)> {
+        self.lanes.iter().map(|reader| (reader.lane(), reader.missing()))
+    }
+}
+
+/// Nanoseconds of boot time, the clock of the records.
+fn boot_time() -> u64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map_or(0, |now| u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
+}
