@@ -1,0 +1,46 @@
+//! From the kernel's boot time to the time of day.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
+
+/// The distance between boot time and the time of day. It changes when the clock is set, so it is
+/// measured again now and then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    /// The time of day at which boot time was 0, in nanoseconds since 1970.
+    boot: i128,
+}
+
+impl Clock {
+    /// Measures the distance.
+    pub(crate) fn now() -> Result<Self, nix::Error> {
+        let boot = nanoseconds(ClockId::CLOCK_BOOTTIME)?;
+        Ok(Self { boot: nanoseconds(ClockId::CLOCK_REALTIME)? - boot })
+    }
+
+    /// The time of day of a boot time in nanoseconds.
+    pub(crate) fn timestamp(self, boot_time: u64) -> Timestamp {
+        // Out of range only if the machine's clock is off by thousands of years.
+        Timestamp::from_nanosecond(self.boot + i128::from(boot_time)).unwrap_or(Timestamp::MAX)
+    }
+}
+
+fn nanoseconds(clock: ClockId) -> Result<i128, nix::Error> {
+    Ok(i128::try_from(Duration::from(clock_gettime(clock)?).as_nanos()).unwrap_or(i128::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_the_time_of_day() {
+        let clock = Clock::now().unwrap();
+        let boot = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap());
+        let now = clock.timestamp(u64::try_from(boot.as_nanos()).unwrap());
+        let off = Timestamp::now().duration_since(now);
+        assert!(off.abs() < jiff::SignedDuration::from_secs(5), "{off}");
+    }
+}

@@ -1,0 +1,101 @@
+//! The flags of an open, and the type of what was opened. The values are those of x86.
+
+const O_ACCMODE: u32 = 0o3;
+const O_WRONLY: u32 = 0o1;
+const O_CREAT: u32 = 0o100;
+const S_IFMT: u32 = 0o170_000;
+const S_IFDIR: u32 = 0o040_000;
+
+/// Names in the order in which they are shown. `O_TMPFILE` and `O_SYNC` consist of several bits.
+const NAMES: [(u32, &str); 15] = [
+    (O_CREAT, "O_CREAT"),
+    (0o2000, "O_APPEND"),
+    (0o4_0000, "O_DIRECT"),
+    (0o20_0000, "O_DIRECTORY"),
+    (0o200, "O_EXCL"),
+    (0o10_0000, "O_LARGEFILE"),
+    (0o4000, "O_NONBLOCK"),
+    (0o401_0000, "O_SYNC"),
+    (0o1000, "O_TRUNC"),
+    (0o2020_0000, "O_TMPFILE"),
+    (0o200_0000, "O_CLOEXEC"),
+    (0o1_0000, "O_DSYNC"),
+    (0o40_0000, "O_NOFOLLOW"),
+    (0o100_0000, "O_NOATIME"),
+    (0o1000_0000, "O_PATH"),
+];
+
+/// The names of the flags of an open, joined by `|`.
+pub(super) fn names(flags: u32) -> String {
+    let access = match (reads(flags), writes(flags)) {
+        (true, false) => "O_RDONLY",
+        (false, true) => "O_WRONLY",
+        _ => "O_RDWR",
+    };
+    let mut names = vec![access];
+    names.extend(NAMES.iter().filter(|(bits, _)| flags & bits == *bits).map(|(_, name)| *name));
+    names.join("|")
+}
+
+/// Whether the open allows reading.
+pub(super) fn reads(flags: u32) -> bool {
+    flags & O_ACCMODE != O_WRONLY
+}
+
+/// Whether the open allows writing.
+pub(super) fn writes(flags: u32) -> bool {
+    flags & O_ACCMODE != 0
+}
+
+/// Whether the open may create the file.
+pub(super) fn creates(flags: u32) -> bool {
+    flags & O_CREAT != 0
+}
+
+/// Whether a file of this mode is a directory.
+pub(super) fn is_directory(mode: u32) -> bool {
+    mode & S_IFMT == S_IFDIR
+}
+
+/// Whether anybody may execute a file of this mode.
+pub(super) fn is_executable(mode: u32) -> bool {
+    mode & 0o111 != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_the_c_librarys_bits() {
+        let bits = |name: &str| NAMES.iter().find(|(_, n)| *n == name).unwrap().0;
+        for (name, value) in [
+            ("O_CREAT", libc::O_CREAT),
+            ("O_APPEND", libc::O_APPEND),
+            ("O_DIRECT", libc::O_DIRECT),
+            ("O_DIRECTORY", libc::O_DIRECTORY),
+            ("O_EXCL", libc::O_EXCL),
+            ("O_NONBLOCK", libc::O_NONBLOCK),
+            ("O_SYNC", libc::O_SYNC),
+            ("O_TRUNC", libc::O_TRUNC),
+            ("O_TMPFILE", libc::O_TMPFILE),
+            ("O_CLOEXEC", libc::O_CLOEXEC),
+            ("O_DSYNC", libc::O_DSYNC),
+            ("O_NOFOLLOW", libc::O_NOFOLLOW),
+            ("O_NOATIME", libc::O_NOATIME),
+            ("O_PATH", libc::O_PATH),
+        ] {
+            assert_eq!(bits(name), u32::try_from(value).unwrap(), "{name}");
+        }
+        assert!(is_directory(libc::S_IFDIR | 0o755) && !is_directory(libc::S_IFREG | 0o755));
+    }
+
+    #[test]
+    fn joins_the_names() {
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+        assert_eq!(names(u32::try_from(flags).unwrap()), "O_WRONLY|O_CREAT|O_TRUNC");
+        assert_eq!(names(0), "O_RDONLY");
+        assert_eq!(names(2), "O_RDWR");
+        assert!(reads(2) && writes(2) && reads(0) && !writes(0) && !reads(1) && writes(1));
+    }
+}

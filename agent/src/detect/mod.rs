@@ -1,0 +1,178 @@
+//! From an event to the rules that match it: what the rules see as fields comes from the event, its
+//! header and the context.
+
+mod capability;
+pub(crate) mod files;
+mod flags;
+mod syscall;
+
+use shrike_common::{Abi, Event, FileOpen, Header, Kind};
+use shrike_rules::{Argument, FieldId, Value, event_type};
+
+use crate::context::clock::Clock;
+use crate::context::process::{Process, Processes};
+use crate::context::user::Users;
+
+/// Set in the flags of an open by the kernel itself, to execute the file (`__FMODE_EXEC`).
+const FMODE_EXEC: u32 = 1 << 5;
+
+/// An event with everything that is known about it.
+pub(crate) struct Sight<'a, 'r> {
+    /// Which one it is, counted from 1.
+    pub(crate) number: u64,
+    /// Who acted.
+    pub(crate) header: &'a Header,
+    /// What was done.
+    pub(crate) event: &'a Event<'r>,
+    /// Where the acting process came from.
+    pub(crate) processes: &'a Processes,
+    /// The names of users.
+    pub(crate) users: &'a Users,
+    /// The time of day.
+    pub(crate) clock: Clock,
+}
+
+impl shrike_rules::Event for Sight<'_, '_> {
+    fn kind(&self) -> Kind {
+        self.event.kind()
+    }
+
+    fn field(&self, field: FieldId, argument: Option<Argument<'_>>) -> Option<Value<'_>> {
+        let header = self.header;
+        let index = match argument {
+            Some(Argument::Index(index)) => Some(index),
+            Some(Argument::Name(_)) => return None,
+            None => None,
+        };
+        Some(match field {
+            FieldId::EvtType => self.event_type().into(),
+            FieldId::EvtNum => self.number.into(),
+            FieldId::EvtTime => {
+                self.clock.timestamp(header.time).strftime("%H:%M:%S.%9f").to_string().into()
+            }
+            FieldId::EvtRawtime => Value::Number(self.clock.timestamp(header.time).as_nanosecond()),
+            FieldId::EvtCpu => header.cpu.into(),
+            FieldId::EvtSource => "syscall".into(),
+            FieldId::EvtSyscall => match syscall::name(header) {
+                Some(name) => name.into(),
+                None if header.syscall < 0 => return None,
+                None => header.syscall.to_string().into(),
+            },
+            FieldId::EvtAbi => Abi::from_code(header.abi)?.name().into(),
+            FieldId::EvtSeq => header.sequence.into(),
+            FieldId::EvtIsOpenRead
+            | FieldId::EvtIsOpenWrite
+            | FieldId::EvtIsOpenExec
+            | FieldId::EvtArgFlags
+            | FieldId::FdName
+            | FieldId::FdDirectory
+            | FieldId::FdFilename
+            | FieldId::FdType
+            | FieldId::FdTypechar => {
+                let Event::FileOpen(open) = self.event else { return None };
+                file_field(open, field)?
+            }
+            FieldId::ProcPid => header.tgid.0.into(),
+            FieldId::ProcPpid => header.ppid.0.into(),
+            FieldId::ProcStartTime => header.start.0.into(),
+            FieldId::ProcVpid => self.ancestor(0)?.vpid.0.into(),
+            // The main thread's name may have changed since the exec; its own events tell.
+            FieldId::ProcName if header.tid == header.tgid => header.comm().into(),
+            FieldId::ProcName => name(self.ancestor(0)?),
+            FieldId::ProcExe => self.ancestor(0)?.arguments().next()?.into(),
+            FieldId::ProcExepath => executable(self.ancestor(0)?)?,
+            FieldId::ProcArgs => match index {
+                Some(index) => self.ancestor(0)?.arguments().nth(index as usize + 1)?.into(),
+                None => joined_arguments(self.ancestor(0)?).into(),
+            },
+            FieldId::ProcCmdline => command_line(self.ancestor(0)?).into(),
+            FieldId::ProcPname => name(self.ancestor(1)?),
+            FieldId::ProcPexe => self.ancestor(1)?.arguments().next()?.into(),
+            FieldId::ProcPexepath => executable(self.ancestor(1)?)?,
+            FieldId::ProcPcmdline => command_line(self.ancestor(1)?).into(),
+            FieldId::ProcAname => name(self.ancestor(index?)?),
+            FieldId::ProcIsExeFromMemfd => self.ancestor(0)?.exe.starts_with(b"/memfd:").into(),
+            FieldId::ThreadTid => header.tid.0.into(),
+            FieldId::ThreadCapEffective => capability::names(header.caps).into(),
+            FieldId::UserUid => header.uid.0.into(),
+            FieldId::UserEuid => header.euid.0.into(),
+            FieldId::UserName => self.users.name(header.uid)?.into(),
+            FieldId::GroupGid => header.gid.0.into(),
+            FieldId::CgroupId => header.cgroup.0.into(),
+            FieldId::NsMnt => header.ns.mnt.0.into(),
+            FieldId::NsPid => header.ns.pid.0.into(),
+            FieldId::NsNet => header.ns.net.0.into(),
+            FieldId::NsUser => header.ns.user.0.into(),
+            FieldId::NsUts => header.ns.uts.0.into(),
+            FieldId::NsIpc => header.ns.ipc.0.into(),
+            FieldId::NsCgroup => header.ns.cgroup.0.into(),
+            FieldId::NsTime => header.ns.time.0.into(),
+        })
+    }
+}
+
+impl Sight<'_, '_> {
+    /// The name of the event in Falco's terms: that of the system call. A file that is opened by
+    /// another way than an open call (io_uring, a core dump) counts as `openat`, or rules that list
+    /// the open calls would miss it; one that the kernel opens in order to execute it does not.
+    fn event_type(&self) -> &'static str {
+        let kind = self.event.kind();
+        let own = event_type(kind, syscall::name(self.header));
+        match self.event {
+            Event::FileOpen(open)
+                if own == event_type(kind, None) && open.flags & FMODE_EXEC == 0 =>
+            {
+                "openat"
+            }
+            _ => own,
+        }
+    }
+
+    fn ancestor(&self, generations: u32) -> Option<&Process> {
+        self.processes.ancestor(self.header.tgid, self.header.start, generations)
+    }
+}
+
+fn file_field<'a>(open: &FileOpen<'a>, field: FieldId) -> Option<Value<'a>> {
+    let path = open.path.bytes;
+    let slash = path.iter().rposition(|&byte| byte == b'/');
+    Some(match field {
+        FieldId::EvtIsOpenRead => flags::reads(open.flags).into(),
+        FieldId::EvtIsOpenWrite => flags::writes(open.flags).into(),
+        FieldId::EvtIsOpenExec => {
+            (flags::creates(open.flags) && flags::is_executable(open.mode)).into()
+        }
+        FieldId::EvtArgFlags => flags::names(open.flags).into(),
+        FieldId::FdName => path.into(),
+        FieldId::FdDirectory => match slash? {
+            0 => "/".into(),
+            slash => path.get(..slash)?.into(),
+        },
+        FieldId::FdFilename => path.get(slash.map_or(0, |slash| slash + 1)..)?.into(),
+        FieldId::FdType => if flags::is_directory(open.mode) { "directory" } else { "file" }.into(),
+        FieldId::FdTypechar => if flags::is_directory(open.mode) { "d" } else { "f" }.into(),
+        _ => return None,
+    })
+}
+
+fn name(process: &Process) -> Value<'_> {
+    process.name.as_slice().into()
+}
+
+fn executable(process: &Process) -> Option<Value<'_>> {
+    (!process.exe.is_empty()).then(|| process.exe.as_slice().into())
+}
+
+/// Falco's `proc.args`: the arguments behind the first, joined by blanks.
+fn joined_arguments(process: &Process) -> Vec<u8> {
+    process.arguments().skip(1).collect::<Vec<_>>().join(&b' ')
+}
+
+/// Falco's `proc.cmdline`: the name and the arguments.
+fn command_line(process: &Process) -> Vec<u8> {
+    let arguments = process.arguments().skip(1);
+    [process.name.as_slice()].into_iter().chain(arguments).collect::<Vec<_>>().join(&b' ')
+}
+
+#[cfg(test)]
+mod tests;
