@@ -1,0 +1,262 @@
+//! Every series that the agent exports. One declaration each: name, labels and help.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use shrike_common::{Counter, Kind, Lane};
+
+use crate::alert::Alert;
+
+/// Declares the series: the registry, the handles and the documentation come from here.
+macro_rules! series {
+    ($($field:ident: $type:ty = $name:literal [$($label:literal),*] $help:literal;)*) => {
+        /// Handles on every series.
+        pub(crate) struct Metrics {
+            registry: Registry,
+            $($field: $type,)*
+        }
+
+        impl Metrics {
+            /// Registers every series.
+            pub(crate) fn new() -> Result<Self, prometheus::Error> {
+                let registry = Registry::new();
+                $(let $field = <$type>::declare($name, &[$($label),*], $help)?;
+                registry.register(Box::new($field.clone()))?;)*
+                let metrics = Self { registry, $($field,)* };
+                metrics.build_info.with_label_values(&[VERSION, REVISION]).set(1);
+                Ok(metrics)
+            }
+
+            /// Each series: name, labels, help.
+            #[cfg(test)]
+            fn declared() -> Vec<(&'static str, &'static [&'static str], &'static str)> {
+                vec![$(($name, &[$($label),*], $help)),*]
+            }
+        }
+    };
+}
+
+series! {
+    build_info: IntGaugeVec = "shrike_build_info" ["version", "revision"]
+        "Always 1; the labels say which build this is.";
+    events: IntCounterVec = "shrike_events_total" ["kind"]
+        "Events received from the kernel.";
+    attempted: IntCounterVec = "shrike_events_attempted_total" ["kind"]
+        "Events that the probes had to send, received or lost.";
+    lost: IntCounterVec = "shrike_events_lost_total" ["kind", "lane", "reason"]
+        "Events that the probes could not send: ring_full, no_slot.";
+    missed: IntCounterVec = "shrike_events_missed_total" ["program"]
+        "Runs of a probe that the kernel skipped (fentry and tracepoints only).";
+    missing: IntGaugeVec = "shrike_events_missing" ["lane"]
+        "Sequence numbers that never arrived: what was lost, as seen from the receiving end.";
+    malformed: IntCounter = "shrike_records_malformed_total" []
+        "Records from the kernel that could not be decoded.";
+    probes: IntGaugeVec = "shrike_probe_attached" ["probe", "backend"]
+        "1 if the probe is attached in this way, 0 if it is not attached (backend is none).";
+    processes: IntGauge = "shrike_processes" []
+        "Processes in the process table, including recently ended ones.";
+    processes_refused: IntCounter = "shrike_processes_refused_total" []
+        "Processes that found no room in the process table.";
+    rules: IntGaugeVec = "shrike_rules" ["state"]
+        "Rules that are loaded, and errors in the rule files.";
+    alerts: IntCounterVec = "shrike_alerts_total" ["rule", "priority"]
+        "Alerts raised.";
+    alerts_lost: IntCounterVec = "shrike_alerts_lost_total" ["sink", "reason"]
+        "Alerts that a sink gave up: queue_full, closed, rejected, retries_exhausted, shutdown.";
+    deliveries: IntCounterVec = "shrike_sink_deliveries_total" ["sink", "outcome"]
+        "Attempts to deliver an alert: delivered, failed.";
+    queued: IntGaugeVec = "shrike_sink_queue_depth" ["sink"]
+        "Alerts that wait for a sink.";
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const REVISION: &str = env!("SHRIKE_REVISION");
+
+/// Why a sink gave up an alert.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AlertLoss {
+    /// Its queue was full.
+    QueueFull,
+    /// The sink has ended, as the console does when nobody reads it.
+    Closed,
+    /// The receiver does not want it.
+    Rejected,
+    /// It could not be delivered in time.
+    RetriesExhausted,
+    /// The agent ended first.
+    Shutdown,
+}
+
+impl Metrics {
+    /// An event arrived.
+    pub(crate) fn received(&self, kind: Kind) {
+        self.events.with_label_values(&[kind.name()]).inc();
+    }
+
+    /// A record could not be decoded.
+    pub(crate) fn malformed(&self) {
+        self.malformed.inc();
+    }
+
+    /// The probes' own count of `counter` has reached `total`.
+    pub(crate) fn kernel_total(&self, counter: Counter, kind: Kind, total: u64) {
+        match counter {
+            Counter::Attempted => advance(&self.attempted.with_label_values(&[kind.name()]), total),
+            Counter::RingFull | Counter::NoSlot => {
+                let labels = [kind.name(), kind.lane().name(), counter.name()];
+                advance(&self.lost.with_label_values(&labels), total);
+            }
+        }
+    }
+
+    /// The kernel's count of skipped runs of `program` has reached `total`.
+    pub(crate) fn missed_total(&self, program: &str, total: u64) {
+        advance(&self.missed.with_label_values(&[program]), total);
+    }
+
+    /// How many sequence numbers of `lane` have not arrived.
+    pub(crate) fn missing(&self, lane: Lane, count: u64) {
+        self.missing.with_label_values(&[lane.name()]).set(gauge(count));
+    }
+
+    /// A probe is attached by `backend`, or not at all.
+    pub(crate) fn probe(&self, probe: &str, backend: Option<&str>) {
+        let labels = [probe, backend.unwrap_or("none")];
+        self.probes.with_label_values(&labels).set(i64::from(backend.is_some()));
+    }
+
+    /// The state of the process table.
+    pub(crate) fn processes(&self, known: usize, refused: u64) {
+        self.processes.set(gauge(known));
+        advance(&self.processes_refused, refused);
+    }
+
+    /// What came of the rule files.
+    pub(crate) fn rules(&self, loaded: usize, errors: usize) {
+        self.rules.with_label_values(&["loaded"]).set(gauge(loaded));
+        self.rules.with_label_values(&["error"]).set(gauge(errors));
+    }
+
+    /// An alert was raised.
+    pub(crate) fn alerted(&self, alert: &Alert) {
+        self.alerts.with_label_values(&[&alert.rule, &alert.priority.to_string()]).inc();
+    }
+
+    /// A sink gave up alerts.
+    pub(crate) fn alerts_lost(&self, sink: &str, reason: AlertLoss, count: u64) {
+        let reason = match reason {
+            AlertLoss::QueueFull => "queue_full",
+            AlertLoss::Closed => "closed",
+            AlertLoss::Rejected => "rejected",
+            AlertLoss::RetriesExhausted => "retries_exhausted",
+            AlertLoss::Shutdown => "shutdown",
+        };
+        self.alerts_lost.with_label_values(&[sink, reason]).inc_by(count);
+    }
+
+    /// A sink tried to deliver an alert.
+    pub(crate) fn delivery(&self, sink: &str, delivered: bool) {
+        let outcome = if delivered { "delivered" } else { "failed" };
+        self.deliveries.with_label_values(&[sink, outcome]).inc();
+    }
+
+    /// The depth of a sink's queue.
+    pub(crate) fn queued(&self, sink: &str) -> IntGauge {
+        self.queued.with_label_values(&[sink])
+    }
+
+    /// All series in Prometheus' text format.
+    pub(crate) fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// Brings a counter up to a total that somebody else counts.
+fn advance(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+fn gauge(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// A type of series, made the same way whether it has labels or not.
+trait Declare: Collector + Clone + Sized {
+    fn declare(name: &str, labels: &[&str], help: &str) -> Result<Self, prometheus::Error>;
+}
+
+impl Declare for IntCounter {
+    fn declare(name: &str, _: &[&str], help: &str) -> Result<Self, prometheus::Error> {
+        Self::new(name, help)
+    }
+}
+
+impl Declare for IntGauge {
+    fn declare(name: &str, _: &[&str], help: &str) -> Result<Self, prometheus::Error> {
+        Self::new(name, help)
+    }
+}
+
+impl Declare for IntCounterVec {
+    fn declare(name: &str, labels: &[&str], help: &str) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Declare for IntGaugeVec {
+    fn declare(name: &str, labels: &[&str], help: &str) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    fn text(metrics: &Metrics) -> String {
+        String::from_utf8(metrics.render().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn kernel_totals_only_advance() {
+        let metrics = Metrics::new().unwrap();
+        metrics.kernel_total(Counter::RingFull, Kind::FileOpen, 7);
+        metrics.kernel_total(Counter::RingFull, Kind::FileOpen, 7);
+        metrics.kernel_total(Counter::RingFull, Kind::FileOpen, 9);
+        let line =
+            "shrike_events_lost_total{kind=\"file_open\",lane=\"bulk\",reason=\"ring_full\"} 9\n";
+        assert!(text(&metrics).contains(line), "{}", text(&metrics));
+    }
+
+    #[test]
+    fn counts_alerts_by_rule_and_priority() {
+        let metrics = Metrics::new().unwrap();
+        metrics.alerted(&crate::alert::tests::alert("A 'quoted' rule"));
+        let line = "shrike_alerts_total{priority=\"Warning\",rule=\"A 'quoted' rule\"} 1\n";
+        assert!(text(&metrics).contains(line), "{}", text(&metrics));
+    }
+
+    /// `docs/metrics.md` is written by this test when `SHRIKE_BLESS` is set.
+    #[test]
+    fn the_reference_lists_every_series() {
+        let mut page = String::from(
+            "# Metrics\n\nEvery series that `shrike run --metrics ADDR` serves at `/metrics`.\n\n\
+             | series | labels | meaning |\n|---|---|---|\n",
+        );
+        for (name, labels, help) in Metrics::declared() {
+            let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+            writeln!(page, "| `{name}` | {} | {help} |", labels.join(", ")).unwrap();
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        if std::env::var_os("SHRIKE_BLESS").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(written, page, "docs/metrics.md is old: run this test with SHRIKE_BLESS=1");
+    }
+}
