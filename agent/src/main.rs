@@ -1,3 +1,28 @@
-//! Stand-in.
+//! Shrike: a runtime security agent for container hosts.
 
-fn main() {}
+mod alert;
+mod cli;
+mod config;
+mod context;
+mod detect;
+mod doctor;
+mod health;
+mod http;
+mod metrics;
+mod node;
+mod pipeline;
+mod run;
+mod sensor;
+mod sink;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::main() {
+        Ok(code) => code,
+        Err(error) => {
+            cli::report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The command line: what can be typed, and what it means.
+
+mod doctor;
+mod run;
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Version and revision, as `shrike --version` shows them.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHRIKE_REVISION"), ")");
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all is well
+  1  it failed, or (doctor) a requirement is not met
+  2  the command line is wrong";
+
+/// Detects container escapes and other attacks on this host, from the kernel up
+#[derive(Debug, Parser)]
+#[command(name = "shrike", version = VERSION, after_help = EXIT_CODES)]
+struct Line {
+    /// What goes to the log on standard error: error, warn, info, debug, trace, or a filter like
+    /// info,shrike::sensor=debug
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        default_value = "info",
+        value_parser = log_filter
+    )]
+    log: String,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Runs the command that was typed.
+pub(crate) fn main() -> anyhow::Result<ExitCode> {
+    let line = Line::parse();
+    start_log(&line.log);
+    match line.command {
+        Command::Run(args) => run::run(args),
+        Command::Doctor(args) => doctor::run(&args),
+    }
+}
+
+/// Shows an error and what caused it.
+pub(crate) fn report(error: &anyhow::Error) {
+    eprintln!("shrike: error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+}
+
+/// Whether a stream takes colours: it is a terminal, and nobody asked for none
+/// (<https://no-color.org>).
+fn colourful(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn start_log(filter: &str) {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_target(false)
+        .with_ansi(colourful(&io::stderr()))
+        .with_writer(io::stderr)
+        .init();
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn refused(arguments: &[&str]) -> clap::Error {
+        let arguments = ["shrike"].iter().chain(arguments);
+        Line::try_parse_from(arguments).expect_err("it should be refused")
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn names_what_it_does_not_know_and_what_was_meant() {
+        let error = refused(&["run", "--rulez", "x"]).to_string();
+        assert!(error.contains("'--rulez'") && error.contains("'--rules'"), "{error}");
+        let error = refused(&["rum"]).to_string();
+        assert!(error.contains("'rum'") && error.contains("'run'"), "{error}");
+    }
+
+    #[test]
+    fn asks_for_rules() {
+        let error = refused(&["run"]);
+        assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+        assert!(error.to_string().contains("--rules <PATH>"), "{error}");
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_value() {
+        for (option, value, reason) in [
+            ("--ring-size", "bulk=12KiB", "power of two"),
+            ("--ring-size", "slow=1MiB", "the lanes are process and bulk"),
+            ("--webhook", "ftp://x/", "must be http or https"),
+            ("--metrics", "localhost", "invalid socket address"),
+            ("--log", "shrike=loud", "invalid"),
+        ] {
+            let error = refused(&["run", "--rules", "x", option, value]).to_string();
+            assert!(error.contains(option) && error.contains(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The event thread: from records to alerts, one event after the other. It never waits for anything
+//! but the kernel.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use shrike_common::{Counter, Event, Header, Kind, decode};
+use shrike_rules::Ruleset;
+
+use crate::alert::Alert;
+use crate::context::clock::Clock;
+use crate::context::process::Processes;
+use crate::context::user::Users;
+use crate::detect::Sight;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::sensor::Sensor;
+use crate::sink::Sinks;
+
+/// How often the books are read and the thread shows that it is alive, busy or not.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How many bites of the lanes are still taken at the end: more than the default rings hold.
+const LAST_BITES: usize = 64;
+
+/// Everything that the event thread works with.
+pub(crate) struct Pipeline {
+    pub(crate) sensor: Sensor,
+    pub(crate) ruleset: Ruleset,
+    pub(crate) context: Context,
+    pub(crate) sinks: Sinks,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) hostname: String,
+}
+
+/// What is known beyond the event at hand.
+pub(crate) struct Context {
+    processes: Processes,
+    users: Users,
+    clock: Clock,
+    /// How many events there were.
+    events: u64,
+}
+
+impl Pipeline {
+    /// The subject of this thread in the agent's health.
+    pub(crate) const HEALTH: &str = "events";
+
+    /// Handles events until the other end of `stopped` is closed.
+    pub(crate) fn run(mut self, stopped: &OwnedFd) -> Result<(), Errno> {
+        self.tick();
+        self.health.met(Self::HEALTH);
+        let mut ticked = Instant::now();
+        while !self.sensor.wait(stopped.as_fd(), TICK)? {
+            self.read();
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                self.tick();
+            }
+        }
+        // What happened before the end was asked for is still in the lanes.
+        for _ in 0..LAST_BITES {
+            self.read();
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) {
+        let Self { sensor, ruleset, context, sinks, metrics, hostname, health: _ } = self;
+        sensor.read(|record| match decode(record) {
+            Ok((header, event)) => {
+                metrics.received(event.kind());
+                context.see(&header, &event, |sight| {
+                    for rule in ruleset.matches(sight) {
+                        let time = sight.clock.timestamp(header.time);
+                        let alert = Arc::new(Alert::new(rule, sight, time, hostname));
+                        metrics.alerted(&alert);
+                        sinks.send(&alert);
+                    }
+                });
+            }
+            Err(error) => {
+                metrics.malformed();
+                tracing::warn!("refused a record of {} bytes: {error}", record.len());
+            }
+        });
+    }
+
+    /// What is done once a second.
+    fn tick(&mut self) {
+        let Self { sensor, context, metrics, health, .. } = self;
+        health.beat();
+        context.refresh();
+        metrics.processes(context.processes.len(), context.processes.refused());
+        for &kind in Kind::ALL {
+            for counter in Counter::ALL {
+                match sensor.total(counter, kind) {
+                    Ok(total) => metrics.kernel_total(counter, kind, total),
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
+        }
+        for (program, missed) in sensor.missed() {
+            metrics.missed_total(program, missed);
+        }
+        for (lane, missing) in sensor.missing() {
+            metrics.missing(lane, missing);
+        }
+    }
+}
+
+impl Context {
+    /// Looks around once. Events that are recorded meanwhile bring it up to date.
+    pub(crate) fn scan() -> io::Result<Self> {
+        Ok(Self {
+            processes: Processes::scan(Path::new("/proc"))?,
+            users: Users::read(Path::new("/etc/passwd")),
+            clock: Clock::now()?,
+            events: 0,
+        })
+    }
+
+    /// Follows what changes without an event.
+    fn refresh(&mut self) {
+        self.users.refresh();
+        match Clock::now() {
+            Ok(clock) => self.clock = clock,
+            Err(error) => tracing::warn!("cannot read the clock: {error}"),
+        }
+    }
+
+    /// Brings the context up to an event, hands both on, and forgets what ended with it.
+    fn see(&mut self, header: &Header, event: &Event<'_>, look: impl FnOnce(&Sight<'_, '_>)) {
+        self.events += 1;
+        self.processes.apply(header, event);
+        look(&Sight {
+            number: self.events,
+            header,
+            event,
+            processes: &self.processes,
+            users: &self.users,
+            clock: self.clock,
+        });
+        self.processes.settle(header, event);
+    }
+}

@@ -1,0 +1,166 @@
+//! `shrike run`: puts the parts together, and takes them apart again when it is told to end.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context as _, anyhow, ensure};
+use nix::errno::Errno;
+use shrike_rules::{Ruleset, Severity, diagnose};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::detect::files::{self, RuleFile};
+use crate::health::Health;
+use crate::http::Server;
+use crate::metrics::Metrics;
+use crate::node::{KernelRelease, LsmList};
+use crate::pipeline::{Context, Pipeline};
+use crate::sensor::{ProbeState, Sensor, SensorOptions};
+use crate::sink;
+
+/// Runs the agent until SIGINT or SIGTERM.
+pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
+    let release = KernelRelease::running().context("cannot tell the kernel's version")?;
+    ensure!(
+        release.is_supported(),
+        "this kernel is {release}, shrike needs {} or newer",
+        KernelRelease::FLOOR
+    );
+    let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
+    let health = Arc::new(Health::starting(Pipeline::HEALTH, "not started"));
+    let ruleset = load_rules(config, &metrics, &health)?;
+    // One thread for all that waits for the network; the events have a thread of their own.
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let outcome = runtime.block_on(serve(config, ruleset, &metrics, &health));
+    // A sink that did not end in time must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(
+    config: &Config,
+    ruleset: Ruleset,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+) -> anyhow::Result<()> {
+    // Before anything is announced: whoever waits for that may send a signal at once.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let address = Server::new(metrics, health).start(config.metrics).await?;
+    let (sinks, workers) = sink::start(config.format, &config.webhooks, metrics)?;
+    let sensor = start_sensor(config, metrics, health)?;
+    // After the probes are attached: what happens from here on is in the events.
+    let context = Context::scan().context("cannot read the running processes from /proc")?;
+    let rules = ruleset.rules().len();
+    let (stopped, stop) = nix::unistd::pipe().context("cannot create a pipe")?;
+    let mut ended = start_events(
+        Pipeline {
+            sensor,
+            ruleset,
+            context,
+            sinks,
+            metrics: metrics.clone(),
+            health: health.clone(),
+            hostname: config.hostname.clone(),
+        },
+        stopped,
+    )?;
+    let (version, host) = (env!("CARGO_PKG_VERSION"), &config.hostname);
+    tracing::info!("shrike {version} watches {host}: {rules} rules, http://{address}/metrics");
+    let outcome = tokio::select! {
+        outcome = &mut ended => outcome,
+        _ = interrupt.recv() => end(ended, stop).await,
+        _ = terminate.recv() => end(ended, stop).await,
+    };
+    // The event thread has dropped its end of the queues.
+    workers.finish().await;
+    outcome.map_err(|_| anyhow!("the event thread panicked"))?.context("cannot wait for events")
+}
+
+/// How the event thread ended.
+type Ended = Result<(), Errno>;
+
+/// Runs the pipeline on a thread of its own.
+fn start_events(pipeline: Pipeline, stopped: OwnedFd) -> anyhow::Result<oneshot::Receiver<Ended>> {
+    let (sender, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name("events".to_owned())
+        .spawn(move || {
+            // If nobody listens any more, the agent is ending anyway.
+            let _ = sender.send(pipeline.run(&stopped));
+        })
+        .context("cannot start the event thread")?;
+    Ok(ended)
+}
+
+/// Ends the event thread by closing its pipe.
+async fn end(
+    ended: oneshot::Receiver<Ended>,
+    stop: OwnedFd,
+) -> Result<Ended, oneshot::error::RecvError> {
+    tracing::info!("ending");
+    drop(stop);
+    ended.await
+}
+
+/// Loads the rules and shows what is wrong with them. The good ones are used also if others are
+/// not; the agent is not ready then, so that nobody takes it for whole.
+fn load_rules(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::Result<Ruleset> {
+    let files = files::read(&config.rules)?;
+    let sources: Vec<_> = files.iter().map(RuleFile::source).collect();
+    let loaded = Ruleset::load(&sources);
+    let mut errors = 0;
+    for diagnostic in &loaded.diagnostics {
+        eprint!("{}", diagnose::render(diagnostic, config.colourful_log));
+        errors += usize::from(diagnostic.severity == Severity::Error);
+    }
+    let rules = loaded.ruleset.rules();
+    metrics.rules(rules.len(), errors);
+    if errors > 0 {
+        ensure!(!rules.is_empty(), "no rule could be loaded; errors in the rule files: {errors}");
+        tracing::warn!("going on with {} rules; errors in the rule files: {errors}", rules.len());
+        health.unmet("rules", format!("errors in the rule files: {errors}"));
+    }
+    for rule in rules.iter().filter(|rule| rule.is_enabled() && rule.kinds().is_empty()) {
+        tracing::warn!("rule {:?} can never match: no probe sees its events", rule.name());
+    }
+    Ok(loaded.ruleset)
+}
+
+fn start_sensor(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::Result<Sensor> {
+    let lsm_active = match LsmList::read(Path::new(LsmList::PATH)) {
+        Ok(list) => list.has_bpf(),
+        Err(error) => {
+            tracing::warn!("cannot read {}: {error}; taking bpf for inactive", LsmList::PATH);
+            false
+        }
+    };
+    let options = SensorOptions { ring_bytes: config.ring_bytes.clone(), lsm_active };
+    let sensor = Sensor::start(&options).context("cannot start the sensor")?;
+    let mut detached = Vec::new();
+    for ProbeState { probe, attached, refused } in sensor.probes() {
+        let name = probe.name;
+        for refused in refused {
+            let backend = refused.way.backend();
+            tracing::warn!("probe {name} is not attached by {backend}: {}", refused.reason);
+        }
+        let backend = attached.map(|way| way.backend());
+        metrics.probe(name, backend);
+        match backend {
+            Some(backend) => tracing::info!("probe {name} is attached by {backend}"),
+            None => detached.push(name),
+        }
+    }
+    if !detached.is_empty() {
+        health.unmet("probes", format!("not attached: {}", detached.join(", ")));
+    }
+    Ok(sensor)
+}
