@@ -216,11 +216,9 @@ impl Btf {
         for _ in 0..LONGEST {
             let ty = self.ty(id)?;
             match ty.kind {
-                kind::TYPEDEF
-                | kind::VOLATILE
-                | kind::CONST
-                | kind::RESTRICT
-                | kind::TYPE_TAG => id = ty.target,
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = ty.target
+                }
                 _ => return Ok(id),
             }
         }

@@ -147,9 +147,8 @@ async fn judge(response: Response<Incoming>) -> Outcome {
     }
     if status.is_server_error() || PASSING.contains(&status) {
         let asked = response.headers().get(RETRY_AFTER);
-        let retry_after = asked
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
+        let retry_after =
+            asked.and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
         return Outcome::Failed { reason: format!("it answered {status}"), retry_after };
     }
     let body = timeout(TRY, Limited::new(response.into_body(), ANSWER).collect()).await;
