@@ -106,7 +106,10 @@ impl Pipeline {
             }
         }
         for (program, missed) in sensor.missed() {
-            metrics.missed_total(program, missed);
+            match missed {
+                Ok(total) => metrics.missed_total(program, total),
+                Err(error) => tracing::warn!("cannot ask about program {program}: {error}"),
+            }
         }
         for (lane, missing) in sensor.missing() {
             metrics.missing(lane, missing);

@@ -7,6 +7,7 @@ use std::thread;
 
 use anyhow::{Context as _, anyhow, ensure};
 use nix::errno::Errno;
+use shrike_common::Attach;
 use shrike_rules::{Ruleset, Severity, diagnose};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -152,7 +153,7 @@ fn start_sensor(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::
             let backend = refused.way.backend();
             tracing::warn!("probe {name} is not attached by {backend}: {}", refused.reason);
         }
-        let backend = attached.map(|way| way.backend());
+        let backend = attached.map(Attach::backend);
         metrics.probe(name, backend);
         match backend {
             Some(backend) => tracing::info!("probe {name} is attached by {backend}"),

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use nix::sched::{CloneFlags, CpuSet, sched_getcpu, sched_setaffinity, unshare};
 use nix::unistd::{Gid, Pid, Uid, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
@@ -45,54 +47,46 @@ pub struct Facts {
 }
 
 /// How the actor is set apart from other processes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Guise {
     /// A process of the host with ids of its own.
     Host,
     /// In a cgroup of its own and a new namespace of every type.
     Isolated,
-}
-
-impl Guise {
-    fn argument(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::Isolated => "isolated",
-        }
-    }
+    /// The process that an isolated one starts within.
+    Inner,
 }
 
 /// Starts an actor that opens `path` for reading in a second thread, and returns what it says.
 pub fn open(path: &Path, guise: Guise) -> Result<Facts> {
-    let output = Command::new("/proc/self/exe")
-        .args(["actor", guise.argument()])
-        .arg(path)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("start the actor")?;
+    let output = command(guise, path).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "the actor failed: {}", output.status);
     serde_json::from_slice(&output.stdout).context("read what the actor said")
 }
 
-/// The actor's own main function: `actor GUISE PATH`.
-pub fn main(arguments: &[String]) -> Result<()> {
-    let [guise, path] = arguments else { bail!("usage: actor GUISE PATH") };
-    match guise.as_str() {
-        "host" => disguise()?,
-        "isolated" | "isolated-child" => {}
-        other => bail!("unknown guise {other}"),
+fn command(guise: Guise, path: &Path) -> Command {
+    let guise = guise.to_possible_value().expect("no guise is skipped");
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["actor", guise.get_name()]).arg(path);
+    command
+}
+
+/// The actor's own main function.
+pub fn main(guise: Guise, path: &Path) -> Result<()> {
+    match guise {
+        Guise::Host => disguise()?,
+        Guise::Inner => {}
+        Guise::Isolated => {
+            let cgroup = isolate()?;
+            // The new pid and time namespaces hold the children of the process that asked for them.
+            // With a group id to set, the library forks; its vfork cannot enter a time namespace.
+            let mut inner = command(Guise::Inner, path);
+            let status = inner.env(CGROUP, &cgroup).gid(0).status()?;
+            ensure!(status.success(), "the isolated actor failed: {status}");
+            return Ok(());
+        }
     }
-    if guise == "isolated" {
-        let cgroup = isolate()?;
-        // The new pid and time namespaces hold the children of the process that asked for them.
-        let status = Command::new("/proc/self/exe")
-            .args(["actor", "isolated-child", path])
-            .env(CGROUP, cgroup)
-            .status()?;
-        ensure!(status.success(), "the isolated actor failed: {status}");
-        return Ok(());
-    }
-    let path = PathBuf::from(path);
+    let path = path.to_owned();
     let facts = thread::spawn(move || act(&path)).join().expect("the acting thread panicked")?;
     serde_json::to_writer(std::io::stdout(), &facts)?;
     Ok(())
@@ -185,12 +179,11 @@ fn numbers(status: &str, name: &str) -> Result<Vec<u32>> {
 fn cgroup() -> Result<u64> {
     let cgroups = fs::read_to_string("/proc/self/cgroup")?;
     let path = cgroups.lines().find_map(|line| line.strip_prefix("0::")).context("no cgroup v2")?;
-    // The path is relative to the cgroup namespace, whose root `/sys/fs/cgroup` does not show: the
-    // mount was made outside. There, the actor's cgroup bears its own name.
-    let mut dir = PathBuf::from("/sys/fs/cgroup").join(path.trim_start_matches('/'));
-    if let Ok(name) = std::env::var(CGROUP) {
-        dir = PathBuf::from(name);
-    }
+    // In a cgroup namespace the path is relative to its root, but the mount was made outside.
+    let dir = std::env::var_os(CGROUP).map_or_else(
+        || PathBuf::from("/sys/fs/cgroup").join(path.trim_start_matches('/')),
+        PathBuf::from,
+    );
     Ok(fs::metadata(&dir).with_context(|| format!("stat {}", dir.display()))?.ino())
 }
 
@@ -205,5 +198,5 @@ fn namespaces() -> Result<BTreeMap<String, u64>> {
 }
 
 fn now() -> i128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i128)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos().cast_signed())
 }

@@ -82,14 +82,15 @@ impl Agent {
     }
 
     /// The value of a metric: the sum of all samples of `name` that have these labels.
-    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
         let (status, text) = self.get("/metrics")?;
         ensure!(status == 200, "/metrics answered {status}");
         let fits = |line: &str| {
             let (series, value) = line.rsplit_once(' ')?;
             let (found, rest) = series.split_once('{').unwrap_or((series, ""));
-            let all = labels.iter().all(|(name, value)| rest.contains(&format!("{name}=\"{value}\"")));
-            (found == name && all).then(|| value.parse::<f64>().ok()).flatten()
+            let all =
+                labels.iter().all(|(name, value)| rest.contains(&format!("{name}=\"{value}\"")));
+            (found == name && all).then(|| value.parse::<u64>().ok()).flatten()
         };
         Ok(text.lines().filter_map(fits).sum())
     }

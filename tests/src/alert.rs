@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -10,6 +11,17 @@ use serde_json::Value;
 use crate::actor::{self, Facts, Guise};
 use crate::agent::{Agent, scratch};
 use crate::listener::Listener;
+use crate::suite::{Suite, Tier};
+use crate::tests;
+
+/// The suite.
+pub const SUITE: Suite = Suite {
+    name: "alert",
+    tier: Tier::Quick,
+    budget: Duration::from_secs(90),
+    wants: |_| true,
+    tests: tests![names_the_acting_process, names_its_cgroup_and_namespaces,],
+};
 
 /// A rule whose output holds the whole header.
 fn rules(path: &Path) -> String {
@@ -32,12 +44,12 @@ fn rules(path: &Path) -> String {
 }
 
 /// A process of the host, whose ids are its own.
-pub fn names_the_acting_process() -> Result<()> {
+fn names_the_acting_process() -> Result<()> {
     every_door_shows_the_truth(Guise::Host)
 }
 
 /// A process in its own cgroup and a namespace of each type.
-pub fn names_its_cgroup_and_namespaces() -> Result<()> {
+fn names_its_cgroup_and_namespaces() -> Result<()> {
     every_door_shows_the_truth(Guise::Isolated)
 }
 
@@ -55,7 +67,7 @@ fn every_door_shows_the_truth(guise: Guise) -> Result<()> {
     ensure!(posted == console, "the webhook got {posted}\nthe console shows {console}");
     let labels = [("rule", "Marked file opened"), ("priority", "Warning")];
     let counted = agent.metric("shrike_alerts_total", &labels)?;
-    ensure!(counted == 1.0, "shrike_alerts_total is {counted}");
+    ensure!(counted == 1, "shrike_alerts_total is {counted}");
 
     falco_shaped(&console, &file)?;
     tells_the_facts(&console["output_fields"], &facts, &file)?;
@@ -86,8 +98,21 @@ fn tells_the_facts(fields: &Value, facts: &Facts, file: &Path) -> Result<()> {
     const TICK: u64 = 10_000_000;
     // Exhaustive: a new fact must be compared, too.
     let Facts {
-        pid, tid, ppid, vpid, uid, euid, gid, comm, cap_effective, start_ticks, cpu, cgroup, ns,
-        before, after,
+        pid,
+        tid,
+        ppid,
+        vpid,
+        uid,
+        euid,
+        gid,
+        comm,
+        cap_effective,
+        start_ticks,
+        cpu,
+        cgroup,
+        ns,
+        before,
+        after,
     } = facts;
     let equal = |name: &str, expected: Value| {
         let found = &fields[name];

@@ -3,28 +3,40 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::agent::{Agent, scratch};
+use crate::suite::{Suite, Tier};
+use crate::tests;
+
+/// The suite.
+pub const SUITE: Suite = Suite {
+    name: "books",
+    tier: Tier::Quick,
+    budget: Duration::from_mins(2),
+    wants: |_| true,
+    tests: tests![balance_after_ten_thousand_opens, balance_when_the_ring_overflows,],
+};
 
 /// How many files the workload opens.
 const OPENS: u32 = 10_000;
 
 /// With the default rings.
-pub fn balance_after_ten_thousand_opens() -> Result<()> {
+fn balance_after_ten_thousand_opens() -> Result<()> {
     let books = flood(&[])?;
-    ensure!(books.received + books.dropped == OPENS.into(), "{books:?}");
+    ensure!(books.received + books.dropped == u64::from(OPENS), "{books:?}");
     ensure!(books.received > 0, "nothing arrived: {books:?}");
     Ok(())
 }
 
 /// With a ring that holds a few dozen records.
-pub fn balance_when_the_ring_overflows() -> Result<()> {
+fn balance_when_the_ring_overflows() -> Result<()> {
     let books = flood(&["--ring-size", "bulk=16KiB"])?;
     ensure!(books.dropped > 0, "nothing was dropped: {books:?}");
     ensure!(books.received > 0, "nothing arrived: {books:?}");
-    ensure!(books.received + books.dropped == OPENS.into(), "{books:?}");
+    ensure!(books.received + books.dropped == u64::from(OPENS), "{books:?}");
     Ok(())
 }
 
@@ -52,7 +64,8 @@ fn flood(options: &[&str]) -> Result<Books> {
     );
     let agent = Agent::start(&rules, options)?;
     let before = Totals::read(&agent)?;
-    let status = Command::new("/proc/self/exe").arg("opener").arg(&file).status()?;
+    let status =
+        Command::new("/proc/self/exe").arg("opener").arg(&file).arg(OPENS.to_string()).status()?;
     ensure!(status.success(), "the workload failed: {status}");
     // The books are closed when every event that a probe had to send is accounted for.
     let mut after = Totals::read(&agent)?;
@@ -63,7 +76,7 @@ fn flood(options: &[&str]) -> Result<Books> {
             settled
         })
     })?;
-    let matched = agent.metric("shrike_alerts_total", &[("rule", "Marked")])? as u64;
+    let matched = agent.metric("shrike_alerts_total", &[("rule", "Marked")])?;
     ensure!(agent.stop()?.success(), "the agent did not end well");
     fs::remove_dir_all(dir)?;
     Ok(Books { received: matched, dropped: after.dropped - before.dropped })
@@ -80,18 +93,17 @@ struct Totals {
 impl Totals {
     fn read(agent: &Agent) -> Result<Self> {
         let kind = [("kind", "file_open")];
-        let total = |name| Ok::<_, anyhow::Error>(agent.metric(name, &kind)? as u64);
         Ok(Self {
-            attempted: total("shrike_events_attempted_total")?,
-            received: total("shrike_events_total")?,
-            dropped: total("shrike_events_lost_total")?,
+            attempted: agent.metric("shrike_events_attempted_total", &kind)?,
+            received: agent.metric("shrike_events_total", &kind)?,
+            dropped: agent.metric("shrike_events_lost_total", &kind)?,
         })
     }
 }
 
-/// The workload's own main function: `opener PATH`.
-pub fn opener(path: &Path) -> Result<()> {
-    for done in 0..OPENS {
+/// The workload's own main function.
+pub fn opener(path: &Path, opens: u32) -> Result<()> {
+    for done in 0..opens {
         File::open(path).with_context(|| format!("open number {done}"))?;
     }
     Ok(())

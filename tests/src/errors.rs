@@ -3,15 +3,33 @@
 
 use std::fs;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::mount::{MsFlags, mount, umount};
 
 use crate::actor::{self, Guise};
 use crate::agent::{Agent, scratch};
+use crate::suite::{Suite, Tier};
+use crate::tests;
+
+/// The suite.
+pub const SUITE: Suite = Suite {
+    name: "errors",
+    tier: Tier::Quick,
+    budget: Duration::from_mins(2),
+    wants: |_| true,
+    tests: tests![
+        a_bad_rule_is_shown_and_the_good_ones_work,
+        a_file_that_is_no_yaml_ends_the_agent,
+        an_unknown_option_is_a_usage_error,
+        a_kernel_without_btf_is_one_clear_error,
+        an_unreachable_webhook_is_a_warning,
+    ],
+};
 
 /// A rule with an error does not take the others down.
-pub fn a_bad_rule_is_shown_and_the_good_ones_work() -> Result<()> {
+fn a_bad_rule_is_shown_and_the_good_ones_work() -> Result<()> {
     let dir = scratch()?;
     let file = dir.join("marked");
     fs::write(&file, "")?;
@@ -31,16 +49,18 @@ pub fn a_bad_rule_is_shown_and_the_good_ones_work() -> Result<()> {
         file.display()
     );
     let agent = Agent::spawn(&rules, &[])?;
-    agent.wait("running", |agent| agent.get("/healthz").is_ok_and(|(status, _)| status == 200))?;
+    agent.wait("watching", |agent| {
+        agent.get("/readyz").is_ok_and(|(_, why)| !why.contains("events:"))
+    })?;
     let facts = actor::open(&file, Guise::Host)?;
     agent.alert("the good rule", |alert| alert["rule"] == "Good")?;
     ensure!(agent.alerts().iter().all(|alert| alert["rule"] == "Good"), "pid {}", facts.pid);
     let log = agent.log();
     for part in [
         "fd.nam",
-        "rules.yaml:3:38",
-        "  condition: evt.type = openat and fd.nam = /etc/shadow",
-        "                                   ^^^^^^",
+        "rules.yaml:3:36",
+        "3 |   condition: evt.type = openat and fd.nam = /etc/shadow",
+        "  |                                    ^^^^^^",
         "fd.name",
     ] {
         ensure!(log.contains(part), "the log lacks {part:?}:\n{log}");
@@ -52,7 +72,7 @@ pub fn a_bad_rule_is_shown_and_the_good_ones_work() -> Result<()> {
 }
 
 /// Without a single rule there is nothing to do.
-pub fn a_file_that_is_no_yaml_ends_the_agent() -> Result<()> {
+fn a_file_that_is_no_yaml_ends_the_agent() -> Result<()> {
     let mut agent = Agent::spawn("- rule: [unclosed\n  desc: x\n", &[])?;
     let status = agent.exit()?;
     ensure!(status.code() == Some(1), "{status}");
@@ -61,7 +81,7 @@ pub fn a_file_that_is_no_yaml_ends_the_agent() -> Result<()> {
     Ok(())
 }
 
-pub fn an_unknown_option_is_a_usage_error() -> Result<()> {
+fn an_unknown_option_is_a_usage_error() -> Result<()> {
     let output = Command::new("shrike").args(["run", "--rulez", "x"]).output()?;
     ensure!(output.status.code() == Some(2), "{}", output.status);
     let log = stderr(&output);
@@ -70,7 +90,7 @@ pub fn an_unknown_option_is_a_usage_error() -> Result<()> {
 }
 
 /// The kernel has BTF; for this test its directory is covered.
-pub fn a_kernel_without_btf_is_one_clear_error() -> Result<()> {
+fn a_kernel_without_btf_is_one_clear_error() -> Result<()> {
     const BTF: &str = "/sys/kernel/btf";
     mount(Some("none"), BTF, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
     let agent = Agent::spawn("- list: none\n  items: []\n", &[]).and_then(|mut agent| {
@@ -91,7 +111,7 @@ pub fn a_kernel_without_btf_is_one_clear_error() -> Result<()> {
 }
 
 /// Nobody listens at the webhook's address: alerts go on to the console, and the loss is counted.
-pub fn an_unreachable_webhook_is_a_warning() -> Result<()> {
+fn an_unreachable_webhook_is_a_warning() -> Result<()> {
     let dir = scratch()?;
     let file = dir.join("marked");
     fs::write(&file, "")?;

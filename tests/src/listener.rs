@@ -1,6 +1,6 @@
 //! The test's own webhook receiver: plain HTTP/1.1 over a socket, without the agent's libraries.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;

@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Error, Result};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use shrike_tests::SUITES;
+use shrike_tests::actor::{self, Guise};
 use shrike_tests::configuration::Configuration;
 use shrike_tests::record::Results;
-use shrike_tests::runner::{Selection, run};
+use shrike_tests::runner::{self, Selection};
 use shrike_tests::suite::{Suite, Tier};
+use shrike_tests::{SUITES, books};
 
 /// End-to-end tests of shrike
 #[derive(Debug, Parser)]
@@ -47,6 +48,12 @@ enum Action {
         #[arg(value_name = "SUITE", value_parser = suite)]
         suites: Vec<&'static Suite>,
     },
+    /// Be the process that a test watches: do one thing, and say what this process knows of itself
+    #[command(hide = true)]
+    Actor { guise: Guise, file: PathBuf },
+    /// Be the workload of a test that counts: open a file as often as it says
+    #[command(hide = true)]
+    Opener { file: PathBuf, opens: u32 },
     /// Run one test in this process
     #[command(hide = true)]
     Exec {
@@ -65,25 +72,28 @@ struct Entry {
     tests: Vec<&'static str>,
 }
 
-fn main() -> Result<ExitCode> {
-    match Line::parse().action {
+fn main() -> ExitCode {
+    run(Line::parse().action).unwrap_or_else(|error| {
+        eprintln!("{}", described(&error));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(action: Action) -> Result<ExitCode> {
+    match action {
         Action::List { json, guest } => list(json, guest.as_ref()),
         Action::Run { results, guest, filter, suites } => {
             let suites = if suites.is_empty() { SUITES.iter().collect() } else { suites };
             let selection = Selection { guest: &guest, filter: &filter };
-            let failed = run(&suites, &selection, open(results.as_deref())?)?;
+            let failed = runner::run(&suites, &selection, open(results.as_deref())?)?;
             Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Action::Actor { guise, file } => actor::main(guise, &file).map(|()| ExitCode::SUCCESS),
+        Action::Opener { file, opens } => books::opener(&file, opens).map(|()| ExitCode::SUCCESS),
         Action::Exec { suite, test } => {
             let test =
                 suite.test(&test).with_context(|| format!("no test {}::{test}", suite.name))?;
-            Ok(match (test.run)() {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("{}", described(&error));
-                    ExitCode::FAILURE
-                }
-            })
+            (test.run)().map(|()| ExitCode::SUCCESS)
         }
     }
 }

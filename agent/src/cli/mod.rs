@@ -23,12 +23,11 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "shrike", version = VERSION, after_help = EXIT_CODES)]
 struct Line {
-    /// What goes to the log on standard error: error, warn, info, debug, trace, or a filter like
-    /// info,shrike::sensor=debug
+    /// What goes to the log on standard error: error, warn, info, debug or trace
     #[arg(
         long,
         global = true,
-        value_name = "FILTER",
+        value_name = "LEVEL",
         default_value = "info",
         value_parser = log_filter
     )]

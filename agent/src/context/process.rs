@@ -333,6 +333,6 @@ mod tests {
         assert_eq!(own.exe, std::env::current_exe().unwrap().into_os_string().into_vec());
         let first = std::env::args().next().unwrap();
         assert_eq!(own.arguments().next().unwrap(), first.as_bytes());
-        assert!(own.start.0 > 0 && own.start.0 % TICK == 0);
+        assert!(own.start.0 > 0 && own.start.0.is_multiple_of(TICK));
     }
 }

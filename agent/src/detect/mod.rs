@@ -113,7 +113,7 @@ impl shrike_rules::Event for Sight<'_, '_> {
 
 impl Sight<'_, '_> {
     /// The name of the event in Falco's terms: that of the system call. A file that is opened by
-    /// another way than an open call (io_uring, a core dump) counts as `openat`, or rules that list
+    /// another way than an open call (`io_uring`, a core dump) counts as `openat`, or rules that list
     /// the open calls would miss it; one that the kernel opens in order to execute it does not.
     fn event_type(&self) -> &'static str {
         let kind = self.event.kind();

@@ -1,11 +1,13 @@
 //! The kernel's side of the books: how many events each probe had to send, how many were dropped
 //! and why, and how many runs of a program the kernel itself skipped.
 
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 use shrike_common::{Counter, Kind};
 
 use super::attach::ProbeState;
@@ -38,28 +40,25 @@ impl Books {
 }
 
 /// How many runs of an attached program the kernel skipped (`bpf_prog_info.recursion_misses`).
-/// `None` if the kernel does not say.
-pub(crate) fn missed(ebpf: &Ebpf, state: &ProbeState) -> Option<u64> {
+/// Asked by system call: the text in `/proc/self/fdinfo` would cost an open, and thus an event.
+pub(crate) fn missed(ebpf: &Ebpf, state: &ProbeState) -> Option<io::Result<u64>> {
     let program = ebpf.program(state.attached?.program())?;
-    let fd = program.fd().ok()?.as_fd().as_raw_fd();
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    field(&info, "recursion_misses")
+    let fd = program.fd().ok()?.as_fd();
+    Some(info(fd).map(|info| info.recursion_misses))
 }
 
-fn field(fdinfo: &str, name: &str) -> Option<u64> {
-    let value = fdinfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    value.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_a_field_of_fdinfo() {
-        let info = "pos:\t0\nprog_type:\t26\nrun_cnt:\t12\nrecursion_misses:\t34\n";
-        assert_eq!(field(info, "recursion_misses"), Some(34));
-        assert_eq!(field(info, "recursion"), None);
-        assert_eq!(field(info, "verified_insns"), None);
-    }
+/// `BPF_OBJ_GET_INFO_BY_FD`.
+fn info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
+    // SAFETY: both consist of integers, for which zero is a value.
+    let (mut info, mut attr): (bpf_prog_info, bpf_attr) = unsafe { mem::zeroed() };
+    attr.info.bpf_fd = program.as_raw_fd().cast_unsigned();
+    attr.info.info_len = size_of_val(&info).try_into().map_err(io::Error::other)?;
+    attr.info.info = (&raw mut info).expose_provenance() as u64;
+    // SAFETY: the kernel reads `size` bytes of `attr` and writes at most `info_len` bytes to `info`;
+    // both live until the call returns.
+    let result = unsafe {
+        let command = bpf_cmd::BPF_OBJ_GET_INFO_BY_FD;
+        libc::syscall(libc::SYS_bpf, command, &raw mut attr, size_of_val(&attr))
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
 }

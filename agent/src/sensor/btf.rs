@@ -217,7 +217,7 @@ impl Btf {
             let ty = self.ty(id)?;
             match ty.kind {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    id = ty.target
+                    id = ty.target;
                 }
                 _ => return Ok(id),
             }

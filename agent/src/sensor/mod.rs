@@ -9,6 +9,7 @@ mod load;
 mod order;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -122,7 +123,7 @@ impl Sensor {
     }
 
     /// For each attached probe, the runs that the kernel skipped.
-    pub(crate) fn missed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn missed(&self) -> impl Iterator<Item = (&'static str, io::Result<u64>)> {
         self.probes.iter().filter_map(|state| {
             Some((state.attached?.program(), books::missed(&self.ebpf, state)?))
         })

@@ -44,6 +44,6 @@ mod tests {
     fn does_what_the_receiver_asks_within_reason() {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.next(Some(Duration::from_secs(3))), Duration::from_secs(3));
-        assert_eq!(backoff.next(Some(Duration::from_secs(86_400))), LONGEST);
+        assert_eq!(backoff.next(Some(Duration::from_hours(24))), LONGEST);
     }
 }

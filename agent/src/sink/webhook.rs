@@ -26,7 +26,7 @@ use crate::metrics::AlertLoss;
 const TRY: Duration = Duration::from_secs(5);
 
 /// How long an alert is tried for, before it makes room for newer ones.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The most of an answer that is read.
 const ANSWER: usize = 64 << 10;

@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 
+use super::compiler::{self, Rung};
 use super::kernel::Series;
 use super::{Part, ensure, guest_parts};
 use crate::cache::Cache;
+use crate::console;
 
 /// Options of `cargo xtask setup`.
 #[derive(Debug, clap::Args)]
@@ -33,9 +35,13 @@ pub struct Options {
     full: bool,
 }
 
-/// Obtains what is missing.
+/// Obtains what is missing, and tells which compiler is in use.
 pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<()> {
-    ensure(cache, &options.parts(), offline)
+    ensure(cache, &options.parts(), offline)?;
+    if let Some(compiler) = compiler::held(cache, &Rung::from_environment()?)? {
+        console::note("Ready", format_args!("{compiler} for the probes"));
+    }
+    Ok(())
 }
 
 impl Options {

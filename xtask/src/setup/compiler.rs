@@ -72,7 +72,11 @@ pub struct Version {
 
 impl Rung {
     /// The rungs that `SHRIKE_TOOLCHAIN` allows, in their order.
-    pub fn allowed(toolchain: Option<&str>) -> Result<Vec<Self>> {
+    pub fn from_environment() -> Result<Vec<Self>> {
+        Self::allowed(std::env::var("SHRIKE_TOOLCHAIN").ok().as_deref())
+    }
+
+    fn allowed(toolchain: Option<&str>) -> Result<Vec<Self>> {
         use Rung::{DistributionCompiler, DistributionSource, Present, RustupComponent};
         Ok(match toolchain {
             None | Some("") => {

@@ -44,7 +44,7 @@ pub fn guest_parts(series: impl IntoIterator<Item = Series>) -> Vec<Part> {
 
 /// Sees to it that all `parts` are there. With `offline` it never downloads.
 pub fn ensure(cache: &Cache, parts: &[Part], offline: bool) -> Result<()> {
-    let rungs = Rung::allowed(std::env::var("SHRIKE_TOOLCHAIN").ok().as_deref())?;
+    let rungs = Rung::from_environment()?;
     if missing(cache, parts, &rungs)?.is_empty() {
         return Ok(());
     }

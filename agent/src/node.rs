@@ -1,0 +1,140 @@
+//! Facts of the node that decide what the agent can do there.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::str::FromStr;
+
+use nix::errno::Errno;
+use nix::sys::utsname::uname;
+
+/// The release of a kernel, as `uname -r` shows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct KernelRelease {
+    text: String,
+    version: KernelVersion,
+}
+
+/// The first two numbers of a kernel's version.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct KernelVersion {
+    major: u32,
+    minor: u32,
+}
+
+/// Why the kernel's version is not known.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReleaseError {
+    #[error("uname failed")]
+    Uname(#[from] Errno),
+    #[error("{0:?} is not the release of a kernel")]
+    Malformed(String),
+}
+
+impl KernelRelease {
+    /// The oldest kernel that has everything the probes use.
+    pub(crate) const FLOOR: KernelVersion = KernelVersion { major: 6, minor: 1 };
+
+    /// The running kernel's.
+    pub(crate) fn running() -> Result<Self, ReleaseError> {
+        uname()?.release().to_string_lossy().parse()
+    }
+
+    /// Whether the probes can run there.
+    pub(crate) fn is_supported(&self) -> bool {
+        self.version >= Self::FLOOR
+    }
+}
+
+impl FromStr for KernelRelease {
+    type Err = ReleaseError;
+
+    fn from_str(text: &str) -> Result<Self, ReleaseError> {
+        let malformed = || ReleaseError::Malformed(text.to_owned());
+        let mut numbers =
+            text.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
+        let mut number = || numbers.next().flatten().ok_or_else(malformed);
+        let version = KernelVersion { major: number()?, minor: number()? };
+        Ok(Self { text: text.to_owned(), version })
+    }
+}
+
+impl fmt::Display for KernelRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// The active LSMs, in the order in which they are asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct LsmList(Vec<String>);
+
+impl LsmList {
+    /// Where the kernel tells them, if securityfs is mounted.
+    pub(crate) const PATH: &str = "/sys/kernel/security/lsm";
+
+    /// Reads the list.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        fs::read_to_string(path).map(|text| Self::parse(&text))
+    }
+
+    /// Reads the list from the text of that file.
+    pub(crate) fn parse(text: &str) -> Self {
+        Self(text.trim_end().split(',').map(str::to_owned).collect())
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Whether BPF programs are asked.
+    pub(crate) fn has_bpf(&self) -> bool {
+        self.names().any(|name| name == "bpf")
+    }
+
+    /// The LSMs that are asked before BPF programs: what these deny, the programs never see.
+    pub(crate) fn before_bpf(&self) -> impl Iterator<Item = &str> {
+        self.names().take_while(|&name| name != "bpf")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_releases() {
+        for (text, supported) in [
+            ("6.1.0-56-cloud-amd64", true),
+            ("7.3.4+deb13-cloud-amd64", true),
+            ("6.0.19", false),
+            ("5.15.0-1", false),
+            ("10.0", true),
+        ] {
+            let release: KernelRelease = text.parse().unwrap();
+            assert_eq!((release.is_supported(), release.to_string().as_str()), (supported, text));
+        }
+        for text in ["", "six", "6", "-6.1"] {
+            assert!(text.parse::<KernelRelease>().is_err(), "{text:?}");
+        }
+        assert_eq!(KernelRelease::FLOOR.to_string(), "6.1");
+        assert!(KernelRelease::running().is_ok());
+    }
+
+    #[test]
+    fn knows_who_is_asked_before_bpf() {
+        let list = LsmList::parse("lockdown,capability,apparmor,bpf,ima\n");
+        assert!(list.has_bpf());
+        assert_eq!(list.before_bpf().collect::<Vec<_>>(), ["lockdown", "capability", "apparmor"]);
+        assert!(!LsmList::parse("lockdown,capability\n").has_bpf());
+        assert!(!LsmList::parse("").has_bpf());
+    }
+}
