@@ -51,9 +51,9 @@ enum Action {
     /// Be the process that a test watches: do one thing, and say what this process knows of itself
     #[command(hide = true)]
     Actor { guise: Guise, file: PathBuf },
-    /// Be the workload of a test that counts: open a file as often as it says
+    /// Be the workload of a test that counts: open a file as often as it is told to
     #[command(hide = true)]
-    Opener { file: PathBuf, opens: u32 },
+    Opener { file: PathBuf },
     /// Run one test in this process
     #[command(hide = true)]
     Exec {
@@ -89,7 +89,7 @@ fn run(action: Action) -> Result<ExitCode> {
             Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Action::Actor { guise, file } => actor::main(guise, &file).map(|()| ExitCode::SUCCESS),
-        Action::Opener { file, opens } => books::opener(&file, opens).map(|()| ExitCode::SUCCESS),
+        Action::Opener { file } => books::opener(&file).map(|()| ExitCode::SUCCESS),
         Action::Exec { suite, test } => {
             let test =
                 suite.test(&test).with_context(|| format!("no test {}::{test}", suite.name))?;

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             console::line(format_args!("{} {error:#}", console::alarming("error:")));
-            ExitCode::FAILURE
+            if interrupt::requested() { interrupt::EXIT_CODE.into() } else { ExitCode::FAILURE }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::accelerator::Accelerator;
 use super::initramfs::{self, Content};
@@ -110,7 +110,8 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<i32> {
         stderr: &mut io::stderr(),
         results: &mut io::sink(),
     })?;
-    exit_code(&outcome, options.timeout).with_context(|| machine.console_tail())
+    exit_code(&outcome, options.timeout)
+        .map_err(|error| anyhow!("{error}\n{}", machine.console_tail()))
 }
 
 impl Options {

@@ -92,7 +92,7 @@ impl Machine<'_> {
     pub fn console_tail(&self) -> String {
         let console = fs::read(self.console).unwrap_or_default();
         let console = String::from_utf8_lossy(&console);
-        format!("the end of its console ({}):\n{}", self.console.display(), tail(&console))
+        format!("the end of its console:\n{}", tail(&console))
     }
 
     fn start(&self, sockets: &Sockets, share: Option<&Share>, messages: &Path) -> Result<Child> {

@@ -85,6 +85,10 @@ fn command(host: &Host) -> Result<Command> {
         return Ok(host.qemu.sibling(&server));
     }
     let mut command = host.qemu.sibling(Path::new("unshare"));
-    command.args(["--user", "--map-root-user", "--mount"]).arg(server);
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        // Its process file goes to a folder that only root may write.
+        .args(["mount -t tmpfs tmpfs /run && exec \"$@\"", "sh"])
+        .arg(server);
     Ok(command)
 }
