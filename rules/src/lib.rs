@@ -17,7 +17,7 @@
 //!
 //!     fn field(&self, field: FieldId, _: Option<Argument<'_>>) -> Option<Value<'_>> {
 //!         match field {
-//!             FieldId::EvtType => Some(self.kind().event_type(Some("openat")).into()),
+//!             FieldId::EvtType => Some(event_type(self.kind(), Some("openat")).into()),
 //!             FieldId::FdName => Some(self.path.as_slice().into()),
 //!             _ => None,
 //!         }
