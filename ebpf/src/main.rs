@@ -30,7 +30,12 @@ use kernel::{Binprm, File, Task};
 
 macro_rules! probes {
     ($(#[$attach:meta] $program:ident($ctx:ident: $context:ty) => $handler:expr;)*) => {
-        $(#[$attach] fn $program($ctx: $context) -> i32 { $handler; 0 })*
+        $(#[$attach] fn $program($ctx: $context) -> i32 {
+            #[cfg(feature = "log")]
+            aya_log_ebpf::trace!(&$ctx, "{} runs", stringify!($program));
+            $handler;
+            0
+        })*
     };
 }
 

@@ -37,6 +37,9 @@ pub(crate) struct Sensor {
     lanes: Vec<LaneReader>,
     books: Books,
     order: Order,
+    /// What the probes say of themselves, in builds that let them.
+    #[cfg(feature = "probe-log")]
+    messages: aya_log::EbpfLogger<&'static dyn log::Log>,
 }
 
 /// What the sensor needs to know to start.
@@ -61,6 +64,9 @@ pub(crate) enum SensorError {
     Lane(#[from] lane::LaneError),
     #[error(transparent)]
     Books(#[from] BooksError),
+    #[cfg(feature = "probe-log")]
+    #[error("cannot read the probes' messages")]
+    Messages(#[from] aya_log::Error),
     #[error("no probe could be attached: {0}")]
     Nothing(String),
 }
@@ -72,6 +78,8 @@ impl Sensor {
         let mut ebpf = load::load(&btf, &options.ring_bytes)?;
         let lanes = LaneReader::open(&mut ebpf)?;
         let books = Books::open(&mut ebpf)?;
+        #[cfg(feature = "probe-log")]
+        let messages = aya_log::EbpfLogger::init(&mut ebpf)?;
         let aya_btf = AyaBtf::from_sys_fs()?;
         let probes = attach::attach(&mut ebpf, &btf, &aya_btf, options.lsm_active);
         if probes.iter().all(|state| state.attached.is_none()) {
@@ -81,7 +89,15 @@ impl Sensor {
                 .map_or_else(String::new, |refused| refused.reason.to_string());
             return Err(SensorError::Nothing(reason));
         }
-        Ok(Self { ebpf, probes, lanes, books, order: Order::default() })
+        Ok(Self {
+            ebpf,
+            probes,
+            lanes,
+            books,
+            order: Order::default(),
+            #[cfg(feature = "probe-log")]
+            messages,
+        })
     }
 
     /// The probes and how they are attached.
@@ -109,6 +125,8 @@ impl Sensor {
 
     /// Reads a bite from every lane and hands out the records that are due, in the order of time.
     pub(crate) fn read(&mut self, each: impl FnMut(&[u8])) {
+        #[cfg(feature = "probe-log")]
+        self.messages.flush();
         // Before the lanes are read: an event of an earlier time is in its lane already, unless
         // its probe is being preempted this very moment.
         let now = boot_time();
