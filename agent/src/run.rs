@@ -75,7 +75,9 @@ async fn serve(
         stopped,
     )?;
     let (version, host) = (env!("CARGO_PKG_VERSION"), &config.hostname);
-    tracing::info!("shrike {version} watches {host}: {rules} rules, http://{address}/metrics");
+    tracing::info!(
+        "shrike {version} watches {host}; rules: {rules}; metrics: http://{address}/metrics"
+    );
     let outcome = tokio::select! {
         outcome = &mut ended => outcome,
         _ = interrupt.recv() => end(ended, stop).await,

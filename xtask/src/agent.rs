@@ -1,15 +1,18 @@
 //! `cargo xtask build` and `cargo xtask run`: the agent for this machine.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::Uid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
 
 use crate::cache::Cache;
 use crate::compile::{self, Profile};
 use crate::console::note;
-use crate::interrupt::Careful;
+use crate::interrupt::{self, Careful};
 use crate::setup::{self, Part};
 use crate::workspace;
 
@@ -48,16 +51,33 @@ pub fn run(cache: &Cache, options: &RunOptions, offline: bool) -> Result<i32> {
     }
     setup::ensure(cache, &[Part::Toolchain], offline)?;
     let agent = build_agent(Profile::Dev)?;
-    // The agent ends on the same Ctrl-C, and tells so.
     let _careful = Careful::start();
-    let status = Command::new(&agent)
+    let mut child = Command::new(&agent)
         .args(options.arguments())
-        .status()
+        .spawn()
         .with_context(|| format!("cannot start {}", agent.display()))?;
+    let status = wait(&mut child)?;
     if !status.success() {
         note("Hint", "`cargo xtask run -- doctor` tells what the kernel refuses, and the cure");
     }
     Ok(status.code().unwrap_or(1))
+}
+
+/// Waits for the agent's end, and hands on the wish for it: Ctrl-C reaches the agent by itself, a
+/// signal to this process alone does not.
+fn wait(agent: &mut Child) -> Result<ExitStatus> {
+    const TICK: Duration = Duration::from_millis(50);
+    let mut told = false;
+    loop {
+        if let Some(status) = agent.try_wait()? {
+            return Ok(status);
+        }
+        if interrupt::requested() && !told {
+            kill(Pid::from_raw(agent.id().try_into()?), Signal::SIGTERM)?;
+            told = true;
+        }
+        thread::sleep(TICK);
+    }
 }
 
 impl RunOptions {

@@ -76,21 +76,22 @@ impl shrike_rules::Event for Sight<'_, '_> {
             FieldId::ProcPpid => header.ppid.0.into(),
             FieldId::ProcStartTime => header.start.0.into(),
             FieldId::ProcVpid => self.ancestor(0)?.vpid.0.into(),
-            // The main thread's name may have changed since the exec; its own events tell.
-            FieldId::ProcName if header.tid == header.tgid => header.comm().into(),
-            FieldId::ProcName => name(self.ancestor(0)?),
+            FieldId::ProcName => self.name()?.into(),
             FieldId::ProcExe => self.ancestor(0)?.arguments().next()?.into(),
             FieldId::ProcExepath => executable(self.ancestor(0)?)?,
             FieldId::ProcArgs => match index {
                 Some(index) => self.ancestor(0)?.arguments().nth(index as usize + 1)?.into(),
                 None => joined_arguments(self.ancestor(0)?).into(),
             },
-            FieldId::ProcCmdline => command_line(self.ancestor(0)?).into(),
-            FieldId::ProcPname => name(self.ancestor(1)?),
+            FieldId::ProcCmdline => command_line(self.name()?, self.ancestor(0)?).into(),
+            FieldId::ProcPname => self.ancestor(1)?.name.as_slice().into(),
             FieldId::ProcPexe => self.ancestor(1)?.arguments().next()?.into(),
             FieldId::ProcPexepath => executable(self.ancestor(1)?)?,
-            FieldId::ProcPcmdline => command_line(self.ancestor(1)?).into(),
-            FieldId::ProcAname => name(self.ancestor(index?)?),
+            FieldId::ProcPcmdline => {
+                let parent = self.ancestor(1)?;
+                command_line(&parent.name, parent).into()
+            }
+            FieldId::ProcAname => self.ancestor(index?)?.name.as_slice().into(),
             FieldId::ProcIsExeFromMemfd => self.ancestor(0)?.exe.starts_with(b"/memfd:").into(),
             FieldId::ThreadTid => header.tid.0.into(),
             FieldId::ThreadCapEffective => capability::names(header.caps).into(),
@@ -128,6 +129,14 @@ impl Sight<'_, '_> {
         }
     }
 
+    /// The name of the main thread. It may have changed since the exec: the thread's own events tell.
+    fn name(&self) -> Option<&[u8]> {
+        if self.header.tid == self.header.tgid {
+            return Some(self.header.comm());
+        }
+        self.ancestor(0).map(|process| process.name.as_slice())
+    }
+
     fn ancestor(&self, generations: u32) -> Option<&Process> {
         self.processes.ancestor(self.header.tgid, self.header.start, generations)
     }
@@ -155,10 +164,6 @@ fn file_field<'a>(open: &FileOpen<'a>, field: FieldId) -> Option<Value<'a>> {
     })
 }
 
-fn name(process: &Process) -> Value<'_> {
-    process.name.as_slice().into()
-}
-
 fn executable(process: &Process) -> Option<Value<'_>> {
     (!process.exe.is_empty()).then(|| process.exe.as_slice().into())
 }
@@ -169,9 +174,9 @@ fn joined_arguments(process: &Process) -> Vec<u8> {
 }
 
 /// Falco's `proc.cmdline`: the name and the arguments.
-fn command_line(process: &Process) -> Vec<u8> {
+fn command_line(name: &[u8], process: &Process) -> Vec<u8> {
     let arguments = process.arguments().skip(1);
-    [process.name.as_slice()].into_iter().chain(arguments).collect::<Vec<_>>().join(&b' ')
+    [name].into_iter().chain(arguments).collect::<Vec<_>>().join(&b' ')
 }
 
 #[cfg(test)]

@@ -33,19 +33,32 @@ fn open(path: &'static [u8], flags: u32) -> Event<'static> {
 /// The value of a field, as text, after `cat` was executed by a process that nobody knows.
 fn field(header: &Header, event: &Event<'_>, field: FieldId) -> Option<String> {
     let mut processes = Processes::default();
-    let exec = Event::Exec(Exec {
+    processes.apply(header, &executed());
+    value(&processes, header, event, field)
+}
+
+fn executed() -> Event<'static> {
+    Event::Exec(Exec {
         inode: 1,
         dev: 1,
         vpid: Pid(2),
         path: Text::new(b"/bin/cat", 0),
         args: Text::new(b"cat\0-n\0a b\0", 0),
-    });
-    processes.apply(header, &exec);
+    })
+}
+
+/// The value of a field, as text.
+fn value(
+    processes: &Processes,
+    header: &Header,
+    event: &Event<'_>,
+    field: FieldId,
+) -> Option<String> {
     let sight = Sight {
         number: 1,
         header,
         event,
-        processes: &processes,
+        processes,
         users: &Users::read(Path::new("/nonexistent")),
         clock: Clock::now().unwrap(),
     };
@@ -96,14 +109,21 @@ fn processes_are_told_as_falco_tells_them() {
 }
 
 #[test]
+fn a_renamed_main_thread_has_its_new_name_everywhere() {
+    let mut renamed = header(OPENAT);
+    renamed.comm[..3].copy_from_slice(b"dog");
+    let mut processes = Processes::default();
+    processes.apply(&header(EXECVE), &executed());
+    let text = |header: &Header, name| value(&processes, header, &open(b"/x", 0), name);
+    assert_eq!(text(&renamed, FieldId::ProcName).as_deref(), Some("dog"));
+    assert_eq!(text(&renamed, FieldId::ProcCmdline).as_deref(), Some("dog -n a b"));
+    let thread = Header { tid: Pid(8), ..renamed };
+    assert_eq!(text(&thread, FieldId::ProcName).as_deref(), Some("cat"), "another thread's name");
+}
+
+#[test]
 fn an_exec_is_no_file() {
-    let event = Event::Exec(Exec {
-        inode: 1,
-        dev: 1,
-        vpid: Pid(2),
-        path: Text::new(b"/bin/cat", 0),
-        args: Text::default(),
-    });
+    let event = executed();
     assert_eq!(field(&header(EXECVE), &event, FieldId::EvtType).as_deref(), Some("execve"));
     assert_eq!(field(&header(EXECVE), &event, FieldId::FdName), None);
 }

@@ -1,20 +1,20 @@
 //! What is asked of the source itself: its format, and clippy without a warning.
 
-use std::process::Command;
-
 use anyhow::{Context, Result};
 
+use super::probes;
+use super::report::Report;
 use crate::cache::Cache;
 use crate::console::Step;
 use crate::process::capture;
 use crate::setup::environment::Environment;
 use crate::workspace;
 
-/// Checks everything.
-pub fn check(cache: &Cache) -> Result<()> {
-    check_format()?;
-    check_host_crates()?;
-    check_probes(cache)
+/// Checks everything, and adds the results.
+pub fn check(cache: &Cache, report: &mut Report) {
+    report.check("source", "format", check_format);
+    report.check("source", "clippy_host_crates", check_host_crates);
+    report.check("source", "clippy_probes", || check_probes(cache));
 }
 
 fn check_format() -> Result<()> {
@@ -31,25 +31,12 @@ fn check_host_crates() -> Result<()> {
     capture(cargo.args(["--quiet", "--", "-D", "warnings"])).map(drop)
 }
 
-/// Runs the clippy that belongs to the compiler of the probes, on their target, as the agent's
-/// build script builds them.
+/// Runs the clippy that belongs to the compiler of the probes.
 fn check_probes(cache: &Cache) -> Result<()> {
     let _step = Step::start("Checking", "the probes with clippy");
     let environment =
         Environment::read(cache)?.context("ebpf.env is gone: run cargo xtask setup")?;
-    let mut clippy = Command::new(&environment.clippy);
-    clippy
-        .current_dir(workspace::root())
-        .args(["clippy", "--quiet", "--package", "shrike-ebpf", "--release"])
-        .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
-        .arg(workspace::target().join("ebpf"))
-        .args(["--", "-D", "warnings"])
-        .env("RUSTC", &environment.rustc)
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("SYSROOT", &environment.sysroot)
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-cpu=v3\x1f--cfg=bpf_target_arch=\"x86_64\"");
-    if let Some(path) = &environment.library_path {
-        clippy.env("LD_LIBRARY_PATH", path);
-    }
-    capture(&mut clippy).map(drop)
+    let target = workspace::target().join("ebpf");
+    let mut clippy = probes::command(&environment.clippy, "clippy", &environment, &target);
+    capture(clippy.args(["--", "-D", "warnings"])).map(drop)
 }

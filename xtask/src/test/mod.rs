@@ -3,6 +3,7 @@
 
 pub mod guests;
 pub mod lint;
+pub mod probes;
 pub mod report;
 pub mod unit;
 
@@ -29,8 +30,8 @@ filter or a choice leaves the checks of the source out.
 
 Logs go to vm-logs in the target folder. The last line is `N passed, N failed`.")]
 pub struct Options {
-    /// Also the newest kernel, full preemption, and the suites that take long; writes
-    /// docs/test-report.md
+    /// Also the newest kernel, full preemption, the suites that take long, and the probes built by
+    /// each of the distribution's toolchains; writes docs/test-report.md
     #[arg(long)]
     full: bool,
     /// Only unit and doc tests
@@ -58,10 +59,13 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
 
     let mut report = Report::default();
     if stages.lint {
-        lint::check(cache)?;
+        lint::check(cache, &mut report);
     }
     if stages.unit {
         unit::run(options.filter.as_deref(), &mut report)?;
+    }
+    if options.full && stages.lint {
+        probes::build_by_every_rung(cache, &mut report);
     }
     if stages.guests {
         guests::run(cache, &options.selection(), &mut report)?;

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Instant;
 
+use anyhow::Result;
 use serde::Deserialize;
 
 use crate::console::{alarming, line, muted, strong};
@@ -53,6 +55,21 @@ impl Report {
     pub fn add(&mut self, entry: Entry) {
         line(entry.shown());
         self.entries.push(entry);
+    }
+
+    /// Runs something on this machine that holds or does not, as a test.
+    pub fn check(&mut self, suite: &str, test: &str, run: impl FnOnce() -> Result<()>) {
+        let start = Instant::now();
+        let held = run();
+        self.add(Entry {
+            place: HOST.to_owned(),
+            suite: suite.to_owned(),
+            test: test.to_owned(),
+            outcome: if held.is_ok() { Outcome::Ok } else { Outcome::Failed },
+            count: 1,
+            seconds: start.elapsed().as_secs_f64(),
+            message: held.err().map(|error| format!("{error:#}")).unwrap_or_default(),
+        });
     }
 
     /// How many tests ended with `outcome`.
