@@ -98,14 +98,15 @@ fn up(components: *mut Components, dentry: u64, mount: u64) {
 
 /// Writes the collected names, the last one first.
 #[inline(never)]
-fn down(components: *const Components, to: *mut u8) -> u64 {
+fn down(components: *mut Components, to: *mut u8) -> u64 {
     // SAFETY: `components` and `to` are valid, see `path`; indexes and lengths are masked, and a
     // write at less than `TEXT` of at most 256 bytes ends within two texts.
     unsafe {
         let count = (&raw const (*components).count).read_volatile() as usize;
-        let flags = (&raw const (*components).flags).read_volatile() as u16;
+        let flags = &raw mut (*components).flags;
+        let truncated = flags.read_volatile() & u32::from(Text::TRUNCATED) != 0;
         let mut len = 0;
-        if count == 0 && flags & Text::UNREACHABLE == 0 {
+        if count == 0 && flags.read_volatile() & u32::from(Text::UNREACHABLE) == 0 {
             *to = b'/';
             return 1;
         }
@@ -115,12 +116,13 @@ fn down(components: *const Components, to: *mut u8) -> u64 {
             }
             let name = (*components).names[(count - 1 - step) & (COMPONENTS - 1)];
             // The tail of a path does not start at the root, and must not look as if it did.
-            if step > 0 || flags & Text::TRUNCATED == 0 {
+            if step > 0 || !truncated {
                 *to.add(len & (TEXT - 1)) = b'/';
                 len += 1;
             }
             let wanted = name.len as usize & 0xFF;
             if !read_kernel(to.add(len & (TEXT - 1)), wanted as u32, name.at) {
+                flags.write_volatile(flags.read_volatile() | u32::from(Text::UNREADABLE));
                 break;
             }
             len += wanted;
