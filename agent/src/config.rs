@@ -64,7 +64,7 @@ pub(crate) enum OptionError {
     Credentials,
     #[error("expected LANE=SIZE, for example bulk=8MiB")]
     RingSize,
-    #[error("there is no lane {0:?}; the lanes are process and bulk")]
+    #[error("there is no lane {0:?}; the lanes are critical, process and bulk")]
     Lane(String),
     #[error("cannot read {0:?} as a size; use bytes, KiB or MiB, for example 512KiB")]
     Size(String),

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use nix::errno::Errno;
 use nix::sys::utsname::uname;
+use shrike_common::{Namespaces, NsId, NsType};
 
 /// The release of a kernel, as `uname -r` shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -104,6 +106,35 @@ impl LsmList {
     pub(crate) fn before_bpf(&self) -> impl Iterator<Item = &str> {
         self.names().take_while(|&name| name != "bpf")
     }
+}
+
+/// Why the host's namespaces are not known.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostError {
+    #[error("cannot read {}; it needs root, or CAP_SYS_PTRACE", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(
+        "{} is the first process of a container, not the host's: shrike must run in the host's pid \
+         namespace (hostPID: true, or --pid host)",
+        .0.display()
+    )]
+    NotHost(PathBuf),
+}
+
+/// The namespaces of the host's first process, read from `proc`.
+pub(crate) fn host_namespaces(proc: &Path) -> Result<Namespaces, HostError> {
+    /// The initial pid namespace (`PROC_PID_INIT_INO`).
+    const INITIAL_PID: NsId = NsId(0xEFFF_FFFC);
+    let init = proc.join("1");
+    let mut host = Namespaces::default();
+    for ty in NsType::ALL {
+        let path = init.join("ns").join(ty.name());
+        let data =
+            fs::metadata(&path).map_err(|source| HostError::Read { path: path.clone(), source })?;
+        // The kernel numbers namespaces with 32 bits.
+        *host.get_mut(ty) = NsId(u32::try_from(data.ino()).unwrap_or_default());
+    }
+    if host.pid == INITIAL_PID { Ok(host) } else { Err(HostError::NotHost(init)) }
 }
 
 #[cfg(test)]

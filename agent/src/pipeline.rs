@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use shrike_common::{Counter, Event, Header, Kind, decode};
+use shrike_common::{Counter, Event, Header, Kind, Namespaces, Pid, decode};
 use shrike_rules::Ruleset;
 
 use crate::alert::Alert;
@@ -42,7 +42,10 @@ pub(crate) struct Pipeline {
 pub(crate) struct Context {
     processes: Processes,
     users: Users,
+    host: Namespaces,
     clock: Clock,
+    /// The agent's own process: what it does is not an event that rules should see.
+    own: Pid,
     /// How many events there were.
     events: u64,
 }
@@ -119,11 +122,13 @@ impl Pipeline {
 
 impl Context {
     /// Looks around once. Events that are recorded meanwhile bring it up to date.
-    pub(crate) fn scan() -> io::Result<Self> {
+    pub(crate) fn scan(host: Namespaces) -> io::Result<Self> {
         Ok(Self {
             processes: Processes::scan(Path::new("/proc"))?,
             users: Users::read(Path::new("/etc/passwd")),
+            host,
             clock: Clock::now()?,
+            own: Pid(std::process::id()),
             events: 0,
         })
     }
@@ -141,14 +146,17 @@ impl Context {
     fn see(&mut self, header: &Header, event: &Event<'_>, look: impl FnOnce(&Sight<'_, '_>)) {
         self.events += 1;
         self.processes.apply(header, event);
-        look(&Sight {
-            number: self.events,
-            header,
-            event,
-            processes: &self.processes,
-            users: &self.users,
-            clock: self.clock,
-        });
+        if header.tgid != self.own {
+            look(&Sight {
+                number: self.events,
+                header,
+                event,
+                processes: &self.processes,
+                users: &self.users,
+                host: &self.host,
+                clock: self.clock,
+            });
+        }
         self.processes.settle(header, event);
     }
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::{Context as _, anyhow, ensure};
 use nix::errno::Errno;
-use shrike_common::Attach;
+use shrike_common::{Attach, Namespaces};
 use shrike_rules::{Ruleset, Severity, diagnose};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +18,7 @@ use crate::detect::files::{self, RuleFile};
 use crate::health::Health;
 use crate::http::Server;
 use crate::metrics::Metrics;
-use crate::node::{KernelRelease, LsmList};
+use crate::node::{self, KernelRelease, LsmList};
 use crate::pipeline::{Context, Pipeline};
 use crate::sensor::{ProbeState, Sensor, SensorOptions};
 use crate::sink;
@@ -57,9 +57,10 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let address = Server::new(metrics, health).start(config.metrics).await?;
     let (sinks, workers) = sink::start(config.format, &config.webhooks, metrics)?;
-    let sensor = start_sensor(config, metrics, health)?;
+    let host = node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
+    let sensor = start_sensor(config, &host, metrics, health)?;
     // After the probes are attached: what happens from here on is in the events.
-    let context = Context::scan().context("cannot read the running processes from /proc")?;
+    let context = Context::scan(host).context("cannot read the running processes from /proc")?;
     let rules = ruleset.rules().len();
     let (stopped, stop) = nix::unistd::pipe().context("cannot create a pipe")?;
     let mut ended = start_events(
@@ -138,7 +139,12 @@ fn load_rules(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::Re
     Ok(loaded.ruleset)
 }
 
-fn start_sensor(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::Result<Sensor> {
+fn start_sensor(
+    config: &Config,
+    host: &Namespaces,
+    metrics: &Metrics,
+    health: &Health,
+) -> anyhow::Result<Sensor> {
     let lsm_active = match LsmList::read(Path::new(LsmList::PATH)) {
         Ok(list) => list.has_bpf(),
         Err(error) => {
@@ -146,7 +152,8 @@ fn start_sensor(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::
             false
         }
     };
-    let options = SensorOptions { ring_bytes: config.ring_bytes.clone(), lsm_active };
+    let options =
+        SensorOptions { ring_bytes: config.ring_bytes.clone(), lsm_active, init_mnt_ns: host.mnt };
     let sensor = Sensor::start(&options).context("cannot start the sensor")?;
     let mut detached = Vec::new();
     for ProbeState { probe, attached, refused } in sensor.probes() {

@@ -56,16 +56,16 @@ mod tests {
 
     use super::*;
     use crate::wire::Text;
-    use crate::{Exit, FileOpen};
+    use crate::{Exit, FileOpen, NsId};
 
     /// A file-open record for `path`, built byte by byte as the format says.
     fn file_open(path: &[u8]) -> Vec<u8> {
-        const FIXED: usize = 8 + 8 + 4 + 4 + 4 + 4 + 8;
+        const FIXED: usize = 8 + 8 + 6 * 4 + 8;
         let mut record = header(Kind::FileOpen, FIXED + path.len());
         let offset = u32::try_from(record.len() + FIXED).unwrap();
         record.extend(7_u64.to_le_bytes());
         record.extend(0xEF53_u64.to_le_bytes());
-        for field in [0x10_0001_u32, 0o100_000, 0o100_644, 0] {
+        for field in [0x10_0001_u32, 0o100_000, 0o060_644, 0x80_0000, 4711, 0] {
             record.extend(field.to_le_bytes());
         }
         record.extend(offset.to_le_bytes());
@@ -89,12 +89,11 @@ mod tests {
         let record = file_open(b"/etc/shadow");
         let (header, event) = decode(&record).unwrap();
         assert_eq!(header.size as usize, record.len());
-        let Event::FileOpen(FileOpen { inode, fs_magic, dev, flags, mode, reserved, path }) = event
-        else {
-            panic!("{event:?}");
-        };
+        let Event::FileOpen(open) = event else { panic!("{event:?}") };
+        let FileOpen { inode, fs_magic, dev, flags, mode, rdev, mnt_ns, reserved, path } = open;
         assert_eq!((inode, fs_magic, dev), (7, 0xEF53, 0x10_0001));
-        assert_eq!((flags, mode, reserved), (0o100_000, 0o100_644, 0));
+        assert_eq!((flags, mode, rdev), (0o100_000, 0o060_644, 0x80_0000));
+        assert_eq!((mnt_ns, reserved), (NsId(4711), 0));
         assert_eq!(path, Text::new(b"/etc/shadow", Text::TRUNCATED));
         assert!(path.has(Text::TRUNCATED) && !path.has(Text::DELETED));
     }
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn refuses_a_text_outside_of_the_record() {
-        let span = size_of::<Header>() + 32;
+        let span = size_of::<Header>() + 40;
         for (offset, len) in [(u32::MAX, 1_u16), (0, 4), (8, 8), (u32::MAX, u16::MAX)] {
             let mut record = file_open(b"/etc/shadow");
             record[span..span + 4].copy_from_slice(&offset.to_le_bytes());

@@ -16,8 +16,8 @@ layout! {
         kind: u16,
         /// The length of the whole record in bytes.
         size: u32,
-        /// Reserved for marks on the whole record; 0 for now.
-        flags: u32,
+        /// The [`Membership`](crate::Membership) of the task.
+        membership: u32,
         /// The [`Lane`](crate::Lane) that the record was sent in.
         lane: u32,
         /// Counts the events of one CPU and lane from 0 on, lost ones included.
@@ -51,8 +51,6 @@ layout! {
         caps: u64,
         /// The cgroup in the unified hierarchy.
         cgroup: CgroupId,
-        /// The container slot; 0 for a task of the host.
-        container: u64,
         /// The task's namespaces.
         ns: Namespaces,
         /// The thread's name (`task_struct.comm`), ended by NUL.
@@ -79,6 +77,85 @@ layout! {
         cgroup: NsId,
         /// Clock offsets.
         time: NsId,
+    }
+}
+
+/// A type of namespace.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum NsType {
+    /// Mounts.
+    Mnt,
+    /// Process ids.
+    Pid,
+    /// Network.
+    Net,
+    /// User ids and capabilities.
+    User,
+    /// Host and domain name.
+    Uts,
+    /// System V IPC and POSIX message queues.
+    Ipc,
+    /// Cgroup root.
+    Cgroup,
+    /// Clock offsets.
+    Time,
+}
+
+impl NsType {
+    /// Every type.
+    pub const ALL: [Self; 8] = [
+        Self::Mnt,
+        Self::Pid,
+        Self::Net,
+        Self::User,
+        Self::Uts,
+        Self::Ipc,
+        Self::Cgroup,
+        Self::Time,
+    ];
+
+    /// The name of the type's link in `/proc/PID/ns`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mnt => "mnt",
+            Self::Pid => "pid",
+            Self::Net => "net",
+            Self::User => "user",
+            Self::Uts => "uts",
+            Self::Ipc => "ipc",
+            Self::Cgroup => "cgroup",
+            Self::Time => "time",
+        }
+    }
+}
+
+impl Namespaces {
+    /// The namespace of this type.
+    pub const fn get(&self, ty: NsType) -> NsId {
+        match ty {
+            NsType::Mnt => self.mnt,
+            NsType::Pid => self.pid,
+            NsType::Net => self.net,
+            NsType::User => self.user,
+            NsType::Uts => self.uts,
+            NsType::Ipc => self.ipc,
+            NsType::Cgroup => self.cgroup,
+            NsType::Time => self.time,
+        }
+    }
+
+    /// The namespace of this type, to be written.
+    pub const fn get_mut(&mut self, ty: NsType) -> &mut NsId {
+        match ty {
+            NsType::Mnt => &mut self.mnt,
+            NsType::Pid => &mut self.pid,
+            NsType::Net => &mut self.net,
+            NsType::User => &mut self.user,
+            NsType::Uts => &mut self.uts,
+            NsType::Ipc => &mut self.ipc,
+            NsType::Cgroup => &mut self.cgroup,
+            NsType::Time => &mut self.time,
+        }
     }
 }
 

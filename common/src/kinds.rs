@@ -2,13 +2,13 @@
 //! the names in metrics and JSON, and the documentation.
 
 use crate::wire::{Span, Wire};
-use crate::{Lane, Pid, StartTime};
+use crate::{Lane, Namespaces, NsId, Pid, StartTime};
 
 macro_rules! kinds {
     ($(
         $(#[$doc:meta])*
         $kind:ident = $code:literal $name:literal in $lane:ident {
-            $($(#[$field_doc:meta])* $field:ident: $type:ident,)*
+            $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
         }
     )*) => {
         /// What happened.
@@ -55,7 +55,7 @@ macro_rules! kinds {
 
         /// The kinds' fields as they stand in a record, behind the header.
         pub(crate) mod wire {
-            use super::{Kind, Pid, Span, StartTime, Wire};
+            use super::{Kind, Namespaces, NsId, Pid, Span, StartTime, Wire};
 
             /// The fixed part of a record, behind the header.
             pub trait Payload: Copy {
@@ -144,10 +144,120 @@ kinds! {
         flags: u32,
         /// The file's type and permissions (`inode.i_mode`).
         mode: u32,
+        /// The device that a device file stands for (kernel `dev_t`); 0 for other files.
+        rdev: u32,
+        /// The mount namespace that the file's mount belongs to; 0 for a mount of none (pipes,
+        /// sockets, memory files) and for a detached tree.
+        mnt_ns: NsId,
         /// Reserved; 0.
         reserved: u32,
         /// The path, seen from the root of the mount namespace.
         path: Span,
+    }
+
+    /// A file system was given to be mounted (`security_sb_kern_mount`), by `mount(2)` or by
+    /// `fsconfig(2)`. Bind mounts make no new one and are not reported.
+    Mount = 4 "mount" in Critical {
+        /// The magic number of the file system (`statfs.f_type`).
+        fs_magic: u64,
+        /// The device of the superblock (kernel `dev_t`: major << 20 | minor).
+        dev: u32,
+        /// The block device that holds the file system (kernel `dev_t`); 0 if none does.
+        bdev: u32,
+        /// The name of the file system's type.
+        fs_type: Span,
+    }
+
+    /// A mount or a detached tree is to be moved (`security_move_mount`, by `move_mount(2)`).
+    MoveMount = 5 "move_mount" in Critical {
+        /// The magic number of the file system (`statfs.f_type`).
+        fs_magic: u64,
+        /// The device of the superblock (kernel `dev_t`: major << 20 | minor).
+        dev: u32,
+        /// The mount namespace that the mount belongs to; 0 for a detached tree.
+        from_mnt_ns: NsId,
+        /// The name of the file system's type.
+        fs_type: Span,
+        /// Where it goes.
+        to: Span,
+    }
+
+    /// A task joins existing namespaces by `setns(2)`; reported when the kernel has allowed it and
+    /// installs them (`switch_task_namespaces`). The header still shows the old ones.
+    Setns = 6 "setns" in Critical {
+        /// The namespaces after it; `pid` is the one for children. Where a type is the same as
+        /// before, its number is 0.
+        joined: Namespaces,
+    }
+
+    /// A task leaves for new namespaces by `unshare(2)` (`switch_task_namespaces`). The header
+    /// still shows the old ones.
+    Unshare = 7 "unshare" in Critical {
+        /// The namespaces after it; `pid` is the one for children. Where a type is the same as
+        /// before, its number is 0. A new user namespace is not seen here.
+        joined: Namespaces,
+    }
+
+    /// A task asks for access to another one (`security_ptrace_access_check`): by `ptrace(2)`,
+    /// `process_vm_readv(2)`, `pidfd_getfd(2)`, or through `/proc/PID`. Checks that only decide
+    /// what is shown (`PTRACE_MODE_NOAUDIT`) are not reported.
+    Ptrace = 8 "ptrace" in Critical {
+        /// The `PTRACE_MODE_*` flags: 1 to read, 2 to attach.
+        mode: u32,
+        /// The [`Membership`](crate::Membership) of the other task.
+        target_membership: u32,
+        /// When its process started.
+        target_start: StartTime,
+        /// Its process.
+        target: Pid,
+        /// Reserved; 0.
+        reserved: u32,
+        /// Its namespaces.
+        target_ns: Namespaces,
+        /// Its name (`task_struct.comm`), ended by NUL.
+        target_comm: [u8; 16],
+    }
+
+    /// A connection to a Unix stream socket (`security_unix_stream_connect`).
+    Connect = 9 "connect" in Bulk {
+        /// Where the listener is bound: a path, seen from the root of the mount namespace that it
+        /// was bound in; or the abstract name behind a NUL.
+        path: Span,
+    }
+
+    /// A kernel parameter is to be written (`cgroup/sysctl`), by whatever path.
+    Sysctl = 10 "sysctl" in Critical {
+        /// Its name as under `/proc/sys`.
+        name: Span,
+        /// The text that was written.
+        value: Span,
+    }
+
+    /// A kernel module is to be loaded (`security_kernel_read_file` in `finit_module(2)`,
+    /// `security_kernel_load_data` in `init_module(2)`).
+    ModuleLoad = 11 "module_load" in Critical {
+        /// The path of its file; empty if it comes from memory.
+        path: Span,
+    }
+
+    /// A device file, FIFO or socket is to be made (`security_path_mknod`).
+    Mknod = 12 "mknod" in Bulk {
+        /// Its type and permissions.
+        mode: u32,
+        /// The device that it stands for (kernel `dev_t`: major << 20 | minor).
+        rdev: u32,
+        /// Its path, seen from the root of the mount namespace.
+        path: Span,
+    }
+
+    /// A BPF program is to be loaded (`security_bpf` with `BPF_PROG_LOAD`).
+    Bpf = 13 "bpf" in Critical {
+        /// The command (`enum bpf_cmd`).
+        cmd: u32,
+        /// The type of the program (`enum bpf_prog_type`).
+        prog_type: u32,
+        /// The name of the program, ended by NUL.
+        prog_name: [u8; 16],
     }
 }
 

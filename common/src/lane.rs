@@ -4,19 +4,22 @@
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u32)]
 pub enum Lane {
+    /// What crosses boundaries and is rare: mounts, namespaces, ptrace, sysctls, modules, bpf.
+    Critical = 0,
     /// Fork, exec and exit: the lineage of processes must survive a flood of file events.
-    Process = 0,
-    /// What a busy machine does by the thousand: file opens.
-    Bulk = 1,
+    Process = 1,
+    /// What a busy machine does by the thousand: file opens, connections.
+    Bulk = 2,
 }
 
 impl Lane {
     /// Every lane, in the order of its number.
-    pub const ALL: [Self; 2] = [Self::Process, Self::Bulk];
+    pub const ALL: [Self; 3] = [Self::Critical, Self::Process, Self::Bulk];
 
     /// The name in metrics, options and documentation.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Critical => "critical",
             Self::Process => "process",
             Self::Bulk => "bulk",
         }
@@ -25,6 +28,7 @@ impl Lane {
     /// The name of the lane's ring-buffer map in the eBPF object.
     pub const fn map_name(self) -> &'static str {
         match self {
+            Self::Critical => "LANE_CRITICAL",
             Self::Process => "LANE_PROCESS",
             Self::Bulk => "LANE_BULK",
         }

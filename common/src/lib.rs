@@ -12,15 +12,20 @@ mod header;
 mod ids;
 mod kinds;
 mod lane;
+mod membership;
 mod offset;
 mod probe;
 pub mod wire;
 
 pub use books::{COUNTERS, Counter};
 pub use decode::{Malformed, decode};
-pub use header::{ABI_VERSION, Abi, Header, Namespaces};
+pub use header::{ABI_VERSION, Abi, Header, Namespaces, NsType};
 pub use ids::{CgroupId, Gid, NsId, Pid, StartTime, Uid};
-pub use kinds::{Event, Exec, Exit, FileOpen, Fork, Kind};
+pub use kinds::{
+    Bpf, Connect, Event, Exec, Exit, FileOpen, Fork, Kind, Mknod, ModuleLoad, Mount, MoveMount,
+    Ptrace, Setns, Sysctl, Unshare,
+};
 pub use lane::Lane;
+pub use membership::Membership;
 pub use offset::{ABSENT, OFFSETS, Offset};
 pub use probe::{Attach, PROBES, Probe};

@@ -7,8 +7,8 @@ use crate::Kind;
 pub struct Probe {
     /// The name in metrics, messages and documentation.
     pub name: &'static str,
-    /// The kind of event that it sends.
-    pub kind: Kind,
+    /// The kinds of event that it sends.
+    pub kinds: &'static [Kind],
     /// The ways to attach it, the best one first.
     pub ways: &'static [Attach],
     /// The struct that each leading argument of the hook must point to.
@@ -40,36 +40,134 @@ pub enum Attach {
         /// The tracepoint.
         name: &'static str,
     },
+    /// Writes of kernel parameters by any task, at the root of the cgroup hierarchy.
+    CgroupSysctl {
+        /// The program in the object.
+        program: &'static str,
+    },
 }
 
 /// Every probe.
 pub const PROBES: &[Probe] = &[
     Probe {
         name: "exec",
-        kind: Kind::Exec,
+        kinds: &[Kind::Exec],
         ways: &[Attach::Tracepoint { program: "exec_tp", name: "sched_process_exec" }],
         arguments: &["task_struct", "", "linux_binprm"],
     },
     Probe {
         name: "fork",
-        kind: Kind::Fork,
+        kinds: &[Kind::Fork],
         ways: &[Attach::Tracepoint { program: "fork_tp", name: "task_newtask" }],
         arguments: &["task_struct"],
     },
     Probe {
         name: "exit",
-        kind: Kind::Exit,
+        kinds: &[Kind::Exit],
         ways: &[Attach::Tracepoint { program: "exit_tp", name: "sched_process_exit" }],
         arguments: &["task_struct"],
     },
     Probe {
         name: "file_open",
-        kind: Kind::FileOpen,
+        kinds: &[Kind::FileOpen],
         ways: &[
             Attach::Lsm { program: "file_open_lsm", hook: "file_open" },
             Attach::Fentry { program: "file_open_fentry", function: "security_file_open" },
         ],
         arguments: &["file"],
+    },
+    Probe {
+        name: "mount",
+        kinds: &[Kind::Mount],
+        ways: &[
+            Attach::Lsm { program: "mount_lsm", hook: "sb_kern_mount" },
+            Attach::Fentry { program: "mount_fentry", function: "security_sb_kern_mount" },
+        ],
+        arguments: &["super_block"],
+    },
+    Probe {
+        name: "move_mount",
+        kinds: &[Kind::MoveMount],
+        ways: &[
+            Attach::Lsm { program: "move_mount_lsm", hook: "move_mount" },
+            Attach::Fentry { program: "move_mount_fentry", function: "security_move_mount" },
+        ],
+        arguments: &["path", "path"],
+    },
+    Probe {
+        name: "namespaces",
+        kinds: &[Kind::Setns, Kind::Unshare],
+        ways: &[Attach::Fentry {
+            program: "namespaces_fentry",
+            function: "switch_task_namespaces",
+        }],
+        arguments: &["task_struct", "nsproxy"],
+    },
+    Probe {
+        name: "ptrace",
+        kinds: &[Kind::Ptrace],
+        ways: &[
+            Attach::Lsm { program: "ptrace_lsm", hook: "ptrace_access_check" },
+            Attach::Fentry { program: "ptrace_fentry", function: "security_ptrace_access_check" },
+        ],
+        arguments: &["task_struct"],
+    },
+    Probe {
+        name: "unix_connect",
+        kinds: &[Kind::Connect],
+        ways: &[
+            Attach::Lsm { program: "unix_connect_lsm", hook: "unix_stream_connect" },
+            Attach::Fentry {
+                program: "unix_connect_fentry",
+                function: "security_unix_stream_connect",
+            },
+        ],
+        arguments: &["sock", "sock"],
+    },
+    Probe {
+        name: "sysctl",
+        kinds: &[Kind::Sysctl],
+        ways: &[Attach::CgroupSysctl { program: "sysctl_cgroup" }],
+        arguments: &[],
+    },
+    Probe {
+        name: "module_file",
+        kinds: &[Kind::ModuleLoad],
+        ways: &[
+            Attach::Lsm { program: "module_file_lsm", hook: "kernel_read_file" },
+            Attach::Fentry { program: "module_file_fentry", function: "security_kernel_read_file" },
+        ],
+        arguments: &["file"],
+    },
+    Probe {
+        name: "module_memory",
+        kinds: &[Kind::ModuleLoad],
+        ways: &[
+            Attach::Lsm { program: "module_memory_lsm", hook: "kernel_load_data" },
+            Attach::Fentry {
+                program: "module_memory_fentry",
+                function: "security_kernel_load_data",
+            },
+        ],
+        arguments: &[],
+    },
+    Probe {
+        name: "mknod",
+        kinds: &[Kind::Mknod],
+        ways: &[
+            Attach::Lsm { program: "mknod_lsm", hook: "path_mknod" },
+            Attach::Fentry { program: "mknod_fentry", function: "security_path_mknod" },
+        ],
+        arguments: &["path", "dentry"],
+    },
+    Probe {
+        name: "bpf",
+        kinds: &[Kind::Bpf],
+        ways: &[
+            Attach::Lsm { program: "bpf_lsm", hook: "bpf" },
+            Attach::Fentry { program: "bpf_fentry", function: "security_bpf" },
+        ],
+        arguments: &["", "bpf_attr"],
     },
 ];
 
@@ -79,7 +177,8 @@ impl Attach {
         match self {
             Self::Lsm { program, .. }
             | Self::Fentry { program, .. }
-            | Self::Tracepoint { program, .. } => program,
+            | Self::Tracepoint { program, .. }
+            | Self::CgroupSysctl { program } => program,
         }
     }
 
@@ -89,6 +188,7 @@ impl Attach {
             Self::Lsm { .. } => "lsm",
             Self::Fentry { .. } => "fentry",
             Self::Tracepoint { .. } => "tp_btf",
+            Self::CgroupSysctl { .. } => "cgroup/sysctl",
         }
     }
 }

@@ -8,14 +8,16 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::macros::btf_map;
 use shrike_common::wire::{Payload, Span, Text};
-use shrike_common::{ABI_VERSION, Abi, CgroupId, Counter, Header, Lane, Namespaces};
+use shrike_common::{ABI_VERSION, CgroupId, Counter, Header, Lane};
 
 use crate::books::{count, next_sequence};
-use crate::kernel::{Path, Task, read_user};
+use crate::kernel::{Path, Task, read_kernel, read_user};
 use crate::slot::{Claim, Slot, TEXT};
-use crate::walk;
+use crate::{member, syscall, walk};
 
 /// The sizes are set by the agent before the maps are made.
+#[btf_map]
+static LANE_CRITICAL: RingBuf<u8, 0x10_0000> = RingBuf::new();
 #[btf_map]
 static LANE_PROCESS: RingBuf<u8, 0x10_0000> = RingBuf::new();
 #[btf_map]
@@ -61,6 +63,7 @@ pub(crate) fn emit<P: Payload>(build: impl FnOnce(&mut Record) -> P) {
         (*header).sequence = sequence;
         let bytes = core::slice::from_raw_parts(start, size);
         match lane {
+            Lane::Critical => LANE_CRITICAL.output_untyped::<[u8]>(bytes, 0),
             Lane::Process => LANE_PROCESS.output_untyped::<[u8]>(bytes, 0),
             Lane::Bulk => LANE_BULK.output_untyped::<[u8]>(bytes, 0),
         }
@@ -72,14 +75,12 @@ pub(crate) fn emit<P: Payload>(build: impl FnOnce(&mut Record) -> P) {
 }
 
 impl Record {
-    /// Appends the path of a file, at most once and before any other text.
+    /// Appends the path of a file. A record has room for two texts.
     #[inline(always)]
     pub(crate) fn path(&mut self, path: Path) -> Span {
-        // SAFETY: the slot is ours; the first text has `TEXT` bytes behind the fixed part.
-        let (len, flags) = unsafe {
-            let start = (&raw mut (*self.slot).record).cast::<u8>().add(self.fixed);
-            walk::path(&raw mut (*self.slot).components, start, path)
-        };
+        // SAFETY: the slot is ours, and what was appended before is shorter than `TEXT`.
+        let (len, flags) =
+            unsafe { walk::path(self.slot, self.fixed + (self.len & (TEXT - 1)), path) };
         self.append(len, flags)
     }
 
@@ -87,19 +88,52 @@ impl Record {
     #[inline(always)]
     pub(crate) fn user(&mut self, start: u64, end: u64) -> Span {
         let wanted = end.saturating_sub(start);
-        let (len, mut flags) =
+        let (len, flags) =
             if wanted < TEXT as u64 { (wanted, 0) } else { (TEXT as u64 - 1, Text::TRUNCATED) };
-        // SAFETY: the slot is ours; what was appended before is shorter than `TEXT`, which the
-        // mask shows to the verifier, and so is this.
-        let read = unsafe {
-            let to = (&raw mut (*self.slot).record).cast::<u8>().add(self.fixed);
-            read_user(to.add(self.len & (TEXT - 1)), len as u32 & (TEXT as u32 - 1), start)
-        };
-        let len = if read { len as usize & (TEXT - 1) } else { 0 };
-        if !read {
-            flags |= Text::UNREADABLE;
+        // SAFETY: there is room for `TEXT` bytes at the end.
+        let read = unsafe { read_user(self.end(), len as u32 & (TEXT as u32 - 1), start) };
+        self.append_if(read, len, flags)
+    }
+
+    /// Appends `len` bytes of kernel memory, at most 255.
+    #[inline(always)]
+    pub(crate) fn kernel(&mut self, at: u64, len: u32) -> Span {
+        let len = len & 0xFF;
+        // SAFETY: there is room for `TEXT` bytes at the end.
+        let read = unsafe { read_kernel(self.end(), len, at) };
+        self.append_if(read, u64::from(len), 0)
+    }
+
+    /// Appends what a helper of the kernel writes to the place that it is given, and whose length
+    /// it returns, or a negative error number. It must not write more than `room` bytes.
+    #[inline(always)]
+    pub(crate) fn written(&mut self, room: u32, helper: impl FnOnce(*mut u8) -> i64) -> Span {
+        /// `-E2BIG`: the text was cut to fit, with a NUL at the end.
+        const CUT: i64 = -7;
+        let result = helper(self.end());
+        match result {
+            CUT => self.append(room as usize - 1, Text::TRUNCATED),
+            _ => self.append_if(result >= 0, result.cast_unsigned(), 0),
         }
-        self.append(len, flags)
+    }
+
+    /// Where the next text goes: there is room for `TEXT` bytes and the slack of a path.
+    #[inline(always)]
+    fn end(&self) -> *mut u8 {
+        // SAFETY: the slot is ours; the mask shows to the verifier what holds anyway.
+        unsafe {
+            let texts = (&raw mut (*self.slot).record).cast::<u8>().add(self.fixed);
+            texts.add(self.len & (TEXT - 1))
+        }
+    }
+
+    #[inline(always)]
+    fn append_if(&mut self, read: bool, len: u64, flags: u16) -> Span {
+        if read {
+            self.append(len as usize & (TEXT - 1), flags)
+        } else {
+            self.append(0, flags | Text::UNREADABLE)
+        }
     }
 
     #[inline(always)]
@@ -114,15 +148,15 @@ impl Record {
 #[inline(never)]
 fn fill(header: *mut Header, task: Task) {
     let cred = task.real_cred();
-    let (abi, syscall) = syscall(task);
+    let (abi, number) = syscall::of(task);
     // SAFETY: `header` points to the start of a claimed slot. Fields are written one by one: a
     // whole struct would be built on the stack first.
     unsafe {
-        (*header).flags = 0;
+        (*header).membership = member::of(task) as u32;
         (*header).time = bpf_ktime_get_boot_ns();
         (*header).cpu = bpf_get_smp_processor_id();
         (*header).generation = GENERATION.load();
-        (*header).syscall = syscall;
+        (*header).syscall = number;
         (*header).abi = abi as u32;
         (*header).tgid = task.tgid();
         (*header).tid = task.tid();
@@ -133,44 +167,7 @@ fn fill(header: *mut Header, task: Task) {
         (*header).start = task.start();
         (*header).caps = cred.effective();
         (*header).cgroup = CgroupId(bpf_get_current_cgroup_id());
-        (*header).container = 0;
+        (*header).ns = task.namespaces();
         (*header).comm = task.comm();
-        let ns = &raw mut (*header).ns;
-        (*ns).user = cred.user_ns();
-        (*ns).pid = task.pid_in_namespace().0;
-        let Some(proxy) = task.nsproxy() else {
-            // The task is past `exit_task_namespaces`.
-            let Namespaces { mnt, pid: _, net, user: _, uts, ipc, cgroup, time } = &mut *ns;
-            for id in [mnt, net, uts, ipc, cgroup, time] {
-                id.0 = 0;
-            }
-            return;
-        };
-        (*ns).mnt = proxy.mnt();
-        (*ns).net = proxy.net();
-        (*ns).uts = proxy.uts();
-        (*ns).ipc = proxy.ipc();
-        (*ns).cgroup = proxy.cgroup();
-        (*ns).time = proxy.time();
-    }
-}
-
-/// The system call that `task` is in, and its table.
-#[inline(always)]
-fn syscall(task: Task) -> (Abi, i32) {
-    /// Set in `orig_ax` for the x32 table (`__X32_SYSCALL_BIT`).
-    const X32_BIT: u64 = 1 << 30;
-    if task.is_kernel_thread() {
-        return (Abi::X86_64, -1);
-    }
-    let number = task.syscall();
-    if number as i64 == -1 {
-        (Abi::X86_64, -1)
-    } else if task.is_compat() {
-        (Abi::I386, number as i32)
-    } else if number & X32_BIT != 0 {
-        (Abi::X32, (number & !X32_BIT) as i32)
-    } else {
-        (Abi::X86_64, number as i32)
     }
 }

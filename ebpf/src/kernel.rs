@@ -8,12 +8,12 @@ use aya_ebpf::Global;
 use aya_ebpf::helpers::{
     bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs, generated,
 };
-use shrike_common::{Gid, NsId, OFFSETS, Offset, Pid, StartTime, Uid};
+use shrike_common::{Gid, Namespaces, NsId, OFFSETS, Offset, Pid, StartTime, Uid};
 
 #[unsafe(no_mangle)]
 static OFFSET: [Global<u32>; OFFSETS] = [const { Global::new(0) }; OFFSETS];
 
-type Pointer = *const c_void;
+pub(crate) type Pointer = *const c_void;
 
 /// Where `field` is in its struct.
 #[inline(always)]
@@ -50,6 +50,10 @@ macro_rules! structs {
 }
 
 structs! {
+    /// `struct block_device`.
+    BlockDevice {
+        dev: u32 = BdevDev,
+    }
     /// `struct linux_binprm`: a program being executed.
     Binprm {
         file: File = BinprmFile,
@@ -67,7 +71,9 @@ structs! {
         user: UserNs = CredUserNs,
     }
     /// `struct dentry`.
-    Dentry {}
+    Dentry {
+        sb: Superblock = DentrySb,
+    }
     /// `struct file`.
     File {
         dentry: Dentry = FileDentry,
@@ -76,10 +82,15 @@ structs! {
         mode: u32 = FileMode,
         mnt: Vfsmount = FileMnt,
     }
+    /// `struct file_system_type`.
+    FileSystemType {
+        name: u64 = FileSystemName,
+    }
     /// `struct inode`.
     Inode {
         ino: u64 = InodeIno,
         mode: u16 = InodeMode,
+        rdev: u32 = InodeRdev,
         sb: Superblock = InodeSb,
     }
     /// `struct ipc_namespace`.
@@ -105,8 +116,18 @@ structs! {
         ipc_ns: IpcNs = NsproxyIpc,
         mnt_ns: MntNs = NsproxyMnt,
         net_ns: Net = NsproxyNet,
+        pid_ns_for_children: PidNs = NsproxyPidForChildren,
         time_ns: TimeNs = NsproxyTime,
         uts_ns: UtsNs = NsproxyUts,
+    }
+    /// `struct path`, where the kernel passes a pointer to one.
+    PathRef {
+        dentry: Dentry = PathDentry,
+        mnt: Vfsmount = PathMnt,
+    }
+    /// `struct pid_namespace`.
+    PidNs {
+        inum: NsId = PidNsInum,
     }
     /// `struct pt_regs`: the registers at the entry into the kernel.
     Regs {
@@ -118,10 +139,14 @@ structs! {
         group_exit_code: i32 = SignalGroupExitCode,
         live: i32 = SignalLive,
     }
+    /// `struct sock`.
+    Sock {}
     /// `struct super_block`.
     Superblock {
+        block_device: BlockDevice = SbBdev,
         dev: u32 = SbDev,
         magic: u64 = SbMagic,
+        file_system_type: FileSystemType = SbType,
     }
     /// `struct task_struct`.
     Task {
@@ -197,6 +222,11 @@ impl Nsproxy {
     }
 
     #[inline(always)]
+    pub(crate) fn pid_for_children(self) -> NsId {
+        self.pid_ns_for_children().inum()
+    }
+
+    #[inline(always)]
     pub(crate) fn time(self) -> NsId {
         self.time_ns().inum()
     }
@@ -204,6 +234,13 @@ impl Nsproxy {
     #[inline(always)]
     pub(crate) fn uts(self) -> NsId {
         self.uts_ns().inum()
+    }
+}
+
+impl PathRef {
+    #[inline(always)]
+    pub(crate) fn path(self) -> Path {
+        Path { mnt: self.mnt(), dentry: self.dentry() }
     }
 }
 
@@ -241,6 +278,30 @@ impl Task {
         self.thread_status() & FLAG != 0
     }
 
+    /// The namespaces that the task is in; past `exit_task_namespaces`, only some.
+    #[inline(always)]
+    pub(crate) fn namespaces(self) -> Namespaces {
+        let mut ns = Namespaces {
+            pid: self.pid_in_namespace().0,
+            user: self.real_cred().user_ns(),
+            mnt: NsId(0),
+            net: NsId(0),
+            uts: NsId(0),
+            ipc: NsId(0),
+            cgroup: NsId(0),
+            time: NsId(0),
+        };
+        if let Some(proxy) = self.nsproxy() {
+            ns.mnt = proxy.mnt();
+            ns.net = proxy.net();
+            ns.uts = proxy.uts();
+            ns.ipc = proxy.ipc();
+            ns.cgroup = proxy.cgroup();
+            ns.time = proxy.time();
+        }
+        ns
+    }
+
     /// `None` for a task that has left its namespaces on its way out.
     #[inline(always)]
     pub(crate) fn nsproxy(self) -> Option<Nsproxy> {
@@ -275,13 +336,34 @@ impl Task {
     }
 }
 
+impl Vfsmount {
+    /// The address of the `struct mount` around it.
+    #[inline(always)]
+    pub(crate) fn mount(self) -> u64 {
+        (self.0 as u64).wrapping_sub(offset(Offset::MountMnt) as u64)
+    }
+
+    /// The mount namespace that the mount belongs to; 0 if to none, or to that of a detached tree.
+    #[inline(always)]
+    pub(crate) fn namespace(self) -> NsId {
+        // Of a mount that the kernel uses internally, the pointer is null or an error: unreadable.
+        let ns: u64 = read(self.mount(), Offset::MountNs);
+        NsId(read(ns, Offset::MntNsInum))
+    }
+}
+
 /// Reads a field of a struct at an address that the verifier does not know the type of; 0 if it
 /// cannot be read.
 #[inline(always)]
 pub(crate) fn read<T: Copy + Default>(base: u64, field: Offset) -> T {
-    let address = base.wrapping_add(offset(field) as u64) as *const T;
+    read_at(base.wrapping_add(offset(field) as u64))
+}
+
+/// Reads a value at an address; the type's default if it cannot be read.
+#[inline(always)]
+pub(crate) fn read_at<T: Copy + Default>(address: u64) -> T {
     // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel(address) }.unwrap_or_default()
+    unsafe { bpf_probe_read_kernel(address as *const T) }.unwrap_or_default()
 }
 
 /// Copies `len` bytes of kernel memory.

@@ -1,5 +1,5 @@
 //! The probes: one line each, naming the hook and the handler. Every way to attach a probe shares
-//! its handler. None of them ever changes what the kernel does: LSM programs return 0.
+//! its handler. None of them ever changes what the kernel does.
 
 #![no_std]
 #![no_main]
@@ -20,14 +20,22 @@ mod books;
 mod emit;
 mod file;
 mod kernel;
+mod member;
+mod mount;
+mod namespace;
+mod network;
+mod privilege;
 mod process;
 mod slot;
+mod surface;
+mod syscall;
 mod walk;
 
-use aya_ebpf::macros::{btf_tracepoint, fentry, lsm};
-use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, LsmContext};
-use kernel::{Binprm, File, Task};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sysctl, fentry, lsm};
+use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, LsmContext, SysctlContext};
+use kernel::{Binprm, Dentry, File, Nsproxy, PathRef, Sock, Superblock, Task};
 
+/// Declares programs that the agent can attach. Each answers 0: that is "go on" to an LSM hook.
 macro_rules! probes {
     ($(#[$attach:meta] $program:ident($ctx:ident: $context:ty) => $handler:expr;)*) => {
         $(#[$attach] fn $program($ctx: $context) -> i32 {
@@ -39,12 +47,47 @@ macro_rules! probes {
     };
 }
 
+/// Declares two programs for each LSM hook: one for the hook, one for the entry of `security_*`,
+/// which has the same arguments.
+macro_rules! hooks {
+    ($($lsm:ident $fentry:ident($ctx:ident) => $handler:expr;)*) => {
+        probes! {
+            $(
+                #[lsm] $lsm($ctx: LsmContext) => $handler;
+                #[fentry] $fentry($ctx: FEntryContext) => $handler;
+            )*
+        }
+    };
+}
+
+hooks! {
+    bpf_lsm bpf_fentry(ctx) => surface::bpf(ctx.arg(0), ctx.arg(1));
+    file_open_lsm file_open_fentry(ctx) => file::open(File(ctx.arg(0)));
+    mknod_lsm mknod_fentry(ctx) =>
+        file::mknod(PathRef(ctx.arg(0)), Dentry(ctx.arg(1)), ctx.arg(2), ctx.arg(3));
+    module_file_lsm module_file_fentry(ctx) => surface::module_from_file(File(ctx.arg(0)));
+    module_memory_lsm module_memory_fentry(_ctx) => surface::module_from_memory();
+    mount_lsm mount_fentry(ctx) => mount::mount(Superblock(ctx.arg(0)));
+    move_mount_lsm move_mount_fentry(ctx) =>
+        mount::move_mount(PathRef(ctx.arg(0)), PathRef(ctx.arg(1)));
+    ptrace_lsm ptrace_fentry(ctx) => privilege::ptrace(Task(ctx.arg(0)), ctx.arg(1));
+    unix_connect_lsm unix_connect_fentry(ctx) => network::unix_connect(Sock(ctx.arg(1)));
+}
+
 probes! {
     #[btf_tracepoint] exec_tp(ctx: BtfTracePointContext) => process::exec(Binprm(ctx.arg(2)));
-    #[btf_tracepoint] fork_tp(ctx: BtfTracePointContext) => process::fork(Task(ctx.arg(0)), ctx.arg(1));
     #[btf_tracepoint] exit_tp(ctx: BtfTracePointContext) => process::exit(Task(ctx.arg(0)));
-    #[lsm] file_open_lsm(ctx: LsmContext) => file::open(File(ctx.arg(0)));
-    #[fentry] file_open_fentry(ctx: FEntryContext) => file::open(File(ctx.arg(0)));
+    #[btf_tracepoint] fork_tp(ctx: BtfTracePointContext) => process::fork(Task(ctx.arg(0)), ctx.arg(1));
+    #[fentry] namespaces_fentry(ctx: FEntryContext) =>
+        namespace::switch(Task(ctx.arg(0)), Nsproxy(ctx.arg(1)));
+}
+
+/// Answers 1: that is "go on" to a `cgroup/sysctl` program.
+#[cgroup_sysctl]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+fn sysctl_cgroup(ctx: SysctlContext) -> i32 {
+    surface::sysctl(ctx.sysctl);
+    1
 }
 
 /// What the object tells the kernel: helpers for tracing ask for a GPL-compatible licence.

@@ -7,7 +7,7 @@ use aya_ebpf::macros::btf_map;
 use shrike_common::Header;
 
 use crate::kernel::{fetch_and, fetch_or};
-use crate::walk::Components;
+use crate::walk::Walk;
 
 /// How many probes may be building a record on one CPU at the same time.
 const SLOTS: u32 = 8;
@@ -18,12 +18,15 @@ const FIXED: usize = 512;
 /// The longest text; a power of two, so that a mask bounds every offset for the verifier.
 pub(crate) const TEXT: usize = 4096;
 
+/// The longest record: two texts behind the fixed part.
+pub(crate) const RECORD: usize = FIXED + 2 * TEXT;
+
 /// A record under construction. Texts are appended behind the fixed part: at most two of `TEXT`
 /// bytes.
 #[repr(C, align(8))]
 pub(crate) struct Slot {
-    pub(crate) record: [u8; FIXED + 2 * TEXT],
-    pub(crate) components: Components,
+    pub(crate) record: [u8; RECORD],
+    pub(crate) walk: Walk,
 }
 
 /// A slot that this probe owns until it gives it back.

@@ -1,26 +1,41 @@
 //! The path of a file, by the one algorithm that is used everywhere: from the dentry up through its
 //! mounts to the root of the mount namespace, then the names from the root down. It does not depend
 //! on the root or the namespace of whoever asks, as `bpf_d_path` does.
+//!
+//! Both ways are loops of `bpf_loop`, whose body the verifier follows only once: unrolled, one path
+//! costs it a hundred times as much.
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
 use shrike_common::Offset;
 use shrike_common::wire::Text;
 
 use crate::kernel::{Path, offset, read, read_kernel};
-use crate::slot::TEXT;
+use crate::slot::{RECORD, Slot, TEXT};
 
 /// The most names in a path, a power of two; of a longer one, the last ones are kept.
 const COMPONENTS: usize = 64;
 /// The most mounts above one another on the way up.
 const MOUNTS: usize = 16;
+/// The longest name (`NAME_MAX`).
+const NAME: usize = 255;
 
-/// What the way up found, in map memory: as registers, the verifier of 6.1 would follow every
-/// combination of their values.
+/// Where a walk is and what it has found: in map memory, since the steps of `bpf_loop` share
+/// nothing else.
 #[repr(C)]
-pub(crate) struct Components {
+pub(crate) struct Walk {
     names: [Name; COMPONENTS],
-    count: u32,
-    flags: u32,
+    count: u64,
+    /// The length of the path, and the flags of its text.
     len: u64,
+    flags: u64,
+    /// The way up: the present dentry, its mount, and that one's root.
+    dentry: u64,
+    mount: u64,
+    root: u64,
+    /// The way down: where in the record the next byte goes.
+    at: u64,
 }
 
 #[repr(C)]
@@ -30,104 +45,132 @@ struct Name {
     len: u64,
 }
 
-/// Writes the path to `to` and returns its length, less than [`TEXT`], and its flags.
+/// Whether `bpf_loop` goes on.
+const NEXT: i64 = 0;
+const STOP: i64 = 1;
+
+const TRUNCATED: u64 = Text::TRUNCATED as u64;
+const UNREACHABLE: u64 = Text::UNREACHABLE as u64;
+const UNREADABLE: u64 = Text::UNREADABLE as u64;
+
+/// Reads or writes a word of the walk. Volatile, or the compiler would keep it in a register whose
+/// values the verifier follows one by one.
+macro_rules! word {
+    ($slot:ident.$field:ident) => {
+        (&raw const (*$slot).walk.$field).read_volatile()
+    };
+    ($slot:ident.$field:ident = $value:expr) => {
+        (&raw mut (*$slot).walk.$field).write_volatile($value)
+    };
+}
+
+/// Writes the path to the offset `to` of the record and returns its length, less than [`TEXT`],
+/// and its flags.
 ///
 /// # Safety
 ///
-/// `components` and `to` must belong to a claimed slot, `to` with room for two texts.
+/// `slot` must be claimed, and its record have room for a text at `to`.
 #[inline(always)]
-pub(crate) unsafe fn path(components: *mut Components, to: *mut u8, path: Path) -> (usize, u16) {
-    let mount = (path.mnt.0 as u64).wrapping_sub(offset(Offset::MountMnt) as u64);
-    up(components, path.dentry.0 as u64, mount);
-    let len = down(components, to);
+pub(crate) unsafe fn path(slot: *mut Slot, to: usize, path: Path) -> (usize, u16) {
+    let (dentry, mount) = (path.dentry.0 as u64, path.mnt.mount());
     // SAFETY: the caller's promise.
-    let flags = unsafe { (&raw const (*components).flags).read_volatile() };
-    (len as usize & (TEXT - 1), flags as u16)
-}
-
-/// Collects the names from `dentry` up to the root of the namespace.
-#[inline(never)]
-fn up(components: *mut Components, dentry: u64, mount: u64) {
-    let (mut dentry, mut mount) = (dentry, mount);
-    // SAFETY: `components` is valid, see `path`; an index is masked.
     unsafe {
-        let count = &raw mut (*components).count;
-        let len = &raw mut (*components).len;
-        let flags = &raw mut (*components).flags;
-        count.write_volatile(0);
-        len.write_volatile(0);
-        flags.write_volatile(u32::from(deleted(dentry)));
-        let mut root = mount_root(mount);
-        for _ in 0..COMPONENTS + MOUNTS {
-            if dentry == root {
-                let parent: u64 = read(mount, Offset::MountParent);
-                if parent == mount || parent == 0 {
-                    return;
-                }
-                dentry = read(mount, Offset::MountMountpoint);
-                mount = parent;
-                root = mount_root(mount);
-                continue;
-            }
-            let name = Name {
-                at: read(dentry, Offset::DentryName),
-                len: u64::from(read::<u32>(dentry, Offset::DentryNameLen)),
-            };
-            let parent: u64 = read(dentry, Offset::DentryParent);
-            let top = parent == dentry || parent == 0;
-            // The root of a file system is called "/"; an unnamed object's only dentry has its name.
-            if !(top && name.len <= 1) {
-                let (index, total) = (count.read_volatile(), len.read_volatile() + 1 + name.len);
-                if index as usize >= COMPONENTS || total >= TEXT as u64 {
-                    flags.write_volatile(flags.read_volatile() | u32::from(Text::TRUNCATED));
-                    return;
-                }
-                (*components).names[index as usize & (COMPONENTS - 1)] = name;
-                count.write_volatile(index + 1);
-                len.write_volatile(total);
-            }
-            if top {
-                flags.write_volatile(flags.read_volatile() | u32::from(Text::UNREACHABLE));
-                return;
-            }
-            dentry = parent;
+        word!(slot.count = 0);
+        word!(slot.len = 0);
+        // Until the way up has come to an end.
+        word!(slot.flags = u64::from(deleted(dentry)) | TRUNCATED);
+        word!(slot.dentry = dentry);
+        word!(slot.mount = mount);
+        word!(slot.root = mount_root(mount));
+        // The steps are handed a pointer to the stack only: there they find the slot.
+        let mut shared = slot;
+        let shared = (&raw mut shared).cast();
+        bpf_loop((COMPONENTS + MOUNTS) as u32, up as *mut c_void, shared, 0);
+        if word!(slot.count) == 0 && word!(slot.flags) & UNREACHABLE == 0 {
+            (&raw mut (*slot).record).cast::<u8>().add(to).write(b'/');
+            word!(slot.len = 1);
+        } else {
+            word!(slot.at = to as u64);
+            bpf_loop(COMPONENTS as u32, down as *mut c_void, shared, 0);
+            word!(slot.len = word!(slot.at).wrapping_sub(to as u64));
         }
-        flags.write_volatile(flags.read_volatile() | u32::from(Text::TRUNCATED));
+        (word!(slot.len) as usize & (TEXT - 1), word!(slot.flags) as u16)
     }
 }
 
-/// Writes the collected names, the last one first.
+/// One step up: out of a mount, or past a name.
 #[inline(never)]
-fn down(components: *mut Components, to: *mut u8) -> u64 {
-    // SAFETY: `components` and `to` are valid, see `path`; indexes and lengths are masked, and a
-    // write at less than `TEXT` of at most 256 bytes ends within two texts.
+extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
+    // SAFETY: `bpf_loop` hands on what `path` gave it; the index is masked.
     unsafe {
-        let count = (&raw const (*components).count).read_volatile() as usize;
-        let flags = &raw mut (*components).flags;
-        let truncated = flags.read_volatile() & u32::from(Text::TRUNCATED) != 0;
-        let mut len = 0;
-        if count == 0 && flags.read_volatile() & u32::from(Text::UNREACHABLE) == 0 {
-            *to = b'/';
-            return 1;
+        let slot = *shared;
+        let (dentry, mount) = (word!(slot.dentry), word!(slot.mount));
+        if dentry == word!(slot.root) {
+            let parent: u64 = read(mount, Offset::MountParent);
+            if parent == mount || parent == 0 {
+                word!(slot.flags = word!(slot.flags) & !TRUNCATED);
+                return STOP;
+            }
+            word!(slot.dentry = read(mount, Offset::MountMountpoint));
+            word!(slot.mount = parent);
+            word!(slot.root = mount_root(parent));
+            return NEXT;
         }
-        for step in 0..COMPONENTS {
-            if step >= count {
-                break;
+        let name = Name {
+            at: read(dentry, Offset::DentryName),
+            len: u64::from(read::<u32>(dentry, Offset::DentryNameLen)),
+        };
+        let parent: u64 = read(dentry, Offset::DentryParent);
+        let top = parent == dentry || parent == 0;
+        // The root of a file system is called "/"; an unnamed object's only dentry has its name.
+        if !(top && name.len <= 1) {
+            let (count, len) = (word!(slot.count), word!(slot.len) + 1 + name.len);
+            if count >= COMPONENTS as u64 || len >= TEXT as u64 {
+                return STOP;
             }
-            let name = (*components).names[(count - 1 - step) & (COMPONENTS - 1)];
-            // The tail of a path does not start at the root, and must not look as if it did.
-            if step > 0 || !truncated {
-                *to.add(len & (TEXT - 1)) = b'/';
-                len += 1;
-            }
-            let wanted = name.len as usize & 0xFF;
-            if !read_kernel(to.add(len & (TEXT - 1)), wanted as u32, name.at) {
-                flags.write_volatile(flags.read_volatile() | u32::from(Text::UNREADABLE));
-                break;
-            }
-            len += wanted;
+            (*slot).walk.names[count as usize & (COMPONENTS - 1)] = name;
+            word!(slot.count = count + 1);
+            word!(slot.len = len);
         }
-        len as u64
+        if top {
+            word!(slot.flags = word!(slot.flags) & !TRUNCATED | UNREACHABLE);
+            return STOP;
+        }
+        word!(slot.dentry = parent);
+        NEXT
+    }
+}
+
+/// One step down: writes the next name, the last one found first.
+#[inline(never)]
+extern "C" fn down(step: u64, shared: *const *mut Slot) -> i64 {
+    // SAFETY: `bpf_loop` hands on what `path` gave it; indexes and lengths are bounded.
+    unsafe {
+        let slot = *shared;
+        let (count, flags) = (word!(slot.count), word!(slot.flags));
+        if step >= count {
+            return STOP;
+        }
+        let mut at = word!(slot.at) as usize;
+        // Never: the way up has kept the path shorter than a text.
+        if at >= RECORD - 1 - NAME {
+            return STOP;
+        }
+        let record = (&raw mut (*slot).record).cast::<u8>();
+        // The tail of a path does not start at the root, and must not look as if it did.
+        if step > 0 || flags & TRUNCATED == 0 {
+            record.add(at).write(b'/');
+            at += 1;
+        }
+        let name = (*slot).walk.names[(count - 1 - step) as usize & (COMPONENTS - 1)];
+        let len = name.len as usize & NAME;
+        if !read_kernel(record.add(at), len as u32, name.at) {
+            word!(slot.flags = flags | UNREADABLE);
+            word!(slot.at = at as u64);
+            return STOP;
+        }
+        word!(slot.at = (at + len) as u64);
+        NEXT
     }
 }
 

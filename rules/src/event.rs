@@ -104,6 +104,16 @@ pub fn event_type(kind: Kind, syscall: Option<&str>) -> &'static str {
         Kind::Fork => "clone",
         Kind::Exit => "procexit",
         Kind::FileOpen => "file_open",
+        Kind::Mount => "mount",
+        Kind::MoveMount => "move_mount",
+        Kind::Setns => "setns",
+        Kind::Unshare => "unshare",
+        Kind::Ptrace => "ptrace",
+        Kind::Connect => "connect",
+        Kind::Sysctl => "sysctl",
+        Kind::ModuleLoad => "init_module",
+        Kind::Mknod => "mknod",
+        Kind::Bpf => "bpf",
     };
     syscall
         .and_then(|name| names::NAMES.binary_search(&name).ok())

@@ -102,7 +102,15 @@ pub fn all() -> &'static [Field] {
 }
 
 const ALL: KindSet = KindSet::ALL;
+const BPF: KindSet = KindSet::of(Kind::Bpf);
 const FILE_OPEN: KindSet = KindSet::of(Kind::FileOpen);
+const FILE: KindSet = FILE_OPEN.union(KindSet::of(Kind::Mknod));
+const PATH: KindSet = FILE.union(KindSet::of(Kind::Connect)).union(KindSet::of(Kind::ModuleLoad));
+const MOUNT: KindSet = KindSet::of(Kind::Mount);
+const MOVE_MOUNT: KindSet = KindSet::of(Kind::MoveMount);
+const NAMESPACES: KindSet = KindSet::of(Kind::Setns).union(KindSet::of(Kind::Unshare));
+const PTRACE: KindSet = KindSet::of(Kind::Ptrace);
+const SYSCTL: KindSet = KindSet::of(Kind::Sysctl);
 
 use ArgumentRule::{Ancestor, None as NoArgument, OptionalIndex};
 
@@ -120,11 +128,16 @@ fields! {
     EvtSyscall "evt.syscall" Text NoArgument, ALL, "system call that the task was in, by name or number";
     EvtAbi "evt.abi" Text NoArgument, ALL, "table of the system call: x86_64, i386 or x32";
     EvtSeq "evt.seq" Number NoArgument, ALL, "sequence number of the event on its CPU and lane";
-    FdName "fd.name" Text NoArgument, FILE_OPEN, "path of the file";
-    FdDirectory "fd.directory" Text NoArgument, FILE_OPEN, "directory of the file";
-    FdFilename "fd.filename" Text NoArgument, FILE_OPEN, "name of the file without its directory";
-    FdType "fd.type" Text NoArgument, FILE_OPEN, "type of the descriptor: file, directory, …";
-    FdTypechar "fd.typechar" Text NoArgument, FILE_OPEN, "type of the descriptor as one character: f, d, …";
+    FdName "fd.name" Text NoArgument, PATH, "path of the file; of a Unix socket, where its listener is bound";
+    FdDirectory "fd.directory" Text NoArgument, PATH, "directory of the file";
+    FdFilename "fd.filename" Text NoArgument, PATH, "name of the file without its directory";
+    FdFiletype "fd.filetype" Text NoArgument, FILE, "type of the file: regular, directory, block, char, fifo, socket, symlink";
+    FdFstype "fd.fstype" Text NoArgument, FILE_OPEN, "file system that the file is on, if it is one of the kernel's own: proc, sysfs, cgroup, …";
+    FdMountForeign "fd.mount.foreign" Bool NoArgument, FILE_OPEN, "whether the file was reached through a mount of another mount namespace than the task's";
+    FdMountNs "fd.mount.ns" Number NoArgument, FILE_OPEN, "inode of the mount namespace that the file's mount belongs to; 0 for a detached or internal one";
+    FdRdev "fd.rdev" Text NoArgument, FILE, "device that a device file stands for, as major:minor";
+    FdType "fd.type" Text NoArgument, PATH, "type of the descriptor: file, directory, …";
+    FdTypechar "fd.typechar" Text NoArgument, PATH, "type of the descriptor as one character: f, d, …";
     ProcPid "proc.pid" Number NoArgument, ALL, "process id in the host's namespace";
     ProcPpid "proc.ppid" Number NoArgument, ALL, "process id of the parent";
     ProcVpid "proc.vpid" Number NoArgument, ALL, "process id in its own namespace";
@@ -146,6 +159,7 @@ fields! {
     UserEuid "user.euid" Number NoArgument, ALL, "effective user id in the host's namespace";
     UserName "user.name" Text NoArgument, ALL, "name of the user";
     GroupGid "group.gid" Number NoArgument, ALL, "group id in the host's namespace";
+    ContainerMembership "container.membership" Text NoArgument, ALL, "whether the task is a container's: none or member";
     CgroupId "cgroup.id" Number NoArgument, ALL, "id of the task's control group";
     NsMnt "ns.mnt" Number NoArgument, ALL, "inode of the mount namespace";
     NsPid "ns.pid" Number NoArgument, ALL, "inode of the pid namespace";
@@ -155,6 +169,21 @@ fields! {
     NsIpc "ns.ipc" Number NoArgument, ALL, "inode of the IPC namespace";
     NsCgroup "ns.cgroup" Number NoArgument, ALL, "inode of the cgroup namespace";
     NsTime "ns.time" Number NoArgument, ALL, "inode of the time namespace";
+    NsJoined "ns.joined" Text NoArgument, NAMESPACES, "types of the namespaces that the task changes to, joined by |";
+    NsJoinedHost "ns.joined_host" Text NoArgument, NAMESPACES, "those of them that are the host's";
+    MountFstype "mount.fstype" Text NoArgument, MOUNT.union(MOVE_MOUNT), "type of the file system that is mounted or moved";
+    MountDevice "mount.device" Text NoArgument, MOUNT, "block device that holds the file system, as major:minor";
+    MountTarget "mount.target" Text NoArgument, MOVE_MOUNT, "path that the mount is moved to";
+    PtraceMode "ptrace.mode" Text NoArgument, PTRACE, "access that is asked for: read or attach";
+    PtraceCrosses "ptrace.crosses" Bool NoArgument, PTRACE, "whether the other task is outside of the container of the one that asks";
+    PtraceTargetMembership "ptrace.target.membership" Text NoArgument, PTRACE, "whether the other task is a container's: none or member";
+    PtraceTargetName "ptrace.target.name" Text NoArgument, PTRACE, "name of the other task";
+    PtraceTargetPid "ptrace.target.pid" Number NoArgument, PTRACE, "process id of the other task in the host's namespace";
+    SysctlName "sysctl.name" Text NoArgument, SYSCTL, "kernel parameter that is written, as a path below /proc/sys";
+    SysctlValue "sysctl.value" Text NoArgument, SYSCTL, "text that is written";
+    BpfCmd "bpf.cmd" Text NoArgument, BPF, "command of the bpf call: BPF_PROG_LOAD";
+    BpfProgName "bpf.prog.name" Text NoArgument, BPF, "name of the program";
+    BpfProgType "bpf.prog.type" Text NoArgument, BPF, "type of the program, like kprobe or lsm";
 }
 
 #[cfg(test)]

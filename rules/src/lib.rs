@@ -74,7 +74,7 @@ mod yaml;
 
 pub use diagnose::{Diagnostic, Severity};
 pub use event::{Argument, Event, KindSet, Value, event_type};
-pub use field::FieldId;
+pub use field::{Field, FieldId, all as fields};
 pub use output::Output;
 pub use rule::{Priority, Rule, UnknownPriority};
 pub use ruleset::{Loaded, Matching, Options, Ruleset, Source};

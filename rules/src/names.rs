@@ -2,8 +2,8 @@
 //!
 //! A name of this list is valid in a condition whether or not a sensor emits such events: rules
 //! written for Falco must load, and a misspelt name must not. The list holds the system calls of
-//! x86-64 Linux, the events that Falco adds to them, and `file_open` of our own for files that the
-//! kernel opens on no open call's behalf.
+//! x86-64 Linux, the events that Falco adds to them, and two of our own: `file_open` for files that
+//! the kernel opens on no open call's behalf, and `sysctl` for kernel parameters that are written.
 
 use crate::event::KindSet;
 use shrike_common::Kind;
@@ -73,6 +73,16 @@ pub(crate) fn kind_of(name: &str) -> Option<Kind> {
         "creat" | "file_open" | "open" | "open_by_handle_at" | "openat" | "openat2" => {
             Some(Kind::FileOpen)
         }
+        "bpf" => Some(Kind::Bpf),
+        "connect" => Some(Kind::Connect),
+        "mknod" | "mknodat" => Some(Kind::Mknod),
+        "finit_module" | "init_module" => Some(Kind::ModuleLoad),
+        "fsconfig" | "mount" => Some(Kind::Mount),
+        "move_mount" => Some(Kind::MoveMount),
+        "process_vm_readv" | "process_vm_writev" | "ptrace" => Some(Kind::Ptrace),
+        "setns" => Some(Kind::Setns),
+        "sysctl" => Some(Kind::Sysctl),
+        "unshare" => Some(Kind::Unshare),
         _ => None,
     }
 }
@@ -132,8 +142,8 @@ pub(crate) const NAMES: &[&str] = &[
     "setuid", "setxattr", "setxattrat", "shmat", "shmctl", "shmdt", "shmget", "shutdown",
     "sigaltstack", "signaldeliver", "signalfd", "signalfd4", "socket", "socketpair", "splice",
     "stat", "statfs", "statmount", "statx", "swapoff", "swapon", "switch", "symlink", "symlinkat",
-    "sync", "sync_file_range", "syncfs", "sysfs", "sysinfo", "syslog", "tee", "tgkill", "time",
-    "timer_create", "timer_delete", "timer_getoverrun", "timer_gettime", "timer_settime",
+    "sync", "sync_file_range", "syncfs", "sysctl", "sysfs", "sysinfo", "syslog", "tee", "tgkill",
+    "time", "timer_create", "timer_delete", "timer_getoverrun", "timer_gettime", "timer_settime",
     "timerfd_create", "timerfd_gettime", "timerfd_settime", "times", "tkill", "truncate", "tuxcall",
     "umask", "umount", "umount2", "uname", "unlink", "unlinkat", "unshare", "uselib", "userfaultfd",
     "ustat", "utime", "utimensat", "utimes", "vfork", "vhangup", "vmsplice", "vserver", "wait4",
@@ -161,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_set_yields_the_kinds_of_its_names() {
-        let set = NameSet::matching(|name| name.starts_with("open") || name == "connect");
+        let set = NameSet::matching(|name| name.starts_with("open") || name == "accept");
         assert_eq!(set.kinds(), KindSet::from(Kind::FileOpen));
         assert_eq!(NameSet::all().kinds(), KindSet::ALL);
     }

@@ -117,7 +117,7 @@ mod tests {
     fn says_what_is_wrong_with_a_value() {
         for (option, value, reason) in [
             ("--ring-size", "bulk=12KiB", "power of two"),
-            ("--ring-size", "slow=1MiB", "the lanes are process and bulk"),
+            ("--ring-size", "slow=1MiB", "the lanes are critical, process and bulk"),
             ("--webhook", "ftp://x/", "must be http or https"),
             ("--metrics", "localhost", "invalid socket address"),
             ("--log", "shrike=loud", "invalid"),

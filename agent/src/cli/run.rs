@@ -37,7 +37,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Output::Auto)]
     output: Output,
 
-    /// The size of a lane's ring buffer, for example bulk=8MiB; the lanes are process and bulk
+    /// The size of a lane's ring buffer, for example bulk=8MiB; the lanes are critical,
+    /// process and bulk
     #[arg(long, value_name = "LANE=SIZE")]
     ring_size: Vec<RingSize>,
 

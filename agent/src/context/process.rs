@@ -85,7 +85,7 @@ impl Processes {
         match event {
             Event::Fork(fork) => self.fork(header, fork),
             Event::Exec(exec) => self.exec(header, exec),
-            Event::Exit(_) | Event::FileOpen(_) => {}
+            _ => {}
         }
     }
 

@@ -1,12 +1,15 @@
 //! From an event to the rules that match it: what the rules see as fields comes from the event, its
 //! header and the context.
 
+mod bpf;
 mod capability;
+mod file;
 pub(crate) mod files;
-mod flags;
+mod fstype;
+mod payload;
 mod syscall;
 
-use shrike_common::{Abi, Event, FileOpen, Header, Kind};
+use shrike_common::{Abi, Event, Header, Kind, Membership, Namespaces};
 use shrike_rules::{Argument, FieldId, Value, event_type};
 
 use crate::context::clock::Clock;
@@ -28,6 +31,8 @@ pub(crate) struct Sight<'a, 'r> {
     pub(crate) processes: &'a Processes,
     /// The names of users.
     pub(crate) users: &'a Users,
+    /// The namespaces of the host.
+    pub(crate) host: &'a Namespaces,
     /// The time of day.
     pub(crate) clock: Clock,
 }
@@ -60,18 +65,6 @@ impl shrike_rules::Event for Sight<'_, '_> {
             },
             FieldId::EvtAbi => Abi::from_code(header.abi)?.name().into(),
             FieldId::EvtSeq => header.sequence.into(),
-            FieldId::EvtIsOpenRead
-            | FieldId::EvtIsOpenWrite
-            | FieldId::EvtIsOpenExec
-            | FieldId::EvtArgFlags
-            | FieldId::FdName
-            | FieldId::FdDirectory
-            | FieldId::FdFilename
-            | FieldId::FdType
-            | FieldId::FdTypechar => {
-                let Event::FileOpen(open) = self.event else { return None };
-                file_field(open, field)?
-            }
             FieldId::ProcPid => header.tgid.0.into(),
             FieldId::ProcPpid => header.ppid.0.into(),
             FieldId::ProcStartTime => header.start.0.into(),
@@ -99,6 +92,7 @@ impl shrike_rules::Event for Sight<'_, '_> {
             FieldId::UserEuid => header.euid.0.into(),
             FieldId::UserName => self.users.name(header.uid)?.into(),
             FieldId::GroupGid => header.gid.0.into(),
+            FieldId::ContainerMembership => Membership::from_code(header.membership)?.name().into(),
             FieldId::CgroupId => header.cgroup.0.into(),
             FieldId::NsMnt => header.ns.mnt.0.into(),
             FieldId::NsPid => header.ns.pid.0.into(),
@@ -108,6 +102,7 @@ impl shrike_rules::Event for Sight<'_, '_> {
             FieldId::NsIpc => header.ns.ipc.0.into(),
             FieldId::NsCgroup => header.ns.cgroup.0.into(),
             FieldId::NsTime => header.ns.time.0.into(),
+            _ => payload::field(self, field)?,
         })
     }
 }
@@ -140,28 +135,6 @@ impl Sight<'_, '_> {
     fn ancestor(&self, generations: u32) -> Option<&Process> {
         self.processes.ancestor(self.header.tgid, self.header.start, generations)
     }
-}
-
-fn file_field<'a>(open: &FileOpen<'a>, field: FieldId) -> Option<Value<'a>> {
-    let path = open.path.bytes;
-    let slash = path.iter().rposition(|&byte| byte == b'/');
-    Some(match field {
-        FieldId::EvtIsOpenRead => flags::reads(open.flags).into(),
-        FieldId::EvtIsOpenWrite => flags::writes(open.flags).into(),
-        FieldId::EvtIsOpenExec => {
-            (flags::creates(open.flags) && flags::is_executable(open.mode)).into()
-        }
-        FieldId::EvtArgFlags => flags::names(open.flags).into(),
-        FieldId::FdName => path.into(),
-        FieldId::FdDirectory => match slash? {
-            0 => "/".into(),
-            slash => path.get(..slash)?.into(),
-        },
-        FieldId::FdFilename => path.get(slash.map_or(0, |slash| slash + 1)..)?.into(),
-        FieldId::FdType => if flags::is_directory(open.mode) { "directory" } else { "file" }.into(),
-        FieldId::FdTypechar => if flags::is_directory(open.mode) { "d" } else { "f" }.into(),
-        _ => return None,
-    })
 }
 
 fn executable(process: &Process) -> Option<Value<'_>> {

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use shrike_common::wire::Text;
-use shrike_common::{Exec, Pid, StartTime};
+use shrike_common::{
+    Bpf, Connect, Exec, Exit, FileOpen, Fork, Mknod, ModuleLoad, Mount, MoveMount, NsId, Pid,
+    Ptrace, Setns, StartTime, Sysctl, Unshare,
+};
 use shrike_rules::Event as _;
 
 use super::*;
@@ -11,6 +14,14 @@ use super::*;
 const OPENAT: i32 = 257;
 const EXECVE: i32 = 59;
 const IO_URING_ENTER: i32 = 426;
+
+/// The namespaces of the host; a container has others.
+const HOST: Namespaces = namespaces(100);
+
+const fn namespaces(id: u32) -> Namespaces {
+    let id = NsId(id);
+    Namespaces { mnt: id, pid: id, net: id, user: id, uts: id, ipc: id, cgroup: id, time: id }
+}
 
 fn header(syscall: i32) -> Header {
     let mut comm = [0; 16];
@@ -25,6 +36,8 @@ fn open(path: &'static [u8], flags: u32) -> Event<'static> {
         dev: 0,
         flags,
         mode: 0o100_755,
+        rdev: 0,
+        mnt_ns: NsId(0),
         reserved: 0,
         path: Text::new(path, 0),
     })
@@ -60,6 +73,7 @@ fn value(
         event,
         processes,
         users: &Users::read(Path::new("/nonexistent")),
+        host: &HOST,
         clock: Clock::now().unwrap(),
     };
     Some(match sight.field(field, None)? {
@@ -126,4 +140,150 @@ fn an_exec_is_no_file() {
     let event = executed();
     assert_eq!(field(&header(EXECVE), &event, FieldId::EvtType).as_deref(), Some("execve"));
     assert_eq!(field(&header(EXECVE), &event, FieldId::FdName), None);
+}
+
+/// An event of each kind, with something in every field.
+fn samples() -> Vec<Event<'static>> {
+    let text = |bytes: &'static str| Text::new(bytes.as_bytes(), 0);
+    let joined = Namespaces { net: HOST.net, uts: NsId(7), ..namespaces(0) };
+    let samples = vec![
+        executed(),
+        Event::Fork(Fork {
+            clone_flags: 0,
+            child_start: StartTime(80),
+            child: Pid(8),
+            child_vpid: Pid(3),
+        }),
+        Event::Exit(Exit { status: 0, reserved: 0 }),
+        Event::FileOpen(FileOpen {
+            inode: 1,
+            fs_magic: 0x9FA0,
+            dev: 0,
+            flags: 0,
+            mode: 0o060_600,
+            rdev: 8 << 20 | 1,
+            mnt_ns: HOST.mnt,
+            reserved: 0,
+            path: text("/dev/sda1"),
+        }),
+        Event::Mount(Mount { fs_magic: 0xEF53, dev: 1, bdev: 8 << 20, fs_type: text("ext4") }),
+        Event::MoveMount(MoveMount {
+            fs_magic: 0xEF53,
+            dev: 1,
+            from_mnt_ns: NsId(0),
+            fs_type: text("ext4"),
+            to: text("/mnt"),
+        }),
+        Event::Setns(Setns { joined }),
+        Event::Unshare(Unshare { joined }),
+        ptrace(Membership::None, HOST),
+        Event::Connect(Connect { path: text("/run/docker.sock") }),
+        Event::Sysctl(Sysctl { name: text("kernel/core_pattern"), value: text("|/x\n") }),
+        Event::ModuleLoad(ModuleLoad { path: text("/lib/a.ko") }),
+        Event::Mknod(Mknod { mode: 0o060_600, rdev: 259 << 20 | 0x12C, path: text("/tmp/disk") }),
+        Event::Bpf(Bpf { cmd: 5, prog_type: 2, prog_name: *b"probe\0\0\0\0\0\0\0\0\0\0\0" }),
+    ];
+    assert_eq!(samples.iter().map(Event::kind).collect::<Vec<_>>(), Kind::ALL);
+    samples
+}
+
+fn ptrace(target_membership: Membership, target_ns: Namespaces) -> Event<'static> {
+    Event::Ptrace(Ptrace {
+        mode: 2,
+        target_membership: target_membership as u32,
+        target_start: StartTime(1),
+        target: Pid(1),
+        reserved: 0,
+        target_ns,
+        target_comm: *b"init\0\0\0\0\0\0\0\0\0\0\0\0",
+    })
+}
+
+/// The table says which kinds have a field; the answers are given here.
+#[test]
+fn every_field_has_a_value_in_each_of_its_kinds() {
+    let child = Header { tgid: Pid(8), tid: Pid(8), start: StartTime(80), ..header(OPENAT) };
+    let mut processes = Processes::default();
+    processes.apply(&header(EXECVE), &executed());
+    processes.apply(&header(EXECVE), &samples()[Kind::Fork as usize]);
+    let users = Users::read(Path::new("/etc/passwd"));
+    for event in samples() {
+        let sight = Sight {
+            number: 1,
+            header: &child,
+            event: &event,
+            processes: &processes,
+            users: &users,
+            host: &HOST,
+            clock: Clock::now().unwrap(),
+        };
+        for info in shrike_rules::fields().iter().filter(|info| info.kinds.contains(event.kind())) {
+            let argument = (info.id == FieldId::ProcAname).then_some(Argument::Index(1));
+            let value = sight.field(info.id, argument);
+            assert!(value.is_some(), "{} of {:?}", info.name, event.kind());
+        }
+    }
+}
+
+#[test]
+fn a_file_is_foreign_if_its_mount_is_in_another_namespace() {
+    let foreign = |mount: u32, task: u32| {
+        let Event::FileOpen(open) = open(b"/etc/shadow", 0) else { unreachable!() };
+        let event = Event::FileOpen(FileOpen { mnt_ns: NsId(mount), ..open });
+        let header = Header { ns: namespaces(task), ..header(OPENAT) };
+        field(&header, &event, FieldId::FdMountForeign).unwrap()
+    };
+    assert_eq!(foreign(100, 200), "true");
+    assert_eq!(foreign(200, 200), "false");
+    assert_eq!(foreign(0, 200), "false", "a pipe, or a tree that is not mounted");
+    assert_eq!(foreign(200, 0), "false", "a task that has left its namespaces");
+}
+
+#[test]
+fn devices_have_the_numbers_that_the_kernel_prints() {
+    let samples = samples();
+    let text = |kind: Kind, name| field(&header(0), &samples[kind as usize], name).unwrap();
+    assert_eq!(text(Kind::FileOpen, FieldId::FdRdev), "8:1");
+    assert_eq!(text(Kind::Mknod, FieldId::FdRdev), "259:300");
+    assert_eq!(text(Kind::Mount, FieldId::MountDevice), "8:0");
+    assert_eq!(text(Kind::FileOpen, FieldId::FdFiletype), "block");
+    assert_eq!(text(Kind::FileOpen, FieldId::FdType), "file", "as Falco has it");
+}
+
+#[test]
+fn a_setns_names_what_it_joins() {
+    let samples = samples();
+    let text = |name| field(&header(0), &samples[Kind::Setns as usize], name).unwrap();
+    assert_eq!(text(FieldId::NsJoined), "net|uts");
+    assert_eq!(text(FieldId::NsJoinedHost), "net");
+    let inside = Event::Setns(Setns { joined: Namespaces { uts: NsId(7), ..namespaces(0) } });
+    assert_eq!(field(&header(0), &inside, FieldId::NsJoinedHost), None);
+}
+
+#[test]
+fn ptrace_crosses_out_of_a_container_only() {
+    use Membership::{Member, None};
+    let container = Header {
+        membership: Member as u32,
+        ns: Namespaces { user: HOST.user, ..namespaces(200) },
+        ..header(0)
+    };
+    let crosses = |header: &Header, target, ns| {
+        field(header, &ptrace(target, ns), FieldId::PtraceCrosses).unwrap()
+    };
+    assert_eq!(crosses(&container, None, HOST), "true");
+    assert_eq!(crosses(&container, Member, namespaces(300)), "true", "another container");
+    assert_eq!(crosses(&container, Member, container.ns), "false", "its own");
+    let shared_pids = Namespaces { pid: HOST.pid, ..namespaces(300) };
+    let host_pids = Header { ns: Namespaces { pid: HOST.pid, ..namespaces(200) }, ..container };
+    assert_eq!(crosses(&host_pids, Member, shared_pids), "true", "another one with host pids");
+    assert_eq!(crosses(&header(0), Member, namespaces(200)), "false", "the host may");
+}
+
+#[test]
+fn a_parameter_is_shown_as_it_is_set() {
+    let samples = samples();
+    let text = |name| field(&header(0), &samples[Kind::Sysctl as usize], name).unwrap();
+    assert_eq!(text(FieldId::SysctlName), "kernel/core_pattern");
+    assert_eq!(text(FieldId::SysctlValue), "|/x");
 }

@@ -1,10 +1,18 @@
 //! Attaches each probe by the best way that this kernel allows, and says which one that was.
 
-use aya::programs::{BtfTracePoint, FEntry, Lsm, Program, ProgramError};
+use std::error::Error;
+use std::fs::File;
+use std::iter;
+use std::time::Instant;
+
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSysctl, FEntry, Lsm, Program, ProgramError,
+};
 use aya::{Btf as AyaBtf, Ebpf};
 use shrike_common::{Attach, PROBES, Probe};
 
 use super::btf::{Btf, BtfError};
+use super::cgroup::{self, CgroupError};
 
 /// A probe and what became of it.
 #[derive(Debug)]
@@ -35,11 +43,13 @@ pub(crate) enum AttachError {
     Prototype(#[from] BtfError),
     #[error("argument {index} of the hook points to {found:?}, not to {wanted:?}")]
     Argument { index: usize, wanted: &'static str, found: String },
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     #[error("the object has no such program of that type")]
     NoProgram,
     #[error("the kernel refused the program ({error}); verifier: {verifier}")]
     Refused { error: std::io::Error, verifier: String },
-    #[error("the kernel did not attach the program: {0}")]
+    #[error("the kernel did not attach the program: {}", causes(.0))]
     Program(ProgramError),
 }
 
@@ -62,7 +72,10 @@ pub(crate) fn attach(
         .map(|probe| {
             let mut state = ProbeState { probe, attached: None, refused: Vec::new() };
             for &way in probe.ways {
-                match attempt(probe, way) {
+                let start = Instant::now();
+                let outcome = attempt(probe, way);
+                tracing::debug!("{} took {:?}", way.program(), start.elapsed());
+                match outcome {
                     Ok(()) => {
                         state.attached = Some(way);
                         break;
@@ -81,6 +94,7 @@ fn check_prototype(btf: &Btf, probe: &Probe, way: Attach) -> Result<(), AttachEr
         Attach::Lsm { hook, .. } => btf.function(&format!("bpf_lsm_{hook}"))?,
         Attach::Fentry { function, .. } => btf.function(function)?,
         Attach::Tracepoint { name, .. } => btf.tracepoint(name)?,
+        Attach::CgroupSysctl { .. } => return Ok(()),
     };
     for (index, &wanted) in probe.arguments.iter().enumerate() {
         let found = found.get(index).map_or("", String::as_str);
@@ -100,6 +114,9 @@ fn attach_by(ebpf: &mut Ebpf, btf: &AyaBtf, way: Attach) -> Result<(), AttachErr
         }
         (Attach::Tracepoint { name, .. }, Program::BtfTracePoint(program)) => {
             tracepoint(program, name, btf)
+        }
+        (Attach::CgroupSysctl { .. }, Program::CgroupSysctl(program)) => {
+            cgroup_sysctl(program, &cgroup::open_root()?)
         }
         _ => return Err(AttachError::NoProgram),
     }
@@ -124,6 +141,18 @@ fn fentry(program: &mut FEntry, function: &str, btf: &AyaBtf) -> Result<(), Prog
 fn tracepoint(program: &mut BtfTracePoint, name: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
     program.load(name, btf)?;
     program.attach().map(drop)
+}
+
+fn cgroup_sysctl(program: &mut CgroupSysctl, root: &File) -> Result<(), ProgramError> {
+    program.load()?;
+    // The mode is for the older way to attach; a link allows others beside it, and takes no flags.
+    program.attach(root, CgroupAttachMode::Single).map(drop)
+}
+
+/// An error with all that caused it, in one line.
+fn causes(error: &ProgramError) -> String {
+    let causes = iter::successors(Some(error as &dyn Error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The line in which the verifier says what it does not like: the last one before its statistics.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use shrike_common::{Lane, OFFSETS, Offset};
+use shrike_common::{Lane, NsId, OFFSETS, Offset};
 
 use super::btf::{Btf, BtfError};
 
@@ -27,7 +27,11 @@ pub(crate) enum LoadError {
 }
 
 /// Creates the maps and prepares the programs; none is loaded or attached yet.
-pub(crate) fn load(btf: &Btf, ring_bytes: &BTreeMap<Lane, u32>) -> Result<Ebpf, LoadError> {
+pub(crate) fn load(
+    btf: &Btf,
+    ring_bytes: &BTreeMap<Lane, u32>,
+    init_mnt_ns: NsId,
+) -> Result<Ebpf, LoadError> {
     let mut offsets = [0; OFFSETS];
     for (value, &offset) in offsets.iter_mut().zip(Offset::ALL) {
         *value = btf.offset(offset)?;
@@ -36,6 +40,7 @@ pub(crate) fn load(btf: &Btf, ring_bytes: &BTreeMap<Lane, u32>) -> Result<Ebpf, 
     let mut loader = EbpfLoader::new();
     loader.override_global("OFFSET", offsets.as_slice(), true);
     loader.override_global("GENERATION", &GENERATION, true);
+    loader.override_global("INIT_MNT_NS", &init_mnt_ns.0, true);
     for (lane, &bytes) in ring_bytes {
         loader.map_max_entries(lane.map_name(), bytes);
     }

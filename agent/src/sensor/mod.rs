@@ -4,6 +4,7 @@
 mod attach;
 mod books;
 mod btf;
+mod cgroup;
 mod lane;
 mod load;
 mod order;
@@ -18,7 +19,7 @@ use aya::{Btf as AyaBtf, Ebpf};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
-use shrike_common::{Counter, Kind, Lane};
+use shrike_common::{Counter, Kind, Lane, NsId};
 
 pub(crate) use attach::ProbeState;
 use books::Books;
@@ -49,6 +50,8 @@ pub(crate) struct SensorOptions {
     pub(crate) ring_bytes: BTreeMap<Lane, u32>,
     /// Whether `bpf` is among the active LSMs.
     pub(crate) lsm_active: bool,
+    /// The host's mount namespace: a task of another one may be a container's.
+    pub(crate) init_mnt_ns: NsId,
 }
 
 /// Why the sensor could not start.
@@ -75,7 +78,7 @@ impl Sensor {
     /// Loads and attaches the probes. Events are recorded from here on.
     pub(crate) fn start(options: &SensorOptions) -> Result<Self, SensorError> {
         let btf = Btf::read(Path::new(VMLINUX_BTF))?;
-        let mut ebpf = load::load(&btf, &options.ring_bytes)?;
+        let mut ebpf = load::load(&btf, &options.ring_bytes, options.init_mnt_ns)?;
         let lanes = LaneReader::open(&mut ebpf)?;
         let books = Books::open(&mut ebpf)?;
         #[cfg(feature = "probe-log")]

@@ -70,7 +70,8 @@ fn build_by(cache: &Cache, rung: &str) -> Result<()> {
     }
     capture(&mut command(Path::new("cargo"), "build", &environment, &target))?;
     let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
+    // Without a NUL in front: a name may stand at the end of another, like `.rel.BTF`.
     let has = |section: &[u8]| bytes.windows(section.len()).any(|window| window == section);
-    ensure!(has(b"\0.BTF\0") && has(b"\0.BTF.ext\0"), "the object has no BTF");
+    ensure!(has(b".BTF\0") && has(b".BTF.ext\0"), "the object has no BTF");
     Ok(())
 }

@@ -1,9 +1,11 @@
-//! The flags of an open, and the type of what was opened. The values are those of x86.
+//! The flags of an open, and the types of files. The values are those of x86.
 
 const O_ACCMODE: u32 = 0o3;
 const O_WRONLY: u32 = 0o1;
 const O_CREAT: u32 = 0o100;
 const S_IFMT: u32 = 0o170_000;
+const S_IFBLK: u32 = 0o060_000;
+const S_IFCHR: u32 = 0o020_000;
 const S_IFDIR: u32 = 0o040_000;
 
 /// Names in the order in which they are shown. `O_TMPFILE` and `O_SYNC` consist of several bits.
@@ -26,7 +28,7 @@ const NAMES: [(u32, &str); 15] = [
 ];
 
 /// The names of the flags of an open, joined by `|`.
-pub(super) fn names(flags: u32) -> String {
+pub(super) fn flag_names(flags: u32) -> String {
     let access = match (reads(flags), writes(flags)) {
         (true, false) => "O_RDONLY",
         (false, true) => "O_WRONLY",
@@ -55,6 +57,25 @@ pub(super) fn creates(flags: u32) -> bool {
 /// Whether a file of this mode is a directory.
 pub(super) fn is_directory(mode: u32) -> bool {
     mode & S_IFMT == S_IFDIR
+}
+
+/// Whether a file of this mode stands for a device.
+pub(super) fn is_device(mode: u32) -> bool {
+    matches!(mode & S_IFMT, S_IFBLK | S_IFCHR)
+}
+
+/// The name of the type of a file of this mode.
+pub(super) fn type_name(mode: u32) -> Option<&'static str> {
+    Some(match mode & S_IFMT {
+        0o010_000 => "fifo",
+        S_IFCHR => "char",
+        S_IFDIR => "directory",
+        S_IFBLK => "block",
+        0o100_000 => "regular",
+        0o120_000 => "symlink",
+        0o140_000 => "socket",
+        _ => return None,
+    })
 }
 
 /// Whether anybody may execute a file of this mode.
@@ -87,15 +108,27 @@ mod tests {
         ] {
             assert_eq!(bits(name), u32::try_from(value).unwrap(), "{name}");
         }
-        assert!(is_directory(libc::S_IFDIR | 0o755) && !is_directory(libc::S_IFREG | 0o755));
+        for (ty, name, device) in [
+            (libc::S_IFBLK, "block", true),
+            (libc::S_IFCHR, "char", true),
+            (libc::S_IFDIR, "directory", false),
+            (libc::S_IFIFO, "fifo", false),
+            (libc::S_IFLNK, "symlink", false),
+            (libc::S_IFREG, "regular", false),
+            (libc::S_IFSOCK, "socket", false),
+        ] {
+            assert_eq!(type_name(ty | 0o755), Some(name));
+            assert_eq!((is_device(ty), is_directory(ty)), (device, name == "directory"));
+        }
+        assert_eq!(type_name(0o755), None);
     }
 
     #[test]
     fn joins_the_names() {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
-        assert_eq!(names(u32::try_from(flags).unwrap()), "O_WRONLY|O_CREAT|O_TRUNC");
-        assert_eq!(names(0), "O_RDONLY");
-        assert_eq!(names(2), "O_RDWR");
+        assert_eq!(flag_names(u32::try_from(flags).unwrap()), "O_WRONLY|O_CREAT|O_TRUNC");
+        assert_eq!(flag_names(0), "O_RDONLY");
+        assert_eq!(flag_names(2), "O_RDWR");
         assert!(reads(2) && writes(2) && reads(0) && !writes(0) && !reads(1) && writes(1));
     }
 }

@@ -1,0 +1,72 @@
+//! The names of the `bpf(2)` commands and program types (`include/uapi/linux/bpf.h`).
+
+/// `enum bpf_prog_type`, without the prefix `BPF_PROG_TYPE_`.
+const PROGRAM_TYPES: [&str; 33] = [
+    "unspec",
+    "socket_filter",
+    "kprobe",
+    "sched_cls",
+    "sched_act",
+    "tracepoint",
+    "xdp",
+    "perf_event",
+    "cgroup_skb",
+    "cgroup_sock",
+    "lwt_in",
+    "lwt_out",
+    "lwt_xmit",
+    "sock_ops",
+    "sk_skb",
+    "cgroup_device",
+    "sk_msg",
+    "raw_tracepoint",
+    "cgroup_sock_addr",
+    "lwt_seg6local",
+    "lirc_mode2",
+    "sk_reuseport",
+    "flow_dissector",
+    "cgroup_sysctl",
+    "raw_tracepoint_writable",
+    "cgroup_sockopt",
+    "tracing",
+    "struct_ops",
+    "ext",
+    "lsm",
+    "sk_lookup",
+    "syscall",
+    "netfilter",
+];
+
+/// The name of a command, or its number.
+pub(super) fn command(number: u32) -> String {
+    const BPF_PROG_LOAD: u32 = 5;
+    if number == BPF_PROG_LOAD { "BPF_PROG_LOAD".to_owned() } else { number.to_string() }
+}
+
+/// The name of a program type, or its number.
+pub(super) fn program_type(number: u32) -> String {
+    let name = PROGRAM_TYPES.get(number as usize).copied();
+    name.map_or_else(|| number.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_types_have_the_numbers_of_the_kernel() {
+        use aya_obj::generated::bpf_prog_type as kernel;
+        for (number, name) in [
+            (kernel::BPF_PROG_TYPE_KPROBE, "kprobe"),
+            (kernel::BPF_PROG_TYPE_XDP, "xdp"),
+            (kernel::BPF_PROG_TYPE_CGROUP_SYSCTL, "cgroup_sysctl"),
+            (kernel::BPF_PROG_TYPE_TRACING, "tracing"),
+            (kernel::BPF_PROG_TYPE_LSM, "lsm"),
+            (kernel::BPF_PROG_TYPE_SYSCALL, "syscall"),
+        ] {
+            assert_eq!(program_type(number as u32), name);
+        }
+        assert_eq!(program_type(4000), "4000");
+        assert_eq!((command(5).as_str(), command(3).as_str()), ("BPF_PROG_LOAD", "3"));
+    }
+}

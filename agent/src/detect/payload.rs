@@ -1,0 +1,178 @@
+//! The fields that come from what an event itself carries.
+
+use shrike_common::wire::Text;
+use shrike_common::{
+    Bpf, Connect, Event, FileOpen, Header, Membership, Mknod, ModuleLoad, Mount, MoveMount,
+    Namespaces, NsId, NsType, Ptrace, Sysctl,
+};
+use shrike_rules::{FieldId, Value};
+
+use super::{Sight, bpf, file, fstype};
+
+/// The value of `field`; `None` if the event's kind has no such field.
+pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'a>> {
+    let header = sight.header;
+    match sight.event {
+        Event::FileOpen(open) => file_open(open, header, field),
+        Event::Mknod(mknod) => made(mknod, field),
+        Event::Connect(connect) => unix_socket(connect, field),
+        Event::ModuleLoad(load) => module(load, field),
+        Event::Mount(mount) => file_system(mount, field),
+        Event::MoveMount(moved) => move_mount(moved, field),
+        Event::Setns(setns) => namespaces(&setns.joined, sight.host, field),
+        Event::Unshare(unshare) => namespaces(&unshare.joined, sight.host, field),
+        Event::Ptrace(ptrace) => access(ptrace, header, field),
+        Event::Sysctl(sysctl) => parameter(sysctl, field),
+        Event::Bpf(bpf) => program(bpf, field),
+        Event::Exec(_) | Event::Fork(_) | Event::Exit(_) => None,
+    }
+}
+
+fn file_open<'a>(open: &FileOpen<'a>, header: &Header, field: FieldId) -> Option<Value<'a>> {
+    Some(match field {
+        FieldId::EvtIsOpenRead => file::reads(open.flags).into(),
+        FieldId::EvtIsOpenWrite => file::writes(open.flags).into(),
+        FieldId::EvtIsOpenExec => {
+            (file::creates(open.flags) && file::is_executable(open.mode)).into()
+        }
+        FieldId::EvtArgFlags => file::flag_names(open.flags).into(),
+        FieldId::FdFstype => fstype::name(open.fs_magic)?.into(),
+        FieldId::FdMountNs => open.mnt_ns.0.into(),
+        FieldId::FdMountForeign => is_foreign(open.mnt_ns, header.ns.mnt).into(),
+        FieldId::FdType | FieldId::FdTypechar if file::is_directory(open.mode) => {
+            descriptor(field, "directory", "d")?
+        }
+        _ => inode(open.mode, open.rdev, field).or_else(|| path(open.path, field))?,
+    })
+}
+
+fn made<'a>(mknod: &Mknod<'a>, field: FieldId) -> Option<Value<'a>> {
+    inode(mknod.mode, mknod.rdev, field).or_else(|| path(mknod.path, field))
+}
+
+fn unix_socket<'a>(connect: &Connect<'a>, field: FieldId) -> Option<Value<'a>> {
+    descriptor(field, "unix", "u").or_else(|| path(connect.path, field))
+}
+
+/// A module that comes from memory has no file.
+fn module<'a>(load: &ModuleLoad<'a>, field: FieldId) -> Option<Value<'a>> {
+    (!load.path.bytes.is_empty()).then(|| path(load.path, field))?
+}
+
+fn file_system<'a>(mount: &Mount<'a>, field: FieldId) -> Option<Value<'a>> {
+    match field {
+        FieldId::MountFstype => Some(mount.fs_type.bytes.into()),
+        FieldId::MountDevice => (mount.bdev != 0).then(|| device(mount.bdev).into()),
+        _ => None,
+    }
+}
+
+fn move_mount<'a>(moved: &MoveMount<'a>, field: FieldId) -> Option<Value<'a>> {
+    match field {
+        FieldId::MountFstype => Some(moved.fs_type.bytes.into()),
+        FieldId::MountTarget => Some(moved.to.bytes.into()),
+        _ => None,
+    }
+}
+
+fn namespaces<'a>(joined: &Namespaces, host: &Namespaces, field: FieldId) -> Option<Value<'a>> {
+    let names = |which: &dyn Fn(NsType) -> bool| {
+        let types = NsType::ALL.into_iter().filter(|&ty| joined.get(ty).0 != 0 && which(ty));
+        let names: Vec<&str> = types.map(NsType::name).collect();
+        (!names.is_empty()).then(|| names.join("|").into())
+    };
+    match field {
+        FieldId::NsJoined => names(&|_| true),
+        FieldId::NsJoinedHost => names(&|ty| joined.get(ty) == host.get(ty)),
+        _ => None,
+    }
+}
+
+fn access<'a>(ptrace: &Ptrace<'a>, header: &Header, field: FieldId) -> Option<Value<'a>> {
+    const PTRACE_MODE_ATTACH: u32 = 2;
+    Some(match field {
+        FieldId::PtraceMode if ptrace.mode & PTRACE_MODE_ATTACH != 0 => "attach".into(),
+        FieldId::PtraceMode => "read".into(),
+        FieldId::PtraceCrosses => crosses(ptrace, header).into(),
+        FieldId::PtraceTargetMembership => {
+            Membership::from_code(ptrace.target_membership)?.name().into()
+        }
+        FieldId::PtraceTargetName => until_nul(&ptrace.target_comm).to_vec().into(),
+        FieldId::PtraceTargetPid => ptrace.target.0.into(),
+        _ => return None,
+    })
+}
+
+fn parameter<'a>(sysctl: &Sysctl<'a>, field: FieldId) -> Option<Value<'a>> {
+    match field {
+        FieldId::SysctlName => Some(sysctl.name.bytes.into()),
+        // As `write(2)` got it, which is mostly a line.
+        FieldId::SysctlValue => Some(sysctl.value.bytes.trim_ascii_end().into()),
+        _ => None,
+    }
+}
+
+fn program<'a>(loaded: &Bpf<'a>, field: FieldId) -> Option<Value<'a>> {
+    match field {
+        FieldId::BpfCmd => Some(bpf::command(loaded.cmd).into()),
+        FieldId::BpfProgName => Some(until_nul(&loaded.prog_name).to_vec().into()),
+        FieldId::BpfProgType => Some(bpf::program_type(loaded.prog_type).into()),
+        _ => None,
+    }
+}
+
+/// What the mode of a file tells.
+fn inode<'a>(mode: u32, rdev: u32, field: FieldId) -> Option<Value<'a>> {
+    match field {
+        FieldId::FdFiletype => Some(file::type_name(mode)?.into()),
+        FieldId::FdRdev => file::is_device(mode).then(|| device(rdev).into()),
+        _ => None,
+    }
+}
+
+fn path(text: Text<'_>, field: FieldId) -> Option<Value<'_>> {
+    let path = text.bytes;
+    let slash = path.iter().rposition(|&byte| byte == b'/');
+    match field {
+        FieldId::FdName => Some(path.into()),
+        FieldId::FdDirectory => match slash? {
+            0 => Some("/".into()),
+            slash => Some(path.get(..slash)?.into()),
+        },
+        FieldId::FdFilename => Some(path.get(slash.map_or(0, |slash| slash + 1)..)?.into()),
+        _ => descriptor(field, "file", "f"),
+    }
+}
+
+fn descriptor(field: FieldId, name: &'static str, letter: &'static str) -> Option<Value<'static>> {
+    match field {
+        FieldId::FdType => Some(name.into()),
+        FieldId::FdTypechar => Some(letter.into()),
+        _ => None,
+    }
+}
+
+/// A kernel `dev_t` as `/proc/partitions` and `/sys/dev` write it.
+fn device(dev: u32) -> String {
+    format!("{}:{}", dev >> 20, dev & 0xF_FFFF)
+}
+
+/// Whether a mount is in another namespace than the task; one that is in none is everybody's.
+fn is_foreign(mount: NsId, task: NsId) -> bool {
+    mount.0 != 0 && task.0 != 0 && mount != task
+}
+
+/// Whether a container's task reaches out of its container. A container here is what
+/// [`Membership`] says: own mounts, and own processes or an own cgroup root.
+fn crosses(ptrace: &Ptrace<'_>, header: &Header) -> bool {
+    if Membership::from_code(header.membership) != Some(Membership::Member) {
+        return false;
+    }
+    let (own, target) = (&header.ns, &ptrace.target_ns);
+    let elsewhere = own.mnt != target.mnt && (own.pid != target.pid || own.cgroup != target.cgroup);
+    elsewhere || ptrace.target_membership == Membership::None as u32
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
+}

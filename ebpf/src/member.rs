@@ -1,0 +1,24 @@
+//! Which tasks are a container's.
+
+use aya_ebpf::Global;
+use shrike_common::{Membership, NsId};
+
+use crate::kernel::Task;
+
+/// The initial mount namespace, which has no fixed number.
+#[unsafe(no_mangle)]
+static INIT_MNT_NS: Global<u32> = Global::new(0);
+
+/// The numbers of the other initial namespaces (`include/linux/proc_ns.h`).
+const INIT_CGROUP_NS: NsId = NsId(0xEFFF_FFFB);
+const INIT_PID_NS: NsId = NsId(0xEFFF_FFFC);
+
+/// A container's task has a mount namespace and a pid or cgroup namespace that are not the host's.
+#[inline(always)]
+pub(crate) fn of(task: Task) -> Membership {
+    let Some(proxy) = task.nsproxy() else { return Membership::None };
+    let own_mounts = proxy.mnt() != NsId(INIT_MNT_NS.load());
+    let own_pids = task.pid_in_namespace().0 != INIT_PID_NS;
+    let own_cgroups = proxy.cgroup() != INIT_CGROUP_NS;
+    if own_mounts && (own_pids || own_cgroups) { Membership::Member } else { Membership::None }
+}

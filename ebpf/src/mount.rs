@@ -1,0 +1,49 @@
+//! File systems that are mounted, and mounts that are moved.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use shrike_common::wire;
+use shrike_common::wire::Span;
+
+use crate::emit::{Record, emit};
+use crate::kernel::{PathRef, Superblock};
+
+/// `security_sb_kern_mount`: the file system is there, and may be mounted.
+#[inline(always)]
+pub(crate) fn mount(sb: Superblock) {
+    emit(|record| wire::Mount {
+        fs_magic: sb.magic(),
+        dev: sb.dev(),
+        // Null where no block device is beneath, which reads as 0.
+        bdev: sb.block_device().dev(),
+        fs_type: type_name(record, sb),
+    });
+}
+
+/// `security_move_mount`: both paths are resolved. What is moved is mostly a detached tree, which
+/// has no path: its file system is told.
+#[inline(always)]
+pub(crate) fn move_mount(from: PathRef, to: PathRef) {
+    emit(|record| {
+        let sb = from.dentry().sb();
+        wire::MoveMount {
+            fs_magic: sb.magic(),
+            dev: sb.dev(),
+            from_mnt_ns: from.mnt().namespace(),
+            to: record.path(to.path()),
+            fs_type: type_name(record, sb),
+        }
+    });
+}
+
+#[inline(always)]
+fn type_name(record: &mut Record, sb: Superblock) -> Span {
+    /// No type of file system has a name as long as that.
+    const NAME: u32 = 64;
+    let name = sb.file_system_type().name();
+    record.written(NAME, |to| {
+        // SAFETY: there is room for a whole text, and the helper checks the address. Its result
+        // counts the NUL.
+        let len = unsafe { bpf_probe_read_kernel_str(to.cast(), NAME, name as *const _) };
+        if len > 0 { len - 1 } else { len }
+    })
+}

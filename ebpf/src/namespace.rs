@@ -1,0 +1,39 @@
+//! Namespaces that a task changes to.
+
+use shrike_common::{Namespaces, NsId, wire};
+
+use crate::emit::emit;
+use crate::kernel::{Nsproxy, Task};
+use crate::syscall::{SETNS, UNSHARE};
+
+/// `switch_task_namespaces`: the new namespaces are about to be installed. Also reached at the end
+/// of every task, with none.
+#[inline(always)]
+pub(crate) fn switch(task: Task, new: Nsproxy) {
+    if new.0.is_null() {
+        return;
+    }
+    let Some(old) = task.nsproxy() else { return };
+    let user = NsId(0);
+    if SETNS.is_current() {
+        emit(|_| wire::Setns { joined: changes(old, new, user) });
+    } else if UNSHARE.is_current() {
+        emit(|_| wire::Unshare { joined: changes(old, new, user) });
+    }
+}
+
+/// The namespaces of `new` that `old` does not have.
+#[inline(always)]
+fn changes(old: Nsproxy, new: Nsproxy, user: NsId) -> Namespaces {
+    let changed = |old: NsId, new: NsId| if old == new { NsId(0) } else { new };
+    Namespaces {
+        mnt: changed(old.mnt(), new.mnt()),
+        pid: changed(old.pid_for_children(), new.pid_for_children()),
+        net: changed(old.net(), new.net()),
+        user,
+        uts: changed(old.uts(), new.uts()),
+        ipc: changed(old.ipc(), new.ipc()),
+        cgroup: changed(old.cgroup(), new.cgroup()),
+        time: changed(old.time(), new.time()),
+    }
+}

@@ -1,0 +1,26 @@
+//! Power over other tasks.
+
+use shrike_common::wire;
+
+use crate::emit::emit;
+use crate::kernel::Task;
+use crate::member;
+
+/// `security_ptrace_access_check`: the current task asks for access to `target`.
+#[inline(always)]
+pub(crate) fn ptrace(target: Task, mode: u32) {
+    /// Only asks what may be shown, and happens by the thousand.
+    const PTRACE_MODE_NOAUDIT: u32 = 4;
+    if mode & PTRACE_MODE_NOAUDIT != 0 {
+        return;
+    }
+    emit(|_| wire::Ptrace {
+        mode,
+        target_membership: member::of(target) as u32,
+        target_start: target.start(),
+        target: target.tgid(),
+        reserved: 0,
+        target_ns: target.namespaces(),
+        target_comm: target.comm(),
+    });
+}

@@ -1,0 +1,65 @@
+//! The kernel itself: its parameters, its modules, its BPF programs.
+
+use aya_ebpf::bindings::bpf_sysctl;
+use aya_ebpf::helpers::generated::{bpf_sysctl_get_name, bpf_sysctl_get_new_value};
+use shrike_common::wire;
+
+use crate::emit::emit;
+use crate::kernel::{File, Pointer, read_at};
+use crate::syscall::{FINIT_MODULE, INIT_MODULE};
+
+/// `cgroup/sysctl`: a parameter was read, or is about to be written.
+#[inline(always)]
+pub(crate) fn sysctl(ctx: *mut bpf_sysctl) {
+    const NAME: u32 = 256;
+    /// Longer values are cut.
+    const VALUE: u32 = 1024;
+    // SAFETY: the kernel passes a valid context.
+    if unsafe { (*ctx).write } == 0 {
+        return;
+    }
+    emit(|record| wire::Sysctl {
+        name: record.written(NAME, |to| {
+            // SAFETY: there is room for a whole text.
+            unsafe { bpf_sysctl_get_name(ctx, to.cast(), NAME.into(), 0) }
+        }),
+        value: record.written(VALUE, |to| {
+            // SAFETY: as above.
+            unsafe { bpf_sysctl_get_new_value(ctx, to.cast(), VALUE.into()) }
+        }),
+    });
+}
+
+/// `security_kernel_read_file`: a file is about to be read into the kernel.
+#[inline(always)]
+pub(crate) fn module_from_file(file: File) {
+    if FINIT_MODULE.is_current() {
+        emit(|record| wire::ModuleLoad { path: record.path(file.path()) });
+    }
+}
+
+/// `security_kernel_load_data`: memory of a process was copied into the kernel.
+#[inline(always)]
+pub(crate) fn module_from_memory() {
+    if INIT_MODULE.is_current() {
+        emit(|record| wire::ModuleLoad { path: record.kernel(0, 0) });
+    }
+}
+
+/// `security_bpf`: `attr` is the kernel's copy.
+#[inline(always)]
+pub(crate) fn bpf(cmd: u32, attr: Pointer) {
+    const BPF_PROG_LOAD: u32 = 5;
+    /// Where `union bpf_attr` has these for that command (`include/uapi/linux/bpf.h`).
+    const PROG_TYPE: u64 = 0;
+    const PROG_NAME: u64 = 48;
+    if cmd != BPF_PROG_LOAD {
+        return;
+    }
+    let attr = attr as u64;
+    emit(|_| wire::Bpf {
+        cmd,
+        prog_type: read_at(attr + PROG_TYPE),
+        prog_name: read_at(attr + PROG_NAME),
+    });
+}

@@ -1,0 +1,48 @@
+//! The system call that a task is in.
+
+use shrike_common::Abi;
+
+use crate::kernel::Task;
+
+/// A system call that a probe must tell from others, by its number in each table.
+#[derive(Clone, Copy)]
+pub(crate) struct Syscall {
+    x86_64: i32,
+    i386: i32,
+}
+
+pub(crate) const FINIT_MODULE: Syscall = Syscall { x86_64: 313, i386: 350 };
+pub(crate) const INIT_MODULE: Syscall = Syscall { x86_64: 175, i386: 128 };
+pub(crate) const SETNS: Syscall = Syscall { x86_64: 308, i386: 346 };
+pub(crate) const UNSHARE: Syscall = Syscall { x86_64: 272, i386: 310 };
+
+impl Syscall {
+    /// Whether the current task is in this call.
+    #[inline(always)]
+    pub(crate) fn is_current(self) -> bool {
+        match of(Task::current()) {
+            (Abi::I386, number) => number == self.i386,
+            (Abi::X86_64 | Abi::X32, number) => number == self.x86_64,
+        }
+    }
+}
+
+/// The system call that `task` is in, and its table; -1 if it is in none.
+#[inline(always)]
+pub(crate) fn of(task: Task) -> (Abi, i32) {
+    /// Set in `orig_ax` for the x32 table (`__X32_SYSCALL_BIT`).
+    const X32_BIT: u64 = 1 << 30;
+    if task.is_kernel_thread() {
+        return (Abi::X86_64, -1);
+    }
+    let number = task.syscall();
+    if number as i64 == -1 {
+        (Abi::X86_64, -1)
+    } else if task.is_compat() {
+        (Abi::I386, number as i32)
+    } else if number & X32_BIT != 0 {
+        (Abi::X32, (number & !X32_BIT) as i32)
+    } else {
+        (Abi::X86_64, number as i32)
+    }
+}
