@@ -1,6 +1,7 @@
 //! Shrike: a runtime security agent for container hosts.
 
 mod alert;
+mod capability;
 mod cli;
 mod config;
 mod context;
@@ -8,6 +9,7 @@ mod detect;
 mod doctor;
 mod health;
 mod http;
+mod launcher;
 mod metrics;
 mod node;
 mod pipeline;

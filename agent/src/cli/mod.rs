@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and what it means.
 
+mod container;
 mod doctor;
 mod run;
 
@@ -40,6 +41,7 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Container(container::ContainerArgs),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -49,6 +51,7 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
     start_log(&line.log);
     match line.command {
         Command::Run(args) => run::run(args),
+        Command::Container(args) => Ok(container::run(args)),
         Command::Doctor(args) => doctor::run(&args),
     }
 }
@@ -125,5 +128,25 @@ mod tests {
             let error = refused(&["run", "--rules", "x", option, value]).to_string();
             assert!(error.contains(option) && error.contains(reason), "{error}");
         }
+        for (option, value, reason) in [
+            ("--cap-add", "CAP_FLY", "there is no capability \"CAP_FLY\""),
+            ("--volume", "data:/data", "absolute paths"),
+            ("--memory", "much", "512m"),
+            ("--user", "root", "UID:GID"),
+            ("--env", "=x", "NAME=VALUE"),
+            ("--name", "a/b", "hyphens"),
+        ] {
+            let run = ["container", "run", "--rootfs", "x", option, value, "--", "sh"];
+            let error = refused(&run).to_string();
+            assert!(error.contains(option) && error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_container_has_one_root() {
+        let error = refused(&["container", "run", "--", "sh"]);
+        assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+        let both = ["container", "run", "--rootfs", "x", "--image", "y", "--", "sh"];
+        assert_eq!(refused(&both).kind(), ErrorKind::ArgumentConflict);
     }
 }

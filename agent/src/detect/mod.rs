@@ -2,7 +2,6 @@
 //! header and the context.
 
 mod bpf;
-mod capability;
 mod file;
 pub(crate) mod files;
 mod fstype;
@@ -12,6 +11,7 @@ mod syscall;
 use shrike_common::{Abi, Event, Header, Kind, Membership, Namespaces};
 use shrike_rules::{Argument, FieldId, Value, event_type};
 
+use crate::capability::Capabilities;
 use crate::context::clock::Clock;
 use crate::context::process::{Process, Processes};
 use crate::context::user::Users;
@@ -87,7 +87,7 @@ impl shrike_rules::Event for Sight<'_, '_> {
             FieldId::ProcAname => self.ancestor(index?)?.name.as_slice().into(),
             FieldId::ProcIsExeFromMemfd => self.ancestor(0)?.exe.starts_with(b"/memfd:").into(),
             FieldId::ThreadTid => header.tid.0.into(),
-            FieldId::ThreadCapEffective => capability::names(header.caps).into(),
+            FieldId::ThreadCapEffective => Capabilities::from_bits(header.caps).names().into(),
             FieldId::UserUid => header.uid.0.into(),
             FieldId::UserEuid => header.euid.0.into(),
             FieldId::UserName => self.users.name(header.uid)?.into(),

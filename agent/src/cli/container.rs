@@ -1,0 +1,195 @@
+//! `shrike container`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::launcher::{self, CapabilityChange, ContainerId, Root, Size, Spec, User, Volume};
+
+const EXAMPLES: &str = "\
+Examples:
+  shrike container run --rootfs ./rootfs -- sh -c 'id; ls /'
+  shrike container run --image shrike.tar --privileged --pid host --network host
+  shrike container run --rootfs ./rootfs --memory 64m --pids-limit 32 -v /srv:/data:ro -- sh
+
+Exit codes:
+  125     the container could not be set up
+  126     the command cannot be executed
+  127     the command cannot be found
+  128+N   signal N ended the command
+  other   the command's own";
+
+/// Run containers, isolated as Docker's are by default
+#[derive(Args, Debug)]
+pub(super) struct ContainerArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Run(Box<RunArgs>),
+}
+
+/// Run a command in a new container and wait for it; nothing of the container is left afterwards
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+struct RunArgs {
+    #[command(flatten)]
+    root: RootArgs,
+
+    /// All capabilities, the host's devices and cgroups, nothing masked: for tests and for agents
+    #[arg(long)]
+    privileged: bool,
+
+    /// The pid namespace
+    #[arg(long, value_enum, default_value_t = PidMode::Private)]
+    pid: PidMode,
+
+    /// The network namespace: a new one with a loopback device only, or the host's
+    #[arg(long, value_enum, default_value_t = Network::None)]
+    network: Network,
+
+    /// Show a file or folder of the host in the container, :ro to protect it; may be given several
+    /// times
+    #[arg(short, long, value_name = "SRC:DST[:ro]")]
+    volume: Vec<Volume>,
+
+    /// A capability beyond Docker's default set, or ALL; may be given several times
+    #[arg(long, value_name = "CAP", value_parser = launcher::capabilities)]
+    cap_add: Vec<crate::capability::Capabilities>,
+
+    /// A capability to take away, or ALL; taken away before others are added
+    #[arg(long, value_name = "CAP", value_parser = launcher::capabilities)]
+    cap_drop: Vec<crate::capability::Capabilities>,
+
+    /// The most memory that the container may use, for example 64m
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
+
+    /// The most processes and threads that the container may have
+    #[arg(long, value_name = "N")]
+    pids_limit: Option<u32>,
+
+    /// Make the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+
+    /// Run the command as this user, by number
+    #[arg(short, long, value_name = "UID[:GID]")]
+    user: Option<User>,
+
+    /// An environment variable of the command; may be given several times
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<String>,
+
+    /// Where the command starts
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+
+    /// What the container is called; random by default
+    #[arg(long, value_name = "NAME")]
+    name: Option<ContainerId>,
+
+    /// The container's host name; its name by default
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+
+    /// Write the host's pid of the container's first process to this file before it starts
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+
+    /// The command and its arguments; an image's own by default
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct RootArgs {
+    /// A folder with the container's root file system
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+
+    /// An image in a tar archive: an OCI image layout, or what `docker save` writes
+    #[arg(long, value_name = "ARCHIVE")]
+    image: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PidMode {
+    /// A new one
+    Private,
+    /// The host's
+    Host,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Network {
+    /// A new one with a loopback device
+    None,
+    /// The host's
+    Host,
+}
+
+/// Runs a container and hands its exit code on. No thread may have been started yet.
+pub(super) fn run(args: ContainerArgs) -> ExitCode {
+    let Action::Run(args) = args.action;
+    match launcher::run(&args.spec()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let code = ExitCode::from(error.exit_code());
+            super::report(&error.into());
+            code
+        }
+    }
+}
+
+impl RunArgs {
+    fn spec(self) -> Spec {
+        let drops = self.cap_drop.into_iter().map(CapabilityChange::Drop);
+        let adds = self.cap_add.into_iter().map(CapabilityChange::Add);
+        Spec {
+            id: self.name.unwrap_or_else(ContainerId::random),
+            root: self.root.root(),
+            command: self.command,
+            privileged: self.privileged,
+            pid: match self.pid {
+                PidMode::Private => launcher::PidMode::Private,
+                PidMode::Host => launcher::PidMode::Host,
+            },
+            network: match self.network {
+                Network::None => launcher::Network::None,
+                Network::Host => launcher::Network::Host,
+            },
+            volumes: self.volume,
+            capabilities: drops.chain(adds).collect(),
+            memory: self.memory,
+            pids_limit: self.pids_limit,
+            read_only: self.read_only,
+            user: self.user,
+            env: self.env,
+            workdir: self.workdir,
+            hostname: self.hostname,
+            pid_file: self.pid_file,
+        }
+    }
+}
+
+impl RootArgs {
+    fn root(self) -> Root {
+        match (self.rootfs, self.image) {
+            (_, Some(archive)) => Root::Archive(archive),
+            // One of them is there: the parser asks for it.
+            (folder, None) => Root::Folder(folder.unwrap_or_default()),
+        }
+    }
+}
+
+fn variable(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}

@@ -1,0 +1,213 @@
+//! The container's cgroup: made before its first task, which is born in it, and removed after its
+//! last. Controllers are written through `cgroups-rs`, which ignores some failures: every limit is
+//! read back. The life of the folders is ours.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cgroups_rs::CgroupPid;
+use cgroups_rs::fs::hierarchies::{self, UNIFIED_MOUNTPOINT};
+use cgroups_rs::fs::memory::MemController;
+use cgroups_rs::fs::pid::PidController;
+use cgroups_rs::fs::{Cgroup as Controllers, MaxValue, Subsystem};
+
+use super::{ContainerId, Spec};
+
+/// The cgroup that holds those of all containers.
+const PARENT: &str = "shrike";
+
+/// Where a host with cgroup v1 has the v2 hierarchy, if at all.
+const HYBRID_MOUNTPOINT: &str = "/sys/fs/cgroup/unified";
+
+/// The kernel counts memory in whole pages.
+const PAGE: i64 = 4096;
+
+/// How long the tasks of a container may take to be gone after they were killed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The cgroup of one container, in each hierarchy; removed when this is dropped.
+pub(super) struct Cgroup {
+    controllers: Controllers,
+    /// Its folder in the v2 hierarchy: what tells the containers of this host apart.
+    unified: Option<PathBuf>,
+    /// Its folders in v1 hierarchies.
+    legacy: Vec<PathBuf>,
+}
+
+/// Why there is no cgroup as it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CgroupError {
+    #[error("cannot {what} the cgroup {path}")]
+    Folder { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot make the cgroup {path}")]
+    Create { path: String, source: cgroups_rs::fs::error::Error },
+    #[error("cannot add the container to its cgroup")]
+    Join(#[source] cgroups_rs::fs::error::Error),
+    #[error("this host has no {0} controller for containers, so the limit cannot be kept")]
+    NoController(&'static str),
+    #[error("cannot set the {name} limit to {wanted}")]
+    Limit { name: &'static str, wanted: u64, source: cgroups_rs::fs::error::Error },
+    #[error("the {name} limit should be {wanted} and is {found}")]
+    NotTaken { name: &'static str, wanted: u64, found: String },
+}
+
+impl Cgroup {
+    /// Makes the cgroup and sets its limits.
+    pub(super) fn create(id: &ContainerId, spec: &Spec) -> Result<Self, CgroupError> {
+        let path = format!("{PARENT}/{id}");
+        let needed: Vec<String> = [spec.memory.map(|_| "memory"), spec.pids_limit.map(|_| "pids")]
+            .into_iter()
+            .flatten()
+            .map(str::to_owned)
+            .collect();
+        let hierarchy = hierarchies::auto();
+        let is_v2 = hierarchy.v2();
+        let controllers = Controllers::load_with_specified_controllers(hierarchy, &path, needed);
+        let legacy = if is_v2 { Vec::new() } else { legacy_folders(&controllers, &path) };
+        let root = if is_v2 { UNIFIED_MOUNTPOINT } else { HYBRID_MOUNTPOINT };
+        let unified = Path::new(root).is_dir().then(|| Path::new(root).join(&path));
+        let cgroup = Self { controllers, unified, legacy };
+        cgroup.make(&path)?;
+        cgroup.limit(spec)?;
+        Ok(cgroup)
+    }
+
+    /// The folder in the v2 hierarchy, for `CLONE_INTO_CGROUP`.
+    pub(super) fn open_unified(&self) -> Result<Option<File>, CgroupError> {
+        let Some(path) = &self.unified else {
+            tracing::warn!(
+                "this host has no cgroup v2: the agent cannot tell containers by cgroup"
+            );
+            return Ok(None);
+        };
+        let opened = File::open(path);
+        opened.map(Some).map_err(|source| folder_error("open", path, source))
+    }
+
+    /// Adds the first task where it is not born into: to the v1 hierarchies.
+    pub(super) fn join_legacy(&self, pid: u32) -> Result<(), CgroupError> {
+        if self.legacy.is_empty() {
+            return Ok(());
+        }
+        self.controllers
+            .add_task_by_tgid(CgroupPid::from(u64::from(pid)))
+            .map_err(CgroupError::Join)
+    }
+
+    fn make(&self, path: &str) -> Result<(), CgroupError> {
+        self.controllers
+            .create()
+            .map_err(|source| CgroupError::Create { path: path.to_owned(), source })?;
+        let Some(unified) = &self.unified else { return Ok(()) };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(unified)
+            .map_err(|source| folder_error("make", unified, source))
+    }
+
+    fn limit(&self, spec: &Spec) -> Result<(), CgroupError> {
+        if let Some(size) = spec.memory {
+            const NAME: &str = "memory";
+            let controller = self.controllers.controller_of::<MemController>();
+            let controller = controller.ok_or(CgroupError::NoController(NAME))?;
+            let limit = i64::try_from(size.0).unwrap_or(i64::MAX);
+            controller.set_limit(limit).map_err(|source| CgroupError::Limit {
+                name: NAME,
+                wanted: size.0,
+                source,
+            })?;
+            let found = controller.memory_stat().limit_in_bytes;
+            taken(NAME, size.0, found / PAGE == limit / PAGE, &found)?;
+        }
+        if let Some(limit) = spec.pids_limit {
+            const NAME: &str = "pids";
+            let controller = self.controllers.controller_of::<PidController>();
+            let controller = controller.ok_or(CgroupError::NoController(NAME))?;
+            let wanted = u64::from(limit);
+            let failed = |source| CgroupError::Limit { name: NAME, wanted, source };
+            controller.set_pid_max(MaxValue::Value(limit.into())).map_err(failed)?;
+            let found = controller.get_pid_max().map_err(failed)?;
+            taken(NAME, wanted, found == MaxValue::Value(limit.into()), &found.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Kills what is left in the cgroup. With the host's pids a container's processes outlive its
+    /// first one.
+    fn kill(&self) {
+        if let Some(unified) = &self.unified {
+            // Absent before Linux 5.14, and refused at the root only.
+            if let Err(error) = fs::write(unified.join("cgroup.kill"), "1") {
+                tracing::warn!("cannot kill the tasks of {}: {error}", unified.display());
+            }
+        }
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if self.unified.as_ref().is_some_and(|dir| dir.exists()) {
+            self.kill();
+        }
+        for dir in self.unified.iter().chain(&self.legacy) {
+            if let Err(error) = remove(dir) {
+                tracing::warn!("cannot remove the cgroup {}: {error}", dir.display());
+            }
+            // The parent goes with its last container.
+            let _ = dir.parent().map(fs::remove_dir);
+        }
+    }
+}
+
+fn taken(
+    name: &'static str,
+    wanted: u64,
+    taken: bool,
+    found: &impl ToString,
+) -> Result<(), CgroupError> {
+    let not = || CgroupError::NotTaken { name, wanted, found: found.to_string() };
+    taken.then_some(()).ok_or_else(not)
+}
+
+/// The folders that `cgroups-rs` makes in v1 hierarchies.
+fn legacy_folders(controllers: &Controllers, path: &str) -> Vec<PathBuf> {
+    let folder = |subsystem: &Subsystem| {
+        let controller = subsystem.controller_name();
+        Path::new(UNIFIED_MOUNTPOINT).join(controller).join(path)
+    };
+    controllers.subsystems().iter().map(folder).collect()
+}
+
+/// Removes a cgroup with those that the container made in it, innermost first. A cgroup is busy
+/// for a moment after its last task has ended.
+fn remove(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path())?;
+        }
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
+            {
+                thread::sleep(pause);
+                pause *= 2;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn folder_error(what: &'static str, path: &Path, source: io::Error) -> CgroupError {
+    CgroupError::Folder { what, path: path.to_owned(), source }
+}

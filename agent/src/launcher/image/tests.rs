@@ -1,0 +1,208 @@
+//! Archives as tools write them, and as attackers would.
+
+use std::io::Write;
+use std::os::unix::fs::symlink;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tar::{Builder, Header};
+
+use super::*;
+
+/// What a layer has.
+enum Item<'a> {
+    File(&'a str, &'a str),
+    Folder(&'a str),
+    Link(&'a str, &'a str),
+}
+use Item::{File as F, Folder, Link};
+
+fn layer(items: &[Item<'_>]) -> Vec<u8> {
+    let mut tar = Builder::new(Vec::new());
+    for item in items {
+        let mut header = Header::new_gnu();
+        header.set_uid(nix::unistd::getuid().as_raw().into());
+        header.set_gid(nix::unistd::getgid().as_raw().into());
+        header.set_mode(0o755);
+        let (name, content) = match item {
+            F(name, content) => {
+                header.set_entry_type(EntryType::Regular);
+                (name, *content)
+            }
+            Folder(name) => {
+                header.set_entry_type(EntryType::Directory);
+                (name, "")
+            }
+            Link(name, target) => {
+                header.set_entry_type(EntryType::Symlink);
+                header.set_link_name(target).unwrap();
+                (name, "")
+            }
+        };
+        header.set_size(content.len() as u64);
+        // Names as they are: the library refuses to write those that an attacker would.
+        let field = &mut header.as_old_mut().name;
+        field[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        tar.append(&header, content.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
+}
+
+const CONFIG: &str = r#"{"config": {"Entrypoint": ["/bin/x"], "Cmd": ["a", "b"], "Env": ["A=1"],
+    "User": "7:8", "WorkingDir": "/srv"}}"#;
+
+fn archive(files: &[(String, Vec<u8>)]) -> tempfile::NamedTempFile {
+    let mut tar = Builder::new(tempfile::NamedTempFile::new().unwrap());
+    for (name, content) in files {
+        let mut header = Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, content.as_slice()).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+fn blob_file(content: &[u8]) -> (String, Vec<u8>) {
+    (format!("blobs/sha256/{}", hex(&Sha256::digest(content))), content.to_vec())
+}
+
+fn descriptor(content: &[u8]) -> serde_json::Value {
+    let digest = format!("sha256:{}", hex(&Sha256::digest(content)));
+    serde_json::json!({ "digest": digest, "size": content.len() })
+}
+
+/// An OCI layout with these layers.
+fn oci(layers: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
+    let manifest = serde_json::json!({
+        "config": descriptor(CONFIG.as_bytes()),
+        "layers": layers.iter().map(|layer| descriptor(layer)).collect::<Vec<_>>(),
+    });
+    let manifest = manifest.to_string().into_bytes();
+    let index = serde_json::json!({ "manifests": [descriptor(&manifest)] });
+    let mut files = vec![
+        ("oci-layout".to_owned(), b"{}".to_vec()),
+        ("index.json".to_owned(), index.to_string().into_bytes()),
+        blob_file(CONFIG.as_bytes()),
+        blob_file(&manifest),
+    ];
+    files.extend(layers.iter().map(|layer| blob_file(layer)));
+    files
+}
+
+fn unpacked(files: &[(String, Vec<u8>)]) -> Result<(tempfile::TempDir, ImageConfig), ImageError> {
+    let root = tempfile::tempdir().unwrap();
+    let config = unpack(archive(files).path(), root.path())?;
+    Ok((root, config))
+}
+
+fn text(root: &tempfile::TempDir, path: &str) -> Option<String> {
+    fs::read_to_string(root.path().join(path)).ok()
+}
+
+#[test]
+fn an_oci_layout_is_unpacked_layer_by_layer() {
+    let layers = [
+        layer(&[Folder("etc"), F("etc/a", "1"), F("etc/b", "1"), Folder("d"), F("d/x", "1")]),
+        gzip(&layer(&[
+            F("etc/a", "2"),
+            F("etc/.wh.b", ""),
+            F("d/.wh..wh..opq", ""),
+            F("d/y", "2"),
+        ])),
+    ];
+    let (root, config) = unpacked(&oci(&layers)).unwrap();
+    assert_eq!(text(&root, "etc/a").as_deref(), Some("2"));
+    assert_eq!(text(&root, "etc/b"), None, "hidden by the second layer");
+    assert_eq!((text(&root, "d/x"), text(&root, "d/y").as_deref()), (None, Some("2")));
+    assert_eq!(config.command, ["/bin/x", "a", "b"]);
+    assert_eq!(config.env, ["A=1"]);
+    assert_eq!(config.user, Some(User { uid: 7, gid: 8 }));
+    assert_eq!(config.workdir.as_deref(), Some(Path::new("/srv")));
+}
+
+#[test]
+fn what_docker_saved_is_unpacked() {
+    let manifest = r#"[{"Config": "c.json", "Layers": ["l/layer.tar"]}]"#;
+    let files = [
+        ("manifest.json".to_owned(), manifest.into()),
+        ("c.json".to_owned(), CONFIG.into()),
+        ("l/layer.tar".to_owned(), layer(&[F("a", "1")])),
+    ];
+    let (root, config) = unpacked(&files).unwrap();
+    assert_eq!(text(&root, "a").as_deref(), Some("1"));
+    assert_eq!(config.command.len(), 3);
+}
+
+#[test]
+fn a_later_layer_may_exchange_files_and_folders() {
+    let layers = [
+        layer(&[Folder("a"), F("a/x", "1"), F("b", "1")]),
+        layer(&[F("a", "2"), Folder("b"), F("b/y", "2")]),
+    ];
+    let (root, _) = unpacked(&oci(&layers)).unwrap();
+    assert_eq!(text(&root, "a").as_deref(), Some("2"));
+    assert_eq!(text(&root, "b/y").as_deref(), Some("2"));
+}
+
+#[test]
+fn nothing_is_written_or_removed_outside_of_the_root() {
+    let outside = tempfile::tempdir().unwrap();
+    let kept = outside.path().join("kept");
+    fs::write(&kept, "safe").unwrap();
+    let there = outside.path().to_str().unwrap();
+    for hostile in [
+        vec![F("../escaped", "x")],
+        vec![F("a/../../escaped", "x")],
+        vec![Link("l", there), F("l/escaped", "x")],
+        vec![Link("l", there), F("l/.wh.kept", "")],
+        vec![Link("l", there), F("l/.wh..wh..opq", "")],
+        vec![Link("l", there), Folder("l/escaped")],
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("root");
+        fs::create_dir(&inner).unwrap();
+        // Refused or ignored: both are right.
+        let _ = unpack(archive(&oci(&[layer(&hostile)])).path(), &inner);
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "safe");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn an_absolute_name_is_below_the_root() {
+    let (root, _) = unpacked(&oci(&[layer(&[F("/abs", "1")])])).unwrap();
+    assert_eq!(text(&root, "abs").as_deref(), Some("1"));
+}
+
+#[test]
+fn damage_is_named() {
+    let mut files = oci(&[layer(&[F("a", "1")])]);
+    let last = files.len() - 1;
+    files[last].1[600] ^= 1;
+    let error = unpacked(&files).unwrap_err();
+    assert!(matches!(error, ImageError::Digest { .. }), "{error}");
+    let error = unpacked(&files[..last]).unwrap_err();
+    assert!(matches!(error, ImageError::NoFile { .. }), "{error}");
+    let error = unpacked(&files[..1]).unwrap_err().to_string();
+    assert!(error.ends_with("it has neither an index.json nor a manifest.json"), "{error}");
+    let broken = [("index.json".to_owned(), b"{".to_vec())];
+    let error = unpacked(&broken).unwrap_err();
+    assert!(matches!(error, ImageError::Document { .. }), "{error}");
+}
+
+#[test]
+fn a_link_of_the_root_is_no_way_out() {
+    let outside = tempfile::tempdir().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    symlink(outside.path(), root.path().join("l")).unwrap();
+    assert!(!is_within(root.path(), &root.path().join("l")));
+    assert!(is_within(root.path(), root.path()));
+}

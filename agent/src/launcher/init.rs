@@ -1,0 +1,221 @@
+//! The first task of a container: makes the system that the command finds, becomes whom it runs as,
+//! and executes it. Runs in the child of `clone3`, with the namespaces made; every error goes back
+//! to the launcher.
+
+use std::ffi::CString;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::signal::SigSet;
+use nix::unistd::{chdir, execve, getcwd, sethostname};
+
+use super::mount::c_string;
+use super::{LauncherError, Network, Spec, Tried, User, privilege, rootfs};
+
+/// Where programs are looked for, and the container's own `PATH`.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the launcher sends when the task may go on.
+pub(super) const GO: u8 = b'g';
+
+/// Everything that the task is to do.
+pub(super) struct Init<'a> {
+    pub(super) spec: &'a Spec,
+    /// The command with its arguments; not empty.
+    pub(super) command: &'a [String],
+    pub(super) root: &'a Path,
+    pub(super) user: User,
+    pub(super) env: &'a [String],
+    pub(super) workdir: &'a Path,
+    /// The signals that the command should find unblocked.
+    pub(super) signals: SigSet,
+}
+
+impl Init<'_> {
+    /// Never comes back: the command takes over, or the task ends.
+    pub(super) fn run(&self, mut launcher: UnixStream) -> ! {
+        let Err(error) = self.start(&mut launcher);
+        // Nobody is there to read it if the launcher was killed.
+        let _ = launcher.write_all(&report(&error));
+        // Without the launcher's own clean-up, which this is a copy of.
+        // SAFETY: ends the task and does nothing else.
+        unsafe { libc::_exit(125) }
+    }
+
+    fn start(&self, launcher: &mut UnixStream) -> Result<std::convert::Infallible, LauncherError> {
+        die_with_launcher()?;
+        let mut go = [0];
+        launcher.read_exact(&mut go).tried(|| "hear from the launcher".to_owned())?;
+        let hostname = self.spec.hostname.as_deref().unwrap_or(self.spec.id.as_str());
+        sethostname(hostname).tried(|| format!("set the host name to {hostname}"))?;
+        if self.spec.network == Network::None {
+            loopback_up().tried(|| "bring the loopback device up".to_owned())?;
+        }
+        rootfs::enter(self.spec, self.root)?;
+        self.enter_workdir()?;
+        privilege::drop_to(self.user, self.spec.capability_set())?;
+        // Changing the user has cleared it.
+        die_with_launcher()?;
+        if !self.spec.privileged {
+            privilege::forbid_new()?;
+        }
+        close_on_exec().tried(|| "mark descriptors to be closed".to_owned())?;
+        self.signals.thread_set_mask().tried(|| "unblock signals".to_owned())?;
+        self.execute()
+    }
+
+    fn enter_workdir(&self) -> Result<(), LauncherError> {
+        let dir = self.workdir;
+        chdir(dir).tried(|| format!("enter {}", dir.display()))?;
+        // A folder that was reached through a descriptor of the host's has no path in here.
+        let cwd = getcwd().tried(|| format!("tell where {} is", dir.display()))?;
+        if cwd.starts_with("(unreachable)") {
+            return Err(LauncherError::Setup(format!("{} is outside", dir.display())));
+        }
+        Ok(())
+    }
+
+    fn execute(&self) -> Result<std::convert::Infallible, LauncherError> {
+        let env = self.environment();
+        let strings = |texts: &[String]| -> io::Result<Vec<CString>> {
+            texts.iter().map(|text| c_string(text.as_str())).collect()
+        };
+        let invalid = |error: io::Error| LauncherError::NotExecutable(error.to_string());
+        let arguments = strings(self.command).map_err(invalid)?;
+        let environment = strings(&env).map_err(invalid)?;
+        let name = self.command.first().map(String::as_str).unwrap_or_default();
+        let mut denied = None;
+        for program in candidates(name, &env) {
+            let path = c_string(&program).map_err(invalid)?;
+            match execve(&path, &arguments, &environment) {
+                Ok(never) => return Ok(never),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(errno) => denied = denied.or(Some((program, errno))),
+            }
+        }
+        Err(match denied {
+            Some((program, errno)) => {
+                LauncherError::NotExecutable(format!("{}: {}", program.display(), errno.desc()))
+            }
+            None => LauncherError::NotFound(format!("{name}: no such file in the container")),
+        })
+    }
+
+    /// The default environment, what the image adds to it, and what was asked for; later ones win.
+    fn environment(&self) -> Vec<String> {
+        let home = if self.user.uid == 0 { "/root" } else { "/" };
+        let hostname = self.spec.hostname.as_deref().unwrap_or(self.spec.id.as_str());
+        let mut all =
+            vec![format!("PATH={PATH}"), format!("HOME={home}"), format!("HOSTNAME={hostname}")];
+        if let Ok(term) = std::env::var("TERM") {
+            all.push(format!("TERM={term}"));
+        }
+        for variable in self.env {
+            let name = variable.split('=').next().unwrap_or_default();
+            all.retain(|other| other.split('=').next() != Some(name));
+            all.push(variable.clone());
+        }
+        all
+    }
+}
+
+/// Where the program `name` may be.
+fn candidates(name: &str, env: &[String]) -> Vec<PathBuf> {
+    if name.contains('/') {
+        return vec![PathBuf::from(name)];
+    }
+    let path = env.iter().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(PATH);
+    path.split(':').filter(|dir| !dir.is_empty()).map(|dir| Path::new(dir).join(name)).collect()
+}
+
+/// What the launcher reads of an error: the exit code, and the text behind it.
+fn report(error: &LauncherError) -> Vec<u8> {
+    let text = match error {
+        LauncherError::System { source, .. } => format!("{error}: {source}"),
+        LauncherError::Setup(text)
+        | LauncherError::NotExecutable(text)
+        | LauncherError::NotFound(text) => text.clone(),
+        _ => error.to_string(),
+    };
+    [&[error.exit_code()], text.as_bytes()].concat()
+}
+
+/// The error that such a report was made of.
+pub(super) fn read_report(report: &[u8]) -> Option<LauncherError> {
+    let (code, text) = report.split_first()?;
+    let text = String::from_utf8_lossy(text).into_owned();
+    Some(match code {
+        126 => LauncherError::NotExecutable(text),
+        127 => LauncherError::NotFound(text),
+        _ => LauncherError::Setup(text),
+    })
+}
+
+/// A launcher that is killed takes the container with it.
+fn die_with_launcher() -> Result<(), LauncherError> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .tried(|| "follow the launcher's end".to_owned())
+}
+
+/// Descriptors that the launcher was handed must not reach the container.
+fn close_on_exec() -> io::Result<()> {
+    /// Behind standard input, output and error.
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: marks descriptors and touches no memory.
+    let result = unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn loopback_up() -> io::Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    use std::os::fd::AsRawFd;
+
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: all bytes zero are a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    // `IFF_UP` is the first bit.
+    request.ifr_ifru.ifru_flags = 1;
+    // SAFETY: the request is what this operation reads.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_arrives_as_it_was_sent() {
+        let arrived = |error: LauncherError| {
+            let error = read_report(&report(&error)).unwrap();
+            (error.exit_code(), error.to_string())
+        };
+        let source = io::Error::from_raw_os_error(libc::EPERM);
+        let system = LauncherError::System { what: "mount proc at /proc".into(), source };
+        let (code, text) = arrived(system);
+        assert_eq!(code, 125);
+        assert!(
+            text.starts_with("cannot set up the container: cannot mount proc at /proc: "),
+            "{text}"
+        );
+        assert!(text.contains("not permitted"), "{text}");
+        let (code, text) = arrived(LauncherError::NotFound("x: no such file".into()));
+        assert_eq!((code, text.as_str()), (127, "cannot find the command: x: no such file"));
+        assert_eq!(arrived(LauncherError::NotExecutable("x".into())).0, 126);
+        assert!(read_report(b"").is_none(), "nothing was sent: the command runs");
+    }
+
+    #[test]
+    fn programs_are_looked_for_in_path() {
+        let env = ["PATH=/a::/b".to_owned()];
+        assert_eq!(candidates("sh", &env), [Path::new("/a/sh"), Path::new("/b/sh")]);
+        assert_eq!(candidates("./sh", &env), [Path::new("./sh")]);
+    }
+}

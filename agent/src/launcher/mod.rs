@@ -1,0 +1,73 @@
+//! A container runtime of our own: `shrike container run`.
+//!
+//! It is entered before any thread or async runtime exists, because what it does belongs to one
+//! task (namespaces, credentials, the working directory), and a child that is made by `clone` has
+//! only the thread that made it. The rest of the agent starts containers by executing it.
+//!
+//! The way of a container: a [`Spec`] is what was asked for; [`process`] prepares what the
+//! container needs from outside ([`state`], [`cgroup`], [`image`]), makes its first task in new
+//! namespaces, and waits for it; [`init`] is that task: it builds what the container sees
+//! ([`rootfs`]), gives up what it must not have ([`privilege`]), and executes the command.
+
+mod cgroup;
+mod image;
+mod init;
+mod mount;
+mod privilege;
+mod process;
+mod rootfs;
+mod spec;
+mod state;
+
+use std::io;
+use std::path::PathBuf;
+
+pub(crate) use process::run;
+pub(crate) use spec::{
+    CapabilityChange, ContainerId, Network, PidMode, Root, Size, Spec, User, Volume, capabilities,
+};
+
+/// Why a container could not be run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LauncherError {
+    #[error("cannot {what}")]
+    System { what: String, source: io::Error },
+    #[error("the name {0} is in use by a running container")]
+    NameInUse(ContainerId),
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::CgroupError),
+    #[error(transparent)]
+    Image(#[from] image::ImageError),
+    #[error("no command is given, and the image names none")]
+    NoCommand,
+    #[error("cannot set up the container: {0}")]
+    Setup(String),
+    #[error("cannot execute the command: {0}")]
+    NotExecutable(String),
+    #[error("cannot find the command: {0}")]
+    NotFound(String),
+    #[error("{} is not a directory", .0.display())]
+    NoRootfs(PathBuf),
+}
+
+impl LauncherError {
+    /// The exit code that tells the error from those of commands, as `docker run` has it.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotExecutable(_) => 126,
+            Self::NotFound(_) => 127,
+            _ => 125,
+        }
+    }
+}
+
+/// Adds to a system error what was tried.
+trait Tried<T> {
+    fn tried(self, what: impl FnOnce() -> String) -> Result<T, LauncherError>;
+}
+
+impl<T, E: Into<io::Error>> Tried<T> for Result<T, E> {
+    fn tried(self, what: impl FnOnce() -> String) -> Result<T, LauncherError> {
+        self.map_err(|error| LauncherError::System { what: what(), source: error.into() })
+    }
+}

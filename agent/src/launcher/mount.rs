@@ -1,0 +1,180 @@
+//! Mounts inside of a root file system that is not trusted: a target is found below the root's own
+//! descriptor, so that no link in it leads out, and mounted on by descriptor, so that nothing can
+//! be exchanged in between.
+
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+
+use super::{LauncherError, Tried};
+
+/// The root of the container's file system, before it is the root.
+pub(super) struct Tree {
+    root: OwnedFd,
+}
+
+/// What a target must be for something to be mounted on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Folder,
+    File,
+}
+
+impl Tree {
+    /// The tree at `path`, which must be a mount.
+    pub(super) fn open(path: &Path) -> Result<Self, LauncherError> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = open(path, flags, Mode::empty()).tried(|| format!("open {}", path.display()))?;
+        Ok(Self { root })
+    }
+
+    /// Opens what is at `path` in the tree; `None` if nothing is.
+    pub(super) fn find(&self, path: &Path) -> Result<Option<OwnedFd>, LauncherError> {
+        match self.resolve(path, OFlag::O_PATH) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(errno) => Err(errno).tried(|| format!("open {} in the container", path.display())),
+        }
+    }
+
+    /// Opens what is at `path` in the tree; makes it where nothing is.
+    pub(super) fn find_or_make(&self, path: &Path, kind: Kind) -> Result<OwnedFd, LauncherError> {
+        self.make(path, kind).tried(|| format!("make {} in the container", path.display()))
+    }
+
+    /// Mounts a file system of this type.
+    pub(super) fn mount(
+        &self,
+        fs_type: &str,
+        target: &str,
+        flags: MsFlags,
+        options: &str,
+    ) -> Result<(), LauncherError> {
+        let at = self.find_or_make(Path::new(target), Kind::Folder)?;
+        mount(Some(fs_type), &by_descriptor(&at), Some(fs_type), flags, Some(options))
+            .tried(|| format!("mount {fs_type} at {target}"))
+    }
+
+    /// Shows a file or folder of the host, with all that is mounted below it.
+    pub(super) fn bind(&self, source: &Path, target: &Path) -> Result<(), LauncherError> {
+        let what = || format!("bind {} at {}", source.display(), target.display());
+        let kind = if source.is_dir() { Kind::Folder } else { Kind::File };
+        let at = self.find_or_make(target, kind)?;
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(source), &by_descriptor(&at), None::<&str>, flags, None::<&str>).tried(what)
+    }
+
+    /// Makes what is mounted at `target` read-only, with all that is mounted below it.
+    pub(super) fn make_read_only(&self, target: &Path) -> Result<(), LauncherError> {
+        // Found anew: the target's old descriptor is beneath the mount.
+        let at = self.find(target)?.ok_or(Errno::ENOENT).tried(|| shown("open", target))?;
+        set_read_only(&at, Depth::Whole).tried(|| shown("make read-only", target))
+    }
+
+    fn resolve(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        openat2(&self.root, path, how)
+    }
+
+    fn make(&self, path: &Path, kind: Kind) -> Result<OwnedFd, Errno> {
+        let mut prefix = PathBuf::from("/");
+        let mut at = self.resolve(&prefix, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let mut names = path.components().filter_map(name).peekable();
+        while let Some(name) = names.next() {
+            prefix.push(name);
+            let is_last = names.peek().is_none();
+            at = match self.resolve(&prefix, OFlag::O_PATH) {
+                Ok(found) => found,
+                Err(Errno::ENOENT) if is_last && kind == Kind::File => {
+                    let flags =
+                        OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                    drop(openat(at.as_fd(), name, flags, Mode::from_bits_truncate(0o644))?);
+                    self.resolve(&prefix, OFlag::O_PATH)?
+                }
+                Err(Errno::ENOENT) => {
+                    mkdirat(at.as_fd(), name, Mode::from_bits_truncate(0o755))?;
+                    self.resolve(&prefix, OFlag::O_PATH)?
+                }
+                Err(errno) => return Err(errno),
+            };
+        }
+        match (is_folder(at.as_fd())?, kind) {
+            (true, Kind::File) => Err(Errno::EISDIR),
+            (false, Kind::Folder) => Err(Errno::ENOTDIR),
+            _ => Ok(at),
+        }
+    }
+}
+
+impl AsFd for Tree {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+/// How far a change of mounts goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Depth {
+    /// The mount alone.
+    Mount,
+    /// And all below it.
+    Whole,
+}
+
+/// Makes a mount read-only.
+pub(super) fn set_read_only(at: &impl AsRawFd, depth: Depth) -> io::Result<()> {
+    let recursive = if depth == Depth::Whole { libc::AT_RECURSIVE } else { 0 };
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the descriptor is open, the path an empty string, and the struct as long as is said.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            at.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | recursive,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether a descriptor is of a folder.
+pub(super) fn is_folder(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+/// A path that leads to what the descriptor is of.
+pub(super) fn by_descriptor(fd: &impl AsRawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// A path for the system.
+pub(super) fn c_string(path: &(impl AsRef<OsStr> + ?Sized)) -> io::Result<CString> {
+    Ok(CString::new(path.as_ref().as_bytes())?)
+}
+
+fn shown(what: &str, path: &Path) -> String {
+    format!("{what} {} in the container", path.display())
+}
+
+fn name(component: Component<'_>) -> Option<&OsStr> {
+    match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    }
+}

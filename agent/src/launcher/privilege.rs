@@ -1,0 +1,80 @@
+//! What the command may do: user, capabilities, `no_new_privs`.
+
+use std::fs;
+use std::io;
+
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+use super::{LauncherError, Tried, User};
+use crate::capability::Capabilities;
+
+/// How many capabilities there are room for in a set.
+const ROOM: u32 = 64;
+
+/// Gives up all capabilities but `keep`, and becomes `user`. With another user than root nothing is
+/// left of them (`capabilities(7)`, "Effect of user ID changes on capabilities").
+pub(super) fn drop_to(user: User, keep: Capabilities) -> Result<(), LauncherError> {
+    let keep = keep.intersection(permitted().tried(|| "read the own capabilities".to_owned())?);
+    for number in (0..ROOM).filter(|&number| !keep.has(number)) {
+        match drop_from_bounding(number) {
+            // Numbers that this kernel does not know.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            dropped => dropped.tried(|| format!("drop capability {number}"))?,
+        }
+    }
+    setgroups(&[]).tried(|| "leave the supplementary groups".to_owned())?;
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    setresgid(gid, gid, gid).tried(|| format!("become group {gid}"))?;
+    setresuid(uid, uid, uid).tried(|| format!("become user {uid}"))?;
+    if uid.is_root() {
+        set(keep).tried(|| "set the capabilities".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Sets `no_new_privs`: no program gives the command more than it has.
+pub(super) fn forbid_new() -> Result<(), LauncherError> {
+    nix::sys::prctl::set_no_new_privs().tried(|| "set no_new_privs".to_owned())
+}
+
+/// The capabilities that this task may use.
+fn permitted() -> io::Result<Capabilities> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let set = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+    let bits = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    bits.map(Capabilities::from_bits).ok_or_else(|| io::Error::other("no CapPrm in its status"))
+}
+
+fn drop_from_bounding(number: u32) -> io::Result<()> {
+    // SAFETY: this operation takes a number and no pointer.
+    let result =
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes the set permitted and effective, and nothing inheritable.
+fn set(set: Capabilities) -> io::Result<()> {
+    #[repr(C)]
+    struct Head {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    /// `_LINUX_CAPABILITY_VERSION_3`: two words for each set.
+    const VERSION: u32 = 0x2008_0522;
+    let half = |bits: u64| {
+        let word = u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
+        Data { effective: word, permitted: word, inheritable: 0 }
+    };
+    let head = Head { version: VERSION, pid: 0 };
+    let data = [half(set.bits()), half(set.bits() >> 32)];
+    // SAFETY: both are laid out as the kernel has them for this version, and outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const head, data.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,256 @@
+//! A container from its beginning to its end, seen from outside: its first task is made in new
+//! namespaces and in its cgroup by one `clone3`, watched by a pidfd, and cleaned up after.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+use super::cgroup::Cgroup;
+use super::image::{self, ImageConfig};
+use super::init::{GO, Init, read_report};
+use super::state::State;
+use super::{LauncherError, Network, PidMode, Root, Spec, Tried, User, rootfs};
+
+/// Signals that are passed on to the container.
+const FORWARDED: [Signal; 6] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// A command that does not mind being asked to end is killed when it is asked that often.
+const LAST_WARNING: u32 = 3;
+
+/// The first task of a container.
+struct Task {
+    pid: libc::pid_t,
+    pidfd: OwnedFd,
+}
+
+/// Runs a container and returns its command's exit code: 128 and the signal's number if a signal
+/// ended it. Nothing of it is left afterwards.
+pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
+    let signals = Signals::block()?;
+    let state = State::create(&spec.id)?;
+    let (root, config) = provide_root(spec, &state)?;
+    let command = if spec.command.is_empty() { config.command } else { spec.command.clone() };
+    if command.is_empty() {
+        return Err(LauncherError::NoCommand);
+    }
+    let env: Vec<String> = config.env.into_iter().chain(spec.env.iter().cloned()).collect();
+    let init = Init {
+        spec,
+        command: &command,
+        root: &root,
+        user: spec.user.or(config.user).unwrap_or_default(),
+        env: &env,
+        workdir: spec.workdir.as_deref().or(config.workdir.as_deref()).unwrap_or(Path::new("/")),
+        signals: signals.before,
+    };
+    let cgroup = Cgroup::create(state.id(), spec)?;
+    let (mut launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
+    let unified = cgroup.open_unified()?;
+    let task = clone3(namespaces(spec), unified.as_ref());
+    let Some(task) = task.tried(|| "make the namespaces".to_owned())? else {
+        drop(launcher);
+        init.run(theirs)
+    };
+    drop((theirs, unified));
+    let outcome = supervise(spec, &cgroup, &task, &mut launcher, &signals);
+    if outcome.is_err() {
+        // It may have ended by itself, and is to be waited for in any case.
+        let _ = task.signal(Signal::SIGKILL);
+        let _ = task.wait();
+    }
+    outcome
+}
+
+/// Lets the task go, and stays until it ends.
+fn supervise(
+    spec: &Spec,
+    cgroup: &Cgroup,
+    task: &Task,
+    launcher: &mut UnixStream,
+    signals: &Signals,
+) -> Result<u8, LauncherError> {
+    cgroup.join_legacy(task.pid.unsigned_abs())?;
+    if let Some(file) = &spec.pid_file {
+        fs::write(file, format!("{}\n", task.pid)).tried(|| format!("write {}", file.display()))?;
+    }
+    launcher.write_all(&[GO]).tried(|| "start the container".to_owned())?;
+    // Closed without a word when the command takes over.
+    let mut report = Vec::new();
+    launcher.read_to_end(&mut report).tried(|| "hear from the container".to_owned())?;
+    if let Some(error) = read_report(&report) {
+        return Err(error);
+    }
+    watch(task, signals)
+}
+
+/// Passes signals on until the task ends.
+fn watch(task: &Task, signals: &Signals) -> Result<u8, LauncherError> {
+    let mut warnings = 0;
+    loop {
+        let mut fds = [
+            PollFd::new(task.pidfd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).tried(|| "wait for the container".to_owned()),
+        }
+        if fds[0].any().unwrap_or(false) {
+            return task.wait().tried(|| "wait for the container".to_owned());
+        }
+        while let Some(mut signal) = signals.next() {
+            if matches!(signal, Signal::SIGINT | Signal::SIGTERM) {
+                warnings += 1;
+                if warnings >= LAST_WARNING {
+                    signal = Signal::SIGKILL;
+                }
+            }
+            // It may just have ended.
+            let _ = task.signal(signal);
+        }
+    }
+}
+
+/// Where the root file system is, and what the image says of it.
+fn provide_root(spec: &Spec, state: &State) -> Result<(PathBuf, ImageConfig), LauncherError> {
+    match &spec.root {
+        Root::Folder(folder) => {
+            let folder = fs::canonicalize(folder).tried(|| format!("open {}", folder.display()))?;
+            if !folder.is_dir() {
+                return Err(LauncherError::NoRootfs(folder));
+            }
+            Ok((folder, ImageConfig::default()))
+        }
+        Root::Archive(archive) => {
+            let root = state.unpacked()?;
+            let config = image::unpack(archive, root)?;
+            rootfs::open_to_all(root)?;
+            Ok((root.to_owned(), config))
+        }
+    }
+}
+
+/// The `CLONE_NEW*` flags of what the container does not share.
+fn namespaces(spec: &Spec) -> libc::c_int {
+    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    if spec.pid == PidMode::Private {
+        flags |= libc::CLONE_NEWPID;
+    }
+    if spec.network == Network::None {
+        flags |= libc::CLONE_NEWNET;
+    }
+    // A privileged container sees the host's cgroups, as Docker and containerd have it.
+    if !spec.privileged {
+        flags |= libc::CLONE_NEWCGROUP;
+    }
+    flags
+}
+
+/// Makes a task in new namespaces, in this cgroup from its birth. `None` in the new task.
+fn clone3(namespaces: libc::c_int, cgroup: Option<&File>) -> io::Result<Option<Task>> {
+    /// `libc` has it in a type that is too narrow.
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all bytes zero are a valid `clone_args`.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    let flags = namespaces | libc::CLONE_PIDFD;
+    arguments.flags = u64::from(flags.cast_unsigned());
+    arguments.pidfd = (&raw mut pidfd) as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+    }
+    // SAFETY: without CLONE_VM the new task has a copy of everything, as after fork(2); this
+    // program has one thread here, so no lock of the C library is held by another one.
+    let result = unsafe {
+        libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>())
+    };
+    match result {
+        0 => Ok(None),
+        1.. => {
+            let pid = libc::pid_t::try_from(result).map_err(io::Error::other)?;
+            // SAFETY: the kernel has just made this descriptor for us.
+            Ok(Some(Task { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }))
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+impl Task {
+    /// Sends a signal to this very task: its pid may be another's by now.
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let none: *const libc::siginfo_t = std::ptr::null();
+        let fd = self.pidfd.as_raw_fd();
+        // SAFETY: the descriptor is open, and no information is handed over.
+        let result =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, none, 0) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Waits for its end and returns the exit code.
+    fn wait(&self) -> io::Result<u8> {
+        loop {
+            match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED) {
+                Ok(WaitStatus::Exited(_, code)) => return Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => {
+                    return Ok(128 + u8::try_from(signal as i32).unwrap_or_default());
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+/// Signals that are waited for instead of ending the launcher.
+struct Signals {
+    fd: SignalFd,
+    /// What was blocked before.
+    before: SigSet,
+}
+
+impl Signals {
+    fn block() -> Result<Self, LauncherError> {
+        let set: SigSet = FORWARDED.into_iter().collect();
+        let before =
+            set.thread_swap_mask(SigmaskHow::SIG_BLOCK).tried(|| "block signals".to_owned())?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let fd = SignalFd::with_flags(&set, flags).tried(|| "receive signals".to_owned())?;
+        Ok(Self { fd, before })
+    }
+
+    /// A signal that has arrived.
+    fn next(&self) -> Option<Signal> {
+        let info = self.fd.read_signal().ok()??;
+        Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // A signal that came too late for the container ends the launcher, now that all is cleaned
+        // up. The mask was valid before.
+        let _ = self.before.thread_set_mask();
+    }
+}
+
+/// The user of an image's configuration.
+pub(super) fn user(text: &str) -> Result<Option<User>, super::spec::SpecError> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+}

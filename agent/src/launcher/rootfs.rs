@@ -1,0 +1,192 @@
+//! What the container sees: its root file system, the kernel's file systems in it, devices, volumes;
+//! what of them is masked or read-only; and the move into it.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, SFlag, fchmod, makedev, mknodat, umask};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::unistd::{chdir, fchdir, pivot_root, symlinkat};
+
+use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
+use super::{LauncherError, Spec, Tried};
+
+/// What Docker hides from containers (moby, `daemon/pkg/oci/defaults.go`).
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// What Docker lets containers read only.
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Devices that every program may need: name, major and minor number.
+const DEVICES: [(&str, u64, u64); 6] = [
+    ("full", 1, 7),
+    ("null", 1, 3),
+    ("random", 1, 8),
+    ("tty", 5, 0),
+    ("urandom", 1, 9),
+    ("zero", 1, 5),
+];
+
+/// Links in `/dev`: name and target.
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("ptmx", "pts/ptmx"),
+    ("stderr", "/proc/self/fd/2"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+];
+
+/// Builds what the container sees at `root` and makes it the root of this mount namespace, which
+/// must be the container's own.
+pub(super) fn enter(spec: &Spec, root: &Path) -> Result<(), LauncherError> {
+    detach_from_host()?;
+    // The root must be a mount of its own to become the root of the namespace.
+    mount(Some(root), root, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .tried(|| format!("bind {}", root.display()))?;
+    let tree = Tree::open(root)?;
+    umask(Mode::empty());
+    kernel_file_systems(spec, &tree)?;
+    for volume in &spec.volumes {
+        tree.bind(&volume.source, &volume.target)?;
+        if volume.read_only {
+            tree.make_read_only(&volume.target)?;
+        }
+    }
+    if !spec.privileged {
+        restrict(&tree)?;
+    }
+    pivot(&tree)?;
+    if spec.read_only {
+        let root = Tree::open(Path::new("/"))?;
+        set_read_only(&root.as_fd(), Depth::Mount)
+            .tried(|| "make the root read-only".to_owned())?;
+    }
+    umask(Mode::from_bits_truncate(0o022));
+    Ok(())
+}
+
+/// Nothing that is mounted from here on may show on the host, and nothing of the host's in here.
+fn detach_from_host() -> Result<(), LauncherError> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .tried(|| "make the mounts private".to_owned())
+}
+
+fn kernel_file_systems(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    tree.mount("proc", "/proc", safe, "")?;
+    if spec.privileged {
+        // With everything that is mounted there: devices, cgroups, securityfs, bpf, tracefs.
+        tree.bind(Path::new("/dev"), Path::new("/dev"))?;
+        return tree.bind(Path::new("/sys"), Path::new("/sys"));
+    }
+    devices(tree)?;
+    tree.mount("sysfs", "/sys", safe | MsFlags::MS_RDONLY, "")?;
+    if host_has_cgroup2() {
+        tree.mount("cgroup2", "/sys/fs/cgroup", safe | MsFlags::MS_RDONLY, "")?;
+    }
+    Ok(())
+}
+
+/// A `/dev` with what programs need, and nothing of the host's.
+fn devices(tree: &Tree) -> Result<(), LauncherError> {
+    let (nosuid, noexec) = (MsFlags::MS_NOSUID, MsFlags::MS_NOEXEC);
+    let nodev = MsFlags::MS_NODEV;
+    let strict = nosuid | MsFlags::MS_STRICTATIME;
+    tree.mount("tmpfs", "/dev", strict, "mode=755,size=64k")?;
+    let pts = "newinstance,ptmxmode=0666,mode=0620,gid=5";
+    tree.mount("devpts", "/dev/pts", nosuid | noexec, pts)?;
+    tree.mount("tmpfs", "/dev/shm", nosuid | nodev | noexec, "mode=1777,size=64m")?;
+    tree.mount("mqueue", "/dev/mqueue", nosuid | nodev | noexec, "")?;
+    let dev = tree.find_or_make(Path::new("/dev"), Kind::Folder)?;
+    for (name, major, minor) in DEVICES {
+        let mode = Mode::from_bits_truncate(0o666);
+        mknodat(dev.as_fd(), name, SFlag::S_IFCHR, mode, makedev(major, minor))
+            .tried(|| format!("make /dev/{name}"))?;
+    }
+    for (name, target) in LINKS {
+        symlinkat(target, dev.as_fd(), name).tried(|| format!("link /dev/{name}"))?;
+    }
+    Ok(())
+}
+
+fn host_has_cgroup2() -> bool {
+    let is_cgroup2 =
+        |path: &str| statfs(path).is_ok_and(|stat| stat.filesystem_type() == CGROUP2_SUPER_MAGIC);
+    is_cgroup2("/sys/fs/cgroup") || is_cgroup2("/sys/fs/cgroup/unified")
+}
+
+/// Masks and protects what a container has no business with, as far as this kernel has it.
+fn restrict(tree: &Tree) -> Result<(), LauncherError> {
+    let null = tree.find(Path::new("/dev/null"))?;
+    for path in MASKED.into_iter().map(str::to_owned).chain(thermal_throttles(tree)?) {
+        let Some(at) = tree.find(Path::new(&path))? else { continue };
+        mask(&at, null.as_ref()).tried(|| format!("mask {path}"))?;
+    }
+    for path in READ_ONLY {
+        let Some(at) = tree.find(Path::new(path))? else { continue };
+        let at = by_descriptor(&at);
+        mount(Some(&at), &at, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+            .tried(|| format!("bind {path}"))?;
+        tree.make_read_only(Path::new(path))?;
+    }
+    Ok(())
+}
+
+/// The counters of each processor that Docker masks as well.
+fn thermal_throttles(tree: &Tree) -> Result<Vec<String>, LauncherError> {
+    let mut paths = Vec::new();
+    for number in 0.. {
+        let cpu = format!("/sys/devices/system/cpu/cpu{number}");
+        if tree.find(Path::new(&cpu))?.is_none() {
+            break;
+        }
+        paths.push(format!("{cpu}/thermal_throttle"));
+    }
+    Ok(paths)
+}
+
+/// Covers a folder with an empty one, a file with `/dev/null`.
+fn mask(at: &OwnedFd, null: Option<&OwnedFd>) -> Result<(), nix::Error> {
+    let target = by_descriptor(at);
+    if is_folder(at.as_fd())? {
+        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        return mount(Some("tmpfs"), &target, Some("tmpfs"), flags, Some("size=0,mode=755"));
+    }
+    let null = by_descriptor(null.ok_or(nix::Error::ENOENT)?);
+    mount(Some(&null), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+}
+
+/// Makes the tree the root, and leaves the old one behind (see the notes of
+/// `pivot_root(2)`).
+fn pivot(tree: &Tree) -> Result<(), LauncherError> {
+    fchdir(tree.as_fd()).tried(|| "enter the new root".to_owned())?;
+    pivot_root(".", ".").tried(|| {
+        "change the root (pivot_root fails where the host itself runs from its initramfs)"
+            .to_owned()
+    })?;
+    umount2(".", MntFlags::MNT_DETACH).tried(|| "leave the old root".to_owned())?;
+    chdir("/").tried(|| "enter the new root".to_owned())
+}
+
+/// Makes an unpacked image accessible to whom the container runs as.
+pub(super) fn open_to_all(root: &Path) -> Result<(), LauncherError> {
+    let dir = fs::File::open(root).tried(|| format!("open {}", root.display()))?;
+    fchmod(&dir, Mode::from_bits_truncate(0o755)).tried(|| format!("open up {}", root.display()))
+}
