@@ -18,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) webhooks: Vec<WebhookUrl>,
     /// Where metrics and health are served.
     pub(crate) metrics: SocketAddr,
+    /// The Unix socket that alerts are sent to clients of.
+    pub(crate) socket: PathBuf,
     /// How alerts are written to standard output.
     pub(crate) format: Format,
     /// The sizes of ring buffers that differ from the default, in bytes.

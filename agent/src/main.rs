@@ -14,6 +14,7 @@ mod metrics;
 mod node;
 mod pipeline;
 mod run;
+mod selftest;
 mod sensor;
 mod sink;
 

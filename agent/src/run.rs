@@ -56,7 +56,7 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let address = Server::new(metrics, health).start(config.metrics).await?;
-    let (sinks, workers) = sink::start(config.format, &config.webhooks, metrics)?;
+    let (sinks, workers) = sink::start(config.format, &config.socket, &config.webhooks, metrics)?;
     let host = node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
     let sensor = start_sensor(config, &host, metrics, health)?;
     // After the probes are attached: what happens from here on is in the events.

@@ -3,6 +3,7 @@
 mod container;
 mod doctor;
 mod run;
+mod selftest;
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -13,6 +14,9 @@ use tracing_subscriber::EnvFilter;
 
 /// Version and revision, as `shrike --version` shows them.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHRIKE_REVISION"), ")");
+
+/// Where the agent sends alerts to local programs.
+const SOCKET: &str = "/run/shrike/alerts.sock";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -43,6 +47,9 @@ enum Command {
     Run(run::RunArgs),
     Container(container::ContainerArgs),
     Doctor(doctor::DoctorArgs),
+    Selftest(selftest::SelftestArgs),
+    #[command(hide = true)]
+    Technique(selftest::TechniqueArgs),
 }
 
 /// Runs the command that was typed.
@@ -53,6 +60,8 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Container(args) => Ok(container::run(args)),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
+        Command::Technique(args) => selftest::perform(&args),
     }
 }
 

@@ -33,6 +33,10 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9750")]
     metrics: SocketAddr,
 
+    /// Send alerts to local programs that connect to this Unix socket, `shrike selftest` among them
+    #[arg(long, value_name = "PATH", default_value = super::SOCKET)]
+    socket: PathBuf,
+
     /// How alerts are written to standard output
     #[arg(long, value_enum, default_value_t = Output::Auto)]
     output: Output,
@@ -59,7 +63,7 @@ enum Output {
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let RunArgs { rules, webhook, metrics, output, ring_size, hostname } = args;
+    let RunArgs { rules, webhook, metrics, socket, output, ring_size, hostname } = args;
     let colour = super::colourful(&io::stdout());
     let format = match output {
         Output::Auto if io::stdout().is_terminal() => Format::Text { colour },
@@ -77,6 +81,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         rules,
         webhooks: webhook,
         metrics,
+        socket,
         format,
         ring_bytes: ring_size.into_iter().map(|size| (size.lane, size.bytes)).collect(),
         hostname,

@@ -4,8 +4,10 @@
 mod backoff;
 mod console;
 mod resolver;
+mod stream;
 mod webhook;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,9 +59,10 @@ struct Inbox {
     metrics: Arc<Metrics>,
 }
 
-/// Starts the console and the webhooks. Must be called within the async runtime.
+/// Starts the console, the socket and the webhooks. Must be called within the async runtime.
 pub(crate) fn start(
     format: Format,
+    socket: &Path,
     webhooks: &[WebhookUrl],
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Sinks, Workers)> {
@@ -69,6 +72,8 @@ pub(crate) fn start(
     workers.add("console", inbox.depth.clone(), {
         tokio::task::spawn_blocking(move || console::write(inbox, std::io::stdout(), format))
     });
+    let inbox = sinks.open("socket");
+    workers.add("socket", inbox.depth.clone(), stream::start(inbox, socket)?);
     for url in webhooks {
         let name = url.to_string();
         let inbox = sinks.open(&name);

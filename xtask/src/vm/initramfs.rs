@@ -14,9 +14,18 @@ use super::newc::Archive;
 use crate::process::capture;
 use crate::setup::kernel::Kernel;
 
-/// Modules that every guest loads: the channels to the host, and what containers are made of.
-const MODULES: [&str; 6] =
-    ["virtio_pci", "virtio_console", "virtiofs", "overlay", "veth", "bridge"];
+/// Modules that every guest loads: the channels to the host, what containers are made of, and what
+/// is done from within them.
+const MODULES: [&str; 8] = [
+    "virtio_pci",
+    "virtio_console",
+    "virtiofs",
+    "overlay",
+    "veth",
+    "bridge",
+    "binfmt_misc",
+    "loop",
+];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
                       user:x:1000:1000:user:/tmp:/bin/sh\n\
