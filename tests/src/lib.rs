@@ -15,8 +15,11 @@ pub mod agent;
 pub mod alert;
 pub mod books;
 pub mod configuration;
+pub mod container;
 pub mod errors;
+pub mod escape;
 pub mod guest;
+pub mod launcher;
 pub mod listener;
 pub mod record;
 pub mod runner;
@@ -25,4 +28,5 @@ pub mod suite;
 use crate::suite::Suite;
 
 /// All suites, in the order of running.
-pub const SUITES: &[Suite] = &[guest::SUITE, alert::SUITE, books::SUITE, errors::SUITE];
+pub const SUITES: &[Suite] =
+    &[guest::SUITE, alert::SUITE, books::SUITE, errors::SUITE, launcher::SUITE, escape::SUITE];

@@ -42,6 +42,10 @@ struct Task {
 /// ended it. Nothing of it is left afterwards.
 pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     let signals = Signals::block()?;
+    for volume in &spec.volumes {
+        let source = volume.source.display();
+        fs::metadata(&volume.source).tried(|| format!("find the volume's source {source}"))?;
+    }
     let state = State::create(&spec.id)?;
     let (root, config) = provide_root(spec, &state)?;
     let command = if spec.command.is_empty() { config.command } else { spec.command.clone() };

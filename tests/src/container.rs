@@ -1,0 +1,200 @@
+//! Containers for tests: started by our launcher, with a busybox in them; and what a host must look
+//! like again when they are gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::agent::scratch;
+
+/// Applets of busybox that scripts in containers use by name.
+const APPLETS: [&str; 34] = [
+    "cat", "chmod", "cp", "cut", "dd", "echo", "env", "grep", "head", "hostname", "id", "insmod",
+    "kill", "ls", "mkdir", "mknod", "mount", "mv", "nsenter", "ps", "pwd", "readlink", "rm", "sed",
+    "seq", "sh", "sleep", "stat", "tar", "touch", "true", "umount", "wc", "yes",
+];
+
+/// Where containers find the binary under test.
+pub const SHRIKE: &str = "/usr/bin/shrike";
+
+/// Prints the id of the container's cgroup, whatever cgroup namespace it is in.
+pub const PRINT_CGROUP: &str = "stat -c %i /sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)";
+
+/// A root file system for containers; removed at the end.
+pub struct Rootfs {
+    dir: PathBuf,
+}
+
+/// A container that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The launcher's exit code.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    /// The host's pid of the first process, if it came to be.
+    pub pid: Option<u32>,
+}
+
+impl Rootfs {
+    pub fn new() -> Result<Self> {
+        let dir = scratch()?;
+        for folder in ["bin", "etc", "tmp", "mnt", "usr/bin"] {
+            fs::create_dir_all(dir.join(folder))?;
+        }
+        fs::copy("/usr/bin/busybox", dir.join("bin/busybox")).context("copy busybox")?;
+        for applet in APPLETS {
+            symlink("busybox", dir.join("bin").join(applet))?;
+        }
+        fs::write(dir.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
+        Ok(Self { dir })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A command that runs `command` in a container with these options. The binary under test is
+    /// in it.
+    pub fn launcher(&self, options: &[&str], command: &[&str]) -> Command {
+        let mut launcher = Command::new("shrike");
+        launcher
+            .args(["--log", "warn", "container", "run", "--rootfs"])
+            .arg(&self.dir)
+            .args(["--volume", &format!("{SHRIKE}:{SHRIKE}:ro")])
+            .args(options)
+            .arg("--")
+            .args(command)
+            .stdin(Stdio::null());
+        launcher
+    }
+
+    /// Runs `command` in a container to its end.
+    pub fn run(&self, options: &[&str], command: &[&str]) -> Result<Ended> {
+        let pid_file = scratch()?.join("pid");
+        let mut all = vec!["--pid-file", pid_file.to_str().context("a strange folder")?];
+        all.extend(options);
+        let output = self.launcher(&all, command).output().context("start the launcher")?;
+        let pid = fs::read_to_string(&pid_file).ok().and_then(|pid| pid.trim().parse().ok());
+        if let Some(dir) = pid_file.parent() {
+            fs::remove_dir_all(dir)?;
+        }
+        Ended::new(&output, pid)
+    }
+
+    /// Runs a script in a container to its end.
+    pub fn script(&self, options: &[&str], script: &str) -> Result<Ended> {
+        self.run(options, &["sh", "-c", script])
+    }
+}
+
+impl Drop for Rootfs {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Ended {
+    pub fn new(output: &Output, pid: Option<u32>) -> Result<Self> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        Ok(Self {
+            code: output.status.code().context("the launcher was killed")?,
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+            pid,
+        })
+    }
+
+    /// What it wrote to standard output, if it went well.
+    pub fn text(&self) -> Result<&str> {
+        ensure!(self.code == 0, "{self:?}");
+        Ok(&self.stdout)
+    }
+}
+
+/// What containers leave traces in.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Traces {
+    mounts: String,
+    cgroups: BTreeSet<PathBuf>,
+    /// Every namespace that a process is in.
+    namespaces: BTreeSet<PathBuf>,
+    processes: BTreeMap<u32, PathBuf>,
+    files: BTreeSet<PathBuf>,
+}
+
+impl Traces {
+    pub fn of_host() -> Result<Self> {
+        let mut traces = Self {
+            mounts: fs::read_to_string("/proc/1/mountinfo")?,
+            cgroups: BTreeSet::new(),
+            namespaces: BTreeSet::new(),
+            processes: BTreeMap::new(),
+            files: BTreeSet::new(),
+        };
+        collect(Path::new("/sys/fs/cgroup"), &mut |path| {
+            if path.is_dir() {
+                traces.cgroups.insert(path.to_owned());
+            }
+        });
+        for folder in ["/run", "/var", "/tmp"] {
+            collect(Path::new(folder), &mut |path| {
+                traces.files.insert(path.to_owned());
+            });
+        }
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // Kernel threads have no program, and come and go.
+            let Ok(program) = fs::read_link(entry.path().join("exe")) else { continue };
+            traces.processes.insert(pid, program);
+            for link in fs::read_dir(entry.path().join("ns")).into_iter().flatten().flatten() {
+                traces.namespaces.extend(fs::read_link(link.path()));
+            }
+        }
+        Ok(traces)
+    }
+
+    /// Asserts that the host is as it was.
+    pub fn are_gone(&self) -> Result<()> {
+        let now = Self::of_host()?;
+        ensure!(self.mounts == now.mounts, "mounts are left:\n{}\n{}", self.mounts, now.mounts);
+        left("cgroups", &self.cgroups, &now.cgroups)?;
+        left("namespaces", &self.namespaces, &now.namespaces)?;
+        left("files", &self.files, &now.files)?;
+        let processes = |traces: &Self| traces.processes.clone().into_iter().collect();
+        left::<(u32, PathBuf)>("processes", &processes(self), &processes(&now))
+    }
+}
+
+fn left<T: Ord + std::fmt::Debug>(
+    what: &str,
+    before: &BTreeSet<T>,
+    now: &BTreeSet<T>,
+) -> Result<()> {
+    let left: Vec<&T> = now.difference(before).collect();
+    ensure!(left.is_empty(), "{what} are left: {left:?}");
+    Ok(())
+}
+
+/// Calls `each` with everything below a folder.
+fn collect(folder: &Path, each: &mut dyn FnMut(&Path)) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        each(&path);
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&path, each);
+        }
+    }
+}
+
+/// The inode of a namespace of this process.
+pub fn own_namespace(name: &str) -> io::Result<u64> {
+    Ok(fs::metadata(format!("/proc/self/ns/{name}"))?.ino())
+}

@@ -1,0 +1,326 @@
+//! The launcher: what a container is isolated from, what it is told, and that nothing of it is left.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::agent::scratch;
+use crate::container::{Ended, Rootfs, Traces, own_namespace};
+use crate::suite::{Suite, Tier};
+use crate::tests;
+
+/// The suite.
+pub const SUITE: Suite = Suite {
+    name: "launcher",
+    tier: Tier::Quick,
+    budget: Duration::from_mins(2),
+    // It does not depend on the probes.
+    wants: |guest| guest.lsm_bpf && !guest.preempt_full,
+    tests: tests![
+        has_namespaces_of_its_own,
+        shares_what_it_is_told_to,
+        has_dockers_capabilities,
+        capabilities_are_added_and_dropped,
+        paths_of_the_kernel_are_protected,
+        privileged_sees_the_host,
+        limits_are_kept,
+        volumes_are_shown,
+        root_can_be_read_only,
+        runs_as_another_user,
+        exit_codes_are_passed_on,
+        signals_are_passed_on,
+        what_cannot_be_set_up_is_named,
+        a_name_is_used_once_at_a_time,
+        a_killed_launcher_takes_its_container_along,
+        a_container_runs_in_a_container,
+    ],
+};
+
+/// Runs a test with a root file system, and asserts that nothing is left.
+fn leaves_nothing(test: impl FnOnce(&Rootfs) -> Result<()>) -> Result<()> {
+    let rootfs = Rootfs::new()?;
+    // The first container makes mount points in the folder.
+    rootfs.run(&[], &["true"])?.text()?;
+    let traces = Traces::of_host()?;
+    test(&rootfs)?;
+    traces.are_gone()
+}
+
+/// The namespaces of a container with these options that are the host's.
+fn shared(rootfs: &Rootfs, options: &[&str]) -> Result<Vec<String>> {
+    let ended = rootfs.script(options, "stat -L -c '%n %i' /proc/self/ns/*")?;
+    let mut shared = Vec::new();
+    for line in ended.text()?.lines() {
+        let (path, inode) = line.split_once(' ').context("stat said something else")?;
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if !name.ends_with("_for_children") && own_namespace(name)? == inode.parse::<u64>()? {
+            shared.push(name.to_owned());
+        }
+    }
+    Ok(shared)
+}
+
+fn has_namespaces_of_its_own() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let shared = shared(rootfs, &[])?;
+        ensure!(shared == ["time", "user"], "{shared:?}");
+        let said = rootfs.script(&["--name", "a-1"], "hostname; echo $$; cat /proc/self/cgroup")?;
+        ensure!(said.text()? == "a-1\n1\n0::/", "{said:?}");
+        let said = rootfs.script(&["--hostname", "h"], "hostname; ls -d /proc/[0-9]* | wc -l")?;
+        // The shell, ls, and wc, which may not have started yet.
+        ensure!(["h\n2", "h\n3"].contains(&said.text()?), "{said:?}");
+        let said = rootfs.script(&[], "cat /sys/class/net/*/operstate /proc/net/dev | wc -l")?;
+        ensure!(said.text()? == "4", "more than a loopback device: {said:?}");
+        Ok(())
+    })
+}
+
+fn shares_what_it_is_told_to() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        ensure!(shared(rootfs, &["--pid", "host"])? == ["pid", "time", "user"]);
+        ensure!(shared(rootfs, &["--network", "host"])? == ["net", "time", "user"]);
+        ensure!(shared(rootfs, &["--privileged"])? == ["cgroup", "time", "user"]);
+        // An orphan outlives the command, but not the container.
+        rootfs.script(&["--pid", "host"], "sleep 1000 & true")?.text()?;
+        Ok(())
+    })
+}
+
+/// A field of the status of the container's command.
+fn status(rootfs: &Rootfs, options: &[&str], field: &str) -> Result<String> {
+    let ended = rootfs.run(options, &["grep", &format!("^{field}:"), "/proc/self/status"])?;
+    let (_, value) = ended.text()?.split_once(':').context("no such field")?;
+    Ok(value.trim().to_owned())
+}
+
+fn has_dockers_capabilities() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        for set in ["CapPrm", "CapEff", "CapBnd"] {
+            let found = status(rootfs, &[], set)?;
+            ensure!(found == "00000000a80425fb", "{set} is {found}");
+        }
+        for set in ["CapInh", "CapAmb"] {
+            let found = status(rootfs, &[], set)?;
+            ensure!(found == "0000000000000000", "{set} is {found}");
+        }
+        ensure!(status(rootfs, &[], "NoNewPrivs")? == "1");
+        Ok(())
+    })
+}
+
+fn capabilities_are_added_and_dropped() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let found = status(rootfs, &["--cap-drop=ALL", "--cap-add=net_raw"], "CapBnd")?;
+        ensure!(found == "0000000000002000", "{found}");
+        let found = status(rootfs, &["--cap-add=CAP_SYS_ADMIN", "--cap-drop=MKNOD"], "CapEff")?;
+        ensure!(found == "00000000a02425fb", "{found}");
+        let own = fs::read_to_string("/proc/self/status")?;
+        let own = own.lines().find_map(|line| line.strip_prefix("CapPrm:")).context("no CapPrm")?;
+        ensure!(status(rootfs, &["--privileged"], "CapEff")? == own.trim());
+        ensure!(status(rootfs, &["--privileged"], "NoNewPrivs")? == "0");
+        Ok(())
+    })
+}
+
+fn paths_of_the_kernel_are_protected() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let script = "
+            for path in /proc/kcore /proc/keys /proc/timer_list; do
+                test -e $path && test -n \"$(head -c 1 $path)\" && echo $path can be read
+            done
+            test -z \"$(ls -A /sys/firmware)\" || echo /sys/firmware is shown
+            for path in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/profiling; do
+                (echo 0 > $path) 2>/dev/null && echo $path can be written
+            done
+            mkdir /sys/fs/cgroup/own 2>/dev/null && echo the cgroup can be changed
+            ls /dev | wc -l";
+        let said = rootfs.script(&[], script)?;
+        ensure!(said.text()? == "14", "{said:?}");
+        Ok(())
+    })
+}
+
+fn privileged_sees_the_host() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let script = "ls -d /sys/kernel/security/lsm /dev/loop0; readlink /proc/1/ns/mnt; \
+            v=$(cat /proc/sys/kernel/panic); echo $v > /proc/sys/kernel/panic";
+        let said = rootfs.script(&["--privileged", "--pid", "host"], script)?;
+        let mnt = fs::read_link("/proc/1/ns/mnt")?;
+        let expected = format!("/dev/loop0\n/sys/kernel/security/lsm\n{}", mnt.display());
+        ensure!(said.text()? == expected, "{said:?}");
+        Ok(())
+    })
+}
+
+fn limits_are_kept() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let limits = ["--memory", "16m", "--pids-limit", "5"];
+        let said =
+            rootfs.script(&limits, "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max")?;
+        ensure!(said.text()? == "16777216\n5", "{said:?}");
+        let greedy =
+            rootfs.run(&limits, &["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"])?;
+        ensure!(greedy.code == 137, "{greedy:?}");
+        let script = "for i in 1 2 3 4 5 6; do sleep 100 & done; wait";
+        let many = rootfs.script(&limits, script)?;
+        ensure!(many.code != 0 && many.stderr.contains("fork"), "{many:?}");
+        Ok(())
+    })
+}
+
+fn volumes_are_shown() -> Result<()> {
+    let data = scratch()?;
+    fs::create_dir(data.join("sub"))?;
+    fs::write(data.join("file"), "content")?;
+    let volume = |target: &str| format!("{}:{target}", data.display());
+    leaves_nothing(|rootfs| {
+        let said = rootfs.script(&["-v", &volume("/data:ro")], "cat /data/file; touch /data/x")?;
+        ensure!(said.code == 1 && said.stdout == "content", "{said:?}");
+        ensure!(said.stderr.contains("Read-only"), "{said:?}");
+        rootfs.script(&["-v", &volume("/data")], "echo new > /data/file")?.text()?;
+        ensure!(fs::read_to_string(data.join("file"))? == "new\n");
+        fs::remove_dir_all(rootfs.path().join("data"))?;
+        Ok(())
+    })?;
+    // A link in the image must not lead a volume out of it.
+    let rootfs = Rootfs::new()?;
+    std::os::unix::fs::symlink("/../../../../tmp", rootfs.path().join("link"))?;
+    rootfs.run(&["-v", &volume("/link/made-by-volume")], &["true"])?.text()?;
+    ensure!(!fs::exists("/tmp/made-by-volume")?, "a volume was mounted outside");
+    ensure!(fs::exists(rootfs.path().join("tmp/made-by-volume"))?);
+    fs::remove_dir_all(data)?;
+    Ok(())
+}
+
+fn root_can_be_read_only() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let said =
+            rootfs.script(&["--read-only"], "touch /x; echo ok > /dev/shm/x; cat /dev/shm/x")?;
+        ensure!(said.text()? == "ok" && said.stderr.contains("Read-only"), "{said:?}");
+        Ok(())
+    })
+}
+
+fn runs_as_another_user() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let user = ["--user", "1000:100"];
+        let said = rootfs.run(&user, &["id"])?;
+        ensure!(said.text()?.starts_with("uid=1000 gid=100"), "{said:?}");
+        for set in ["CapPrm", "CapEff"] {
+            ensure!(status(rootfs, &user, set)? == "0000000000000000");
+        }
+        Ok(())
+    })
+}
+
+fn exit_codes_are_passed_on() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        ensure!(rootfs.script(&[], "exit 42")?.code == 42);
+        // The first process of a pid namespace does not mind its own signals.
+        ensure!(rootfs.script(&["--pid", "host"], "kill -KILL $$")?.code == 137);
+        let missing = rootfs.run(&[], &["no-such-command"])?;
+        ensure!(missing.code == 127 && missing.stderr.contains("no-such-command"), "{missing:?}");
+        let plain = rootfs.path().join("plain");
+        fs::write(&plain, "no program")?;
+        fs::set_permissions(&plain, fs::Permissions::from_mode(0o644))?;
+        let denied = rootfs.run(&[], &["/plain"])?;
+        fs::remove_file(&plain)?;
+        ensure!(denied.code == 126 && denied.stderr.contains("/plain"), "{denied:?}");
+        let said = rootfs.script(&["-e", "A=1", "-w", "/tmp"], "echo $A $HOME; pwd")?;
+        ensure!(said.text()? == "1 /root\n/tmp", "{said:?}");
+        Ok(())
+    })
+}
+
+fn signals_are_passed_on() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let script = "trap 'exit 5' TERM; echo ready; while true; do sleep 0.1; done";
+        let mut command = rootfs.launcher(&[], &["sh", "-c", script]);
+        let mut launcher = command.stdout(Stdio::piped()).spawn()?;
+        let mut ready = String::new();
+        let stdout = launcher.stdout.take().context("no standard output")?;
+        BufReader::new(stdout).read_line(&mut ready)?;
+        kill(Pid::from_raw(i32::try_from(launcher.id())?), Signal::SIGTERM)?;
+        let status = launcher.wait()?;
+        ensure!(status.code() == Some(5), "{status}");
+        Ok(())
+    })
+}
+
+fn what_cannot_be_set_up_is_named() -> Result<()> {
+    let failed = |ended: &Ended, part: &str| {
+        ensure!(ended.code == 125 && ended.stderr.contains(part), "{part}: {ended:?}");
+        Ok(())
+    };
+    leaves_nothing(|rootfs| {
+        failed(&rootfs.run(&["-w", "/nowhere"], &["true"])?, "cannot enter /nowhere")?;
+        failed(&rootfs.run(&["-v", "/nowhere:/x"], &["true"])?, "/nowhere")?;
+        let output = rootfs.launcher(&["--pid-file", "/nowhere/x"], &["true"]).output()?;
+        failed(&Ended::new(&output, None)?, "/nowhere/x")?;
+        let mut command = Command::new("shrike");
+        let output =
+            command.args(["container", "run", "--rootfs", "/nowhere", "--", "sh"]).output()?;
+        failed(&Ended::new(&output, None)?, "/nowhere")
+    })
+}
+
+fn a_name_is_used_once_at_a_time() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let mut first = rootfs.launcher(&["--name", "once"], &["sleep", "1000"]).spawn()?;
+        let running = || fs::exists("/sys/fs/cgroup/shrike/once").unwrap_or(false);
+        wait("running", running)?;
+        let second = rootfs.run(&["--name", "once"], &["true"])?;
+        ensure!(second.code == 125 && second.stderr.contains("once is in use"), "{second:?}");
+        // Its first process does not handle it: it takes three to end it.
+        for _ in 0..3 {
+            kill(Pid::from_raw(i32::try_from(first.id())?), Signal::SIGTERM)?;
+            thread::sleep(Duration::from_millis(100));
+        }
+        let status = first.wait()?;
+        ensure!(status.code() == Some(137), "{status}");
+        rootfs.run(&["--name", "once"], &["true"])?.text()?;
+        Ok(())
+    })
+}
+
+fn a_killed_launcher_takes_its_container_along() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let mut launcher = rootfs.launcher(&["--name", "orphan"], &["sleep", "1000"]).spawn()?;
+        let procs = || fs::read_to_string("/sys/fs/cgroup/shrike/orphan/cgroup.procs");
+        wait("running", || procs().is_ok_and(|pids| !pids.is_empty()))?;
+        launcher.kill()?;
+        launcher.wait()?;
+        wait("empty", || procs().is_ok_and(|pids| pids.is_empty()))?;
+        // The next one of that name clears up what the launcher could not.
+        rootfs.run(&["--name", "orphan"], &["true"])?.text()?;
+        Ok(())
+    })
+}
+
+fn a_container_runs_in_a_container() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let script = "mkdir -p /inner/bin && cp /bin/busybox /inner/bin/ && \
+            shrike container run --rootfs /inner -- /bin/busybox hostname; \
+            code=$?; rm -r /inner /run /var; exit $code";
+        let said = rootfs.script(&["--privileged"], script)?;
+        ensure!(said.text()?.len() == 12, "{said:?}");
+        Ok(())
+    })
+}
+
+/// Waits until something is so.
+fn wait(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        ensure!(Instant::now() < deadline, "not {what} within 10 s");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
