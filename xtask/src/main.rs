@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::cache::Cache;
-use xtask::{agent, console, interrupt, setup, test, vm};
+use xtask::{agent, console, image, interrupt, setup, test, vm};
 
 /// The project's own chores.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Chore {
     Setup(setup::command::Options),
     /// Build the agent
     Build(agent::BuildOptions),
+    /// Build the agent's container image
+    Image(image::Options),
     /// Run the agent on this machine, as root
     Run(agent::RunOptions),
     /// Check the source and run all tests
@@ -48,6 +50,7 @@ fn run(line: &Line) -> anyhow::Result<ExitCode> {
     let code = match &line.chore {
         Chore::Setup(options) => setup::command::run(&cache, options, line.offline).map(|()| 0)?,
         Chore::Build(options) => agent::build(&cache, options, line.offline).map(|()| 0)?,
+        Chore::Image(options) => image::run(&cache, options, line.offline).map(|()| 0)?,
         Chore::Run(options) => agent::run(&cache, options, line.offline)?,
         Chore::Test(options) => i32::from(!test::run(&cache, options, line.offline)?),
         Chore::Vm(options) => vm::command::run(&cache, options, line.offline)?,

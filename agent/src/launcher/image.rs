@@ -9,6 +9,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use base16ct::lower::encode_string;
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -191,7 +192,7 @@ impl Files {
         let read = self.content(name)?.take(DOCUMENT).read_to_end(&mut bytes);
         read.map_err(|source| ImageError::Read { path: self.path.clone(), source })?;
         if let Some(digest) = digest_of(name)
-            && hex(&Sha256::digest(&bytes)) != digest
+            && encode_string(&Sha256::digest(&bytes)) != digest
         {
             return Err(ImageError::Digest { name: name.to_owned() });
         }
@@ -257,19 +258,10 @@ fn sha256(mut content: impl Read) -> io::Result<String> {
     let mut piece = vec![0; 64 << 10];
     loop {
         match content.read(&mut piece)? {
-            0 => return Ok(hex(&hash.finalize())),
+            0 => return Ok(encode_string(&hash.finalize())),
             len => hash.update(piece.get(..len).unwrap_or_default()),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Unpacks one layer over what is there.

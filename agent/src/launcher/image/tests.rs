@@ -70,11 +70,11 @@ fn archive(files: &[(String, Vec<u8>)]) -> tempfile::NamedTempFile {
 }
 
 fn blob_file(content: &[u8]) -> (String, Vec<u8>) {
-    (format!("blobs/sha256/{}", hex(&Sha256::digest(content))), content.to_vec())
+    (format!("blobs/sha256/{}", encode_string(&Sha256::digest(content))), content.to_vec())
 }
 
 fn descriptor(content: &[u8]) -> serde_json::Value {
-    let digest = format!("sha256:{}", hex(&Sha256::digest(content)));
+    let digest = format!("sha256:{}", encode_string(&Sha256::digest(content)));
     serde_json::json!({ "digest": digest, "size": content.len() })
 }
 
