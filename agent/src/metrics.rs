@@ -241,6 +241,23 @@ mod tests {
         assert!(text(&metrics).contains(line), "{}", text(&metrics));
     }
 
+    /// A series that is renamed must not live on in what operators load.
+    #[test]
+    fn every_series_that_is_deployed_exists() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let declared: Vec<_> = Metrics::declared().iter().map(|(name, ..)| *name).collect();
+        let mut seen = 0;
+        for file in ["deploy/prometheus/alerts.yaml", "deploy/README.md"] {
+            let text = std::fs::read_to_string(format!("{root}/{file}")).unwrap();
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            for name in words.filter(|word| word.starts_with("shrike_")) {
+                assert!(declared.contains(&name), "{file} names {name}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 5, "the files were read");
+    }
+
     /// `docs/metrics.md` is written by this test when `SHRIKE_BLESS` is set.
     #[test]
     fn the_reference_lists_every_series() {

@@ -151,6 +151,51 @@ mod tests {
         }
     }
 
+    /// A manifest of the repository, as JSON.
+    fn manifest(path: &str) -> serde_json::Value {
+        let path = format!("{}/../deploy/{path}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    #[test]
+    fn the_daemonset_starts_this_agent() {
+        let daemonset = manifest("kubernetes/daemonset.yaml");
+        let pod = &daemonset["spec"]["template"]["spec"];
+        assert_eq!(pod["hostPID"], true);
+        let container = &pod["containers"][0];
+        assert_eq!(container["image"], concat!("shrike:", env!("CARGO_PKG_VERSION")));
+        let arguments: Vec<&str> =
+            container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
+        let line = Line::try_parse_from(["shrike"].iter().chain(&arguments)).unwrap();
+        assert!(matches!(line.command, Command::Run(_)));
+        let port = &container["ports"][0]["containerPort"];
+        assert!(arguments.contains(&format!("--metrics=0.0.0.0:{port}").as_str()));
+        assert_eq!(manifest("kubernetes/service.yaml")["spec"]["ports"][0]["port"], *port);
+        let mounted = |path: &str| {
+            container["volumeMounts"].as_array().unwrap().iter().any(|m| m["mountPath"] == path)
+        };
+        let folder = std::path::Path::new(SOCKET).parent().unwrap().to_str().unwrap();
+        assert!(mounted(folder) && mounted("/etc/shrike/rules.d") && mounted("/sys/fs/cgroup"));
+    }
+
+    #[test]
+    fn the_rules_of_the_config_map_load() {
+        use shrike_rules::{Ruleset, Source};
+        let map = manifest("kubernetes/configmap.yaml");
+        let rules = map["data"]["cluster.yaml"].as_str().unwrap();
+        let loaded = Ruleset::load(&[Source::new("cluster.yaml", rules)]);
+        assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+        for other in [
+            "kubernetes/kustomization.yaml",
+            "kubernetes/namespace.yaml",
+            "prometheus/alerts.yaml",
+            "prometheus/scrape.yaml",
+        ] {
+            assert!(manifest(other).is_object(), "{other}");
+        }
+    }
+
     #[test]
     fn a_container_has_one_root() {
         let error = refused(&["container", "run", "--", "sh"]);

@@ -10,14 +10,15 @@ use super::{Roots, unknown};
 use crate::doctor::report::Check;
 
 /// The capabilities that matter, by bit, with what each is for.
-const CAPABILITIES: [(u32, &str, &str); 4] = [
+const CAPABILITIES: [(u32, &str, &str); 5] = [
     (39, "CAP_BPF", "to load the probes"),
     (38, "CAP_PERFMON", "to attach them and to read kernel memory"),
+    (12, "CAP_NET_ADMIN", "to watch writes of kernel parameters"),
     (19, "CAP_SYS_PTRACE", "to read other processes' executables in /proc"),
     (2, "CAP_DAC_READ_SEARCH", "to read files of other users in /proc"),
 ];
 
-/// Stands in for `CAP_BPF` and `CAP_PERFMON`.
+/// Stands in for `CAP_BPF`, `CAP_PERFMON` and, where it is about BPF, `CAP_NET_ADMIN`.
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Examines them all.
@@ -39,7 +40,7 @@ fn capabilities(roots: &Roots) -> Check {
         .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
         .unwrap_or_default();
     let has = |bit: u32| effective >> bit & 1 != 0;
-    let covered = |bit: u32| has(bit) || matches!(bit, 38 | 39) && has(CAP_SYS_ADMIN);
+    let covered = |bit: u32| has(bit) || matches!(bit, 12 | 38 | 39) && has(CAP_SYS_ADMIN);
     let missing: Vec<_> = CAPABILITIES.iter().filter(|(bit, ..)| !covered(*bit)).collect();
     if missing.is_empty() {
         return Check::ok(NAME, "all that are needed");
