@@ -22,6 +22,9 @@ pub enum Tool {
     Busybox,
     /// Works out which kernel module needs which.
     Depmod,
+    /// The container runtime that is not ours. Always from the package: it goes into guests, with
+    /// the libraries that it needs.
+    Runc,
 }
 
 /// A tool that can be run.
@@ -39,7 +42,7 @@ impl Tool {
         let installed = match self {
             Self::Qemu => find_program("qemu-system-x86_64").filter(|path| runs(path)),
             Self::Depmod => find_program("depmod"),
-            Self::Busybox => None,
+            Self::Busybox | Self::Runc => None,
         };
         if let Some(path) = installed {
             return Some(Program { path, root: None });
@@ -63,6 +66,9 @@ impl Tool {
             if self == Self::Qemu && !view.versions("virtiofsd")?.is_empty() {
                 wanted.push("virtiofsd");
             }
+            if self == Self::Runc {
+                wanted.extend(["libc6", "libseccomp2"]);
+            }
             let packages = view.with_missing_dependencies(&wanted)?;
             let _step = Step::start("Fetching", format_args!("{package} ({})", view.name()));
             cache.publish(lock, self.entry(), |folder| apt.unpack(&view, &packages, folder))?;
@@ -80,6 +86,7 @@ impl Tool {
             Self::Qemu => "qemu-system-x86",
             Self::Busybox => "busybox-static",
             Self::Depmod => "kmod",
+            Self::Runc => "runc",
         }
     }
 
@@ -88,6 +95,7 @@ impl Tool {
             Self::Qemu => "qemu",
             Self::Busybox => "busybox",
             Self::Depmod => "kmod",
+            Self::Runc => "runc",
         }
     }
 
@@ -98,6 +106,7 @@ impl Tool {
             Self::Busybox => &["usr/bin/busybox", "bin/busybox"],
             // `depmod` itself is an absolute link to it.
             Self::Depmod => &["usr/bin/kmod", "bin/kmod"],
+            Self::Runc => &["usr/sbin/runc", "usr/bin/runc"],
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::kit::Kit;
 use super::report::{Entry, Outcome, Report};
 use crate::cache::Cache;
 use crate::compile::{self, GuestPrograms};
@@ -53,7 +54,9 @@ pub fn run(cache: &Cache, selection: &Selection, report: &mut Report) -> Result<
         let _step = Step::start("Building", "the programs for the guests");
         compile::guest_programs(&["shrike-tests", "shrike"])?
     };
-    let run = Run::prepare(cache, selection, &programs)?;
+    let agent = programs.others.last().context("cargo built no agent")?;
+    let kit = Kit::pack(cache, agent)?;
+    let run = Run::prepare(cache, selection, &programs, &kit)?;
     let waiting: Mutex<VecDeque<_>> = Mutex::new(run.plan()?.into());
     if lock(&waiting).is_empty() {
         bail!("no guest has a suite called {}", selection.suites.join(" or "));
@@ -99,6 +102,7 @@ struct Run<'a> {
     cache: &'a Cache,
     selection: &'a Selection,
     programs: &'a GuestPrograms,
+    kit: &'a Kit,
     host: Host,
     accelerator: Accelerator,
 }
@@ -108,12 +112,13 @@ impl<'a> Run<'a> {
         cache: &'a Cache,
         selection: &'a Selection,
         programs: &'a GuestPrograms,
+        kit: &'a Kit,
     ) -> Result<Self> {
         let host = Host::find(cache)?;
-        let content = Content { init: &programs.init, busybox: &host.busybox, programs: &[] };
+        let content = Content::minimal(&programs.init, &host.busybox);
         let trial = kernel(cache, Series::V6_1)?;
         let accelerator = Accelerator::choose(cache, &host, &trial, &content)?;
-        Ok(Self { cache, selection, programs, host, accelerator })
+        Ok(Self { cache, selection, programs, kit, host, accelerator })
     }
 
     /// The kinds of guest, each with its suites.
@@ -198,6 +203,7 @@ impl<'a> Run<'a> {
             init: &self.programs.init,
             busybox: &self.host.busybox,
             programs: &self.programs.others,
+            files: &self.kit.files,
         };
         let limit =
             Duration::from_secs(suites.iter().map(|suite| suite.budget).sum()) + RUNNER_LIMIT;

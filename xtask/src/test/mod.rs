@@ -2,6 +2,7 @@
 //! guests.
 
 pub mod guests;
+pub mod kit;
 pub mod lint;
 pub mod probes;
 pub mod report;
@@ -18,6 +19,7 @@ use self::report::Report;
 use crate::cache::Cache;
 use crate::console::note;
 use crate::process::capture;
+use crate::setup::tool::Tool;
 use crate::setup::{self, Part};
 use crate::workspace;
 
@@ -54,6 +56,7 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
     let mut parts = vec![Part::Toolchain];
     if stages.guests {
         parts.extend(setup::guest_parts(guests::series(options.full)));
+        parts.push(Part::Tool(Tool::Runc));
     }
     setup::ensure(cache, &parts, offline)?;
 

@@ -82,7 +82,7 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<i32> {
     let host = Host::find(cache)?;
     let kernel = kernel(cache, options.kernel)?;
     let content =
-        Content { init: &programs.init, busybox: &host.busybox, programs: &programs.others };
+        Content { programs: &programs.others, ..Content::minimal(&programs.init, &host.busybox) };
     let accelerator = Accelerator::choose(cache, &host, &kernel, &content)?;
 
     let _careful = interrupt::Careful::start();

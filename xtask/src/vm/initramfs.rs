@@ -42,6 +42,26 @@ pub struct Content<'a> {
     pub busybox: &'a Path,
     /// Programs for the guest's `PATH`.
     pub programs: &'a [PathBuf],
+    /// Other files.
+    pub files: &'a [GuestFile],
+}
+
+/// A file of this machine that a guest has as well.
+#[derive(Clone, Debug)]
+pub struct GuestFile {
+    /// Where it is here.
+    pub source: PathBuf,
+    /// Where the guest has it, without the slash in front.
+    pub target: String,
+    /// Its permissions there.
+    pub mode: u32,
+}
+
+impl<'a> Content<'a> {
+    /// What every guest needs.
+    pub fn minimal(init: &'a Path, busybox: &'a Path) -> Self {
+        Self { init, busybox, programs: &[], files: &[] }
+    }
 }
 
 /// Writes the archive for `kernel` to `path`. The job's list of modules is filled in.
@@ -56,6 +76,11 @@ pub fn write(path: &Path, kernel: &Kernel, content: &Content<'_>, job: Job) -> R
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         add_program(&mut archive, &format!("usr/bin/{name}"), program)?;
     }
+    for GuestFile { source, target, mode } in content.files {
+        let bytes =
+            fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
+        archive.file(target, *mode, &bytes)?;
+    }
     let job = Job { modules: add_modules(&mut archive, kernel)?, ..job };
     archive.file(JOB_FILE, 0o600, &serde_json::to_vec(&job)?)?;
     archive.finish().with_context(|| format!("cannot write {}", path.display()))?;
@@ -64,13 +89,29 @@ pub fn write(path: &Path, kernel: &Kernel, content: &Content<'_>, job: Job) -> R
 
 /// The layout of a host with a merged `/usr`.
 fn add_base(archive: &mut Archive<impl Write>) -> Result<()> {
-    for folder in ["dev", "etc", "proc", "root", "run", "sys", "usr/bin", "usr/lib", "var"] {
+    for folder in [
+        "dev",
+        "etc",
+        "proc",
+        "root",
+        "run",
+        "sys",
+        "usr/bin",
+        "usr/lib/x86_64-linux-gnu",
+        "usr/lib64",
+        "usr/share/shrike",
+        "var",
+    ] {
         archive.folder(folder, 0o755)?;
     }
     archive.folder("tmp", 0o1777)?;
-    for (link, target) in
-        [("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib", "usr/lib"), ("usr/sbin", "bin")]
-    {
+    for (link, target) in [
+        ("bin", "usr/bin"),
+        ("sbin", "usr/bin"),
+        ("lib", "usr/lib"),
+        ("lib64", "usr/lib64"),
+        ("usr/sbin", "bin"),
+    ] {
         archive.symlink(link, target)?;
     }
     for (file, text) in
