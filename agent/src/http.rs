@@ -1,9 +1,10 @@
 //! Serves metrics and health over HTTP: `/metrics`, `/healthz`, `/readyz`.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use http_body_util::Full;
@@ -26,6 +27,10 @@ const CONNECTIONS: usize = 64;
 /// How long a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long an earlier agent may still hold the address: one that was killed is gone only when the
+/// kernel has detached its probes.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// The type of Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -45,7 +50,7 @@ impl Server {
     /// Listens at `address` and serves from now on; returns the address with its port. Must be
     /// called within the async runtime.
     pub(crate) async fn start(self, address: SocketAddr) -> anyhow::Result<SocketAddr> {
-        let listener = TcpListener::bind(address).await.with_context(|| {
+        let listener = bind(address).await.with_context(|| {
             format!("cannot serve metrics at {address}; choose another address with --metrics")
         })?;
         let address = listener.local_addr().context("cannot tell the address of the server")?;
@@ -132,6 +137,18 @@ fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Ful
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + FAREWELL;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 #[cfg(test)]

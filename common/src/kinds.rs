@@ -220,9 +220,12 @@ kinds! {
 
     /// A connection to a Unix stream socket (`security_unix_stream_connect`).
     Connect = 9 "connect" in Bulk {
-        /// Where the listener is bound: a path, seen from the root of the mount namespace that it
-        /// was bound in; or the abstract name behind a NUL.
+        /// Where the listener's socket is, seen from the root of the mount namespace that it was
+        /// bound in; empty if it has an abstract name.
         path: Span,
+        /// What the listener was bound to, as it was given: a path, or an abstract name behind a
+        /// NUL. Renaming the socket does not change it.
+        bound: Span,
     }
 
     /// A kernel parameter is to be written (`cgroup/sysctl`), by whatever path.

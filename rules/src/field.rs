@@ -103,9 +103,10 @@ pub fn all() -> &'static [Field] {
 
 const ALL: KindSet = KindSet::ALL;
 const BPF: KindSet = KindSet::of(Kind::Bpf);
+const CONNECT: KindSet = KindSet::of(Kind::Connect);
 const FILE_OPEN: KindSet = KindSet::of(Kind::FileOpen);
 const FILE: KindSet = FILE_OPEN.union(KindSet::of(Kind::Mknod));
-const PATH: KindSet = FILE.union(KindSet::of(Kind::Connect)).union(KindSet::of(Kind::ModuleLoad));
+const PATH: KindSet = FILE.union(CONNECT).union(KindSet::of(Kind::ModuleLoad));
 const MOUNT: KindSet = KindSet::of(Kind::Mount);
 const MOVE_MOUNT: KindSet = KindSet::of(Kind::MoveMount);
 const NAMESPACES: KindSet = KindSet::of(Kind::Setns).union(KindSet::of(Kind::Unshare));
@@ -131,6 +132,7 @@ fields! {
     FdName "fd.name" Text NoArgument, PATH, "path of the file; of a Unix socket, where its listener is bound";
     FdDirectory "fd.directory" Text NoArgument, PATH, "directory of the file";
     FdFilename "fd.filename" Text NoArgument, PATH, "name of the file without its directory";
+    FdBoundFilename "fd.bound.filename" Text NoArgument, CONNECT, "name without its directory that the listener of a Unix socket was bound to, whatever it was renamed to";
     FdFiletype "fd.filetype" Text NoArgument, FILE, "type of the file: regular, directory, block, char, fifo, socket, symlink";
     FdFstype "fd.fstype" Text NoArgument, FILE_OPEN, "file system that the file is on, if it is one of the kernel's own: proc, sysfs, cgroup, …";
     FdMountForeign "fd.mount.foreign" Bool NoArgument, FILE_OPEN, "whether the file was reached through a mount of another mount namespace than the task's";

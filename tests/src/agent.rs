@@ -21,9 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Agent {
     child: Child,
     dir: PathBuf,
-    metrics: SocketAddr,
+    doors: Doors,
     stdout: Lines,
     stderr: Lines,
+}
+
+/// Where an agent can be asked.
+pub struct Doors {
+    /// The address of `--metrics`.
+    pub metrics: SocketAddr,
 }
 
 /// The lines that the agent has written so far.
@@ -58,7 +64,7 @@ impl Agent {
             .context("start shrike")?;
         let stdout = Lines::collect(child.stdout.take().context("no stdout")?);
         let stderr = Lines::collect(child.stderr.take().context("no stderr")?);
-        Ok(Self { child, dir, metrics, stdout, stderr })
+        Ok(Self { child, dir, doors: Doors { metrics }, stdout, stderr })
     }
 
     /// Waits for an alert on the console that fits.
@@ -81,18 +87,9 @@ impl Agent {
         self.stderr.all().join("\n")
     }
 
-    /// The value of a metric: the sum of all samples of `name` that have these labels.
+    /// See [`Doors::metric`].
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
-        let (status, text) = self.get("/metrics")?;
-        ensure!(status == 200, "/metrics answered {status}");
-        let fits = |line: &str| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let (found, rest) = series.split_once('{').unwrap_or((series, ""));
-            let all =
-                labels.iter().all(|(name, value)| rest.contains(&format!("{name}=\"{value}\"")));
-            (found == name && all).then(|| value.parse::<u64>().ok()).flatten()
-        };
-        Ok(text.lines().filter_map(fits).sum())
+        self.doors.metric(name, labels)
     }
 
     /// Waits until `done` says so.
@@ -107,16 +104,9 @@ impl Agent {
         Ok(())
     }
 
-    /// Sends a GET and returns the status and the body.
+    /// See [`Doors::get`].
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        let mut stream = TcpStream::connect(self.metrics)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
-        let status = head.split(' ').nth(1).context("an answer without a status")?.parse()?;
-        Ok((status, body.to_owned()))
+        self.doors.get(path)
     }
 
     /// Asks the agent to end, and returns how it did.
@@ -135,6 +125,34 @@ impl Agent {
             ensure!(Instant::now() < deadline, "the agent did not end; its log:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+impl Doors {
+    /// The value of a metric: the sum of all samples of `name` that have these labels.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
+        let (status, text) = self.get("/metrics")?;
+        ensure!(status == 200, "/metrics answered {status}");
+        let fits = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (found, rest) = series.split_once('{').unwrap_or((series, ""));
+            let all =
+                labels.iter().all(|(name, value)| rest.contains(&format!("{name}=\"{value}\"")));
+            (found == name && all).then(|| value.parse::<u64>().ok()).flatten()
+        };
+        Ok(text.lines().filter_map(fits).sum())
+    }
+
+    /// Sends a GET and returns the status and the body.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect(self.metrics)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
+        let status = head.split(' ').nth(1).context("an answer without a status")?.parse()?;
+        Ok((status, body.to_owned()))
     }
 }
 

@@ -13,10 +13,10 @@ use anyhow::{Context, Result, ensure};
 use crate::agent::scratch;
 
 /// Applets of busybox that scripts in containers use by name.
-const APPLETS: [&str; 34] = [
+const APPLETS: [&str; 35] = [
     "cat", "chmod", "cp", "cut", "dd", "echo", "env", "grep", "head", "hostname", "id", "insmod",
-    "kill", "ls", "mkdir", "mknod", "mount", "mv", "nsenter", "ps", "pwd", "readlink", "rm", "sed",
-    "seq", "sh", "sleep", "stat", "tar", "touch", "true", "umount", "wc", "yes",
+    "kill", "ln", "ls", "mkdir", "mknod", "mount", "mv", "nsenter", "ps", "pwd", "readlink", "rm",
+    "sed", "seq", "sh", "sleep", "stat", "tar", "touch", "true", "umount", "wc", "yes",
 ];
 
 /// Where containers find the binary under test.
@@ -44,7 +44,7 @@ pub struct Ended {
 impl Rootfs {
     pub fn new() -> Result<Self> {
         let dir = scratch()?;
-        for folder in ["bin", "etc", "tmp", "mnt", "usr/bin"] {
+        for folder in ["bin", "etc", "mnt", "props", "tmp", "usr/bin"] {
             fs::create_dir_all(dir.join(folder))?;
         }
         fs::copy("/usr/bin/busybox", dir.join("bin/busybox")).context("copy busybox")?;

@@ -3,14 +3,15 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::agent::{Agent, scratch};
-use crate::container::{PRINT_CGROUP, Rootfs};
+use crate::agent::Agent;
+use crate::container::{Ended, PRINT_CGROUP, Rootfs};
 use crate::suite::{Suite, Tier};
 use crate::tests;
 
@@ -26,13 +27,13 @@ pub const SUITE: Suite = Suite {
 const RULES: &str = include_str!("../../rules/default/escape.yaml");
 
 /// A way out of a container, in two forms. The first process of the container acts itself.
-struct Escape {
-    rule: &'static str,
+pub struct Escape {
+    pub rule: &'static str,
     options: &'static [&'static str],
     forms: [&'static str; 2],
 }
 
-const ESCAPES: [Escape; 10] = [
+pub const ESCAPES: [Escape; 10] = [
     Escape {
         rule: "Usermode helper set from container",
         options: &["--privileged"],
@@ -84,9 +85,9 @@ const ESCAPES: [Escape; 10] = [
         options: &["--volume=/tmp/shrike-props:/props"],
         forms: [
             "exec shrike technique runtime-socket",
-            // Another name in the container does not hide the socket.
-            "rm /props/docker.sock; mv /props/podman.sock /props/docker.sock; \
-             exec shrike technique runtime-socket",
+            // A new name does not hide the socket. Once only: the other form finds it no more.
+            "mv /props/docker.sock /props/x; mv /props/podman.sock /props/renamed; \
+             ln -s renamed /props/docker.sock; exec shrike technique runtime-socket",
         ],
     },
     Escape {
@@ -99,7 +100,7 @@ const ESCAPES: [Escape; 10] = [
         options: &["--cap-add=SYS_MODULE"],
         forms: [
             "exec shrike technique kernel-module",
-            "head -c 200 /dev/zero > /tmp/m.ko; exec insmod /tmp/m.ko",
+            "head -c 200 /dev/zero > /dev/shm/m.ko; exec insmod /dev/shm/m.ko",
         ],
     },
     Escape {
@@ -111,7 +112,7 @@ const ESCAPES: [Escape; 10] = [
 
 /// What an ordinary container does: a shell, files that come and go as a package manager's, and
 /// many short processes.
-const ORDINARY: &str = "
+pub const ORDINARY: &str = "
     id; ps; mount; hostname; env > /dev/null; cat /etc/passwd /proc/self/status > /dev/null
     for i in $(seq 40); do
         mkdir -p /tmp/pkg/$i; echo $i > /tmp/pkg/$i/file.new
@@ -123,16 +124,25 @@ const ORDINARY: &str = "
 
 /// Who escaped, as the container itself and its launcher tell it.
 #[derive(Debug)]
-struct Act {
-    rule: &'static str,
+pub struct Act {
+    pub rule: &'static str,
     pid: u32,
     cgroup: u64,
 }
 
 impl Escape {
-    fn act(&self, rootfs: &Rootfs, form: usize) -> Result<Act> {
-        let script = format!("{PRINT_CGROUP}; {}", self.forms[form]);
-        let ended = rootfs.script(self.options, &script)?;
+    /// Escapes from a container of our launcher.
+    pub fn act(&self, rootfs: &Rootfs, form: usize) -> Result<Act> {
+        self.act_by(form, |options, script| rootfs.script(options, script))
+    }
+
+    /// Escapes from a container that is run with these options and this script.
+    pub fn act_by(
+        &self,
+        form: usize,
+        run: impl FnOnce(&[&str], &str) -> Result<Ended>,
+    ) -> Result<Act> {
+        let ended = run(self.options, &format!("{PRINT_CGROUP}; {}", self.forms[form]))?;
         let cgroup = ended.stdout.lines().next().and_then(|line| line.parse().ok());
         Ok(Act {
             rule: self.rule,
@@ -143,7 +153,8 @@ impl Escape {
 }
 
 impl Act {
-    fn raised(&self, alert: &Value) -> bool {
+    /// Whether the alert names the very process, in its cgroup.
+    pub fn raised(&self, alert: &Value) -> bool {
         let fields = &alert["output_fields"];
         alert["rule"] == self.rule
             && fields["proc.pid"] == self.pid
@@ -153,13 +164,7 @@ impl Act {
 
 fn every_rule_fires_and_stays_silent() -> Result<()> {
     let rootfs = Rootfs::new()?;
-    let props = scratch()?;
-    let sockets: Vec<_> = ["docker.sock", "podman.sock"]
-        .iter()
-        .map(|name| UnixListener::bind(props.join(name)))
-        .collect::<std::result::Result<_, _>>()?;
-    fs::rename(&props, "/tmp/shrike-props")?;
-    loop_device()?;
+    let props = Props::set()?;
     let agent = Agent::start(RULES, &[])?;
 
     let round = |form| -> Result<Vec<Act>> {
@@ -180,18 +185,37 @@ fn every_rule_fires_and_stays_silent() -> Result<()> {
         ensure!(acts.iter().any(|act| act.raised(&alert)), "nobody did this: {alert}");
     }
     ensure!(agent.stop()?.success(), "the agent did not end well");
-    drop(sockets);
-    fs::remove_dir_all("/tmp/shrike-props")?;
+    drop(props);
     Ok(())
 }
 
-/// Gives the first loop device a file system.
-fn loop_device() -> Result<()> {
-    let script = "dd if=/dev/zero of=/tmp/disk bs=1M count=2 && mke2fs -F /tmp/disk && \
-        losetup /dev/loop0 /tmp/disk";
-    let made = Command::new("sh").args(["-c", script]).output()?;
-    ensure!(made.status.success(), "{made:?}");
-    Ok(())
+/// What the escapes need of the host: sockets that stand for a runtime's, and a disk.
+pub struct Props {
+    _sockets: Vec<UnixListener>,
+}
+
+impl Props {
+    /// Where the escapes find the sockets.
+    const FOLDER: &str = "/tmp/shrike-props";
+
+    pub fn set() -> Result<Self> {
+        fs::create_dir(Self::FOLDER)?;
+        let sockets = ["docker.sock", "podman.sock"]
+            .map(|name| UnixListener::bind(Path::new(Self::FOLDER).join(name)));
+        let script = "dd if=/dev/zero of=/tmp/disk bs=1M count=2 && mke2fs -F /tmp/disk && \
+            losetup /dev/loop0 /tmp/disk";
+        let disk = Command::new("sh").args(["-c", script]).output()?;
+        ensure!(disk.status.success(), "{disk:?}");
+        Ok(Self { _sockets: sockets.into_iter().collect::<std::result::Result<_, _>>()? })
+    }
+}
+
+impl Drop for Props {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["-d", "/dev/loop0"]).output();
+        let _ = fs::remove_file("/tmp/disk");
+        let _ = fs::remove_dir_all(Self::FOLDER);
+    }
 }
 
 /// The same actions by processes of the host, which is no escape.

@@ -21,12 +21,22 @@ pub mod escape;
 pub mod guest;
 pub mod launcher;
 pub mod listener;
+pub mod mission;
+pub mod nameserver;
 pub mod record;
+pub mod runc;
 pub mod runner;
 pub mod suite;
 
 use crate::suite::Suite;
 
 /// All suites, in the order of running.
-pub const SUITES: &[Suite] =
-    &[guest::SUITE, alert::SUITE, books::SUITE, errors::SUITE, launcher::SUITE, escape::SUITE];
+pub const SUITES: &[Suite] = &[
+    guest::SUITE,
+    alert::SUITE,
+    books::SUITE,
+    errors::SUITE,
+    launcher::SUITE,
+    escape::SUITE,
+    mission::SUITE,
+];

@@ -1,12 +1,17 @@
-//! The test's own webhook receiver: plain HTTP/1.1 over a socket, without the agent's libraries.
+//! The test's own webhook receiver: HTTP/1.1 over a socket, plain or in TLS, without the agent's
+//! libraries.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rcgen::CertifiedKey;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 /// Receives POSTs on a port of 127.0.0.1 and answers each with 200.
@@ -15,14 +20,51 @@ pub struct Listener {
     bodies: Receiver<Value>,
 }
 
+/// Somebody whom a certificate speaks for.
+pub struct Identity {
+    /// The certificate, which signs itself.
+    pub pem: String,
+    config: Arc<ServerConfig>,
+}
+
+impl Identity {
+    /// A new identity for a host name.
+    pub fn of(name: &str) -> Result<Self> {
+        let CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed([name.to_owned()]).context("make a certificate")?;
+        let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key.into())?;
+        Ok(Self { pem: cert.pem(), config: Arc::new(config) })
+    }
+}
+
 impl Listener {
     pub fn start() -> Result<Self> {
+        Self::accept(serve)
+    }
+
+    /// A listener that proves to be `identity`.
+    pub fn start_tls(identity: &Identity) -> Result<Self> {
+        let config = identity.config.clone();
+        Self::accept(move |stream, bodies| {
+            if let Ok(connection) = ServerConnection::new(config.clone()) {
+                serve(StreamOwned::new(connection, stream), bodies);
+            }
+        })
+    }
+
+    fn accept(serve: impl Fn(TcpStream, &Sender<Value>) + Send + Sync + 'static) -> Result<Self> {
         let socket = TcpListener::bind("127.0.0.1:0").context("bind the listener")?;
         let address = socket.local_addr()?;
         let (sender, bodies) = mpsc::channel();
+        let serve = Arc::new(serve);
         thread::spawn(move || {
             for stream in socket.incoming().flatten() {
-                let sender = sender.clone();
+                let (serve, sender) = (serve.clone(), sender.clone());
                 thread::spawn(move || serve(stream, &sender));
             }
         });
@@ -31,6 +73,11 @@ impl Listener {
 
     pub fn url(&self) -> String {
         format!("http://{}/alerts", self.address)
+    }
+
+    /// The address under a host name.
+    pub fn https_url(&self, host: &str) -> String {
+        format!("https://{host}:{}/alerts", self.address.port())
     }
 
     /// Waits for a POST whose body fits.
@@ -48,14 +95,13 @@ impl Listener {
 }
 
 /// Serves one connection until it is closed.
-fn serve(stream: TcpStream, bodies: &Sender<Value>) {
-    let Ok(mut writer) = stream.try_clone() else { return };
-    let mut reader = BufReader::new(stream);
-    while let Some(body) = request(&mut reader) {
+fn serve(stream: impl Read + Write, bodies: &Sender<Value>) {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let mut stream = BufReader::new(stream);
+    while let Some(body) = request(&mut stream) {
         let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        if bodies.send(value).is_err()
-            || writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_err()
-        {
+        let answered = stream.get_mut().write_all(OK).and_then(|()| stream.get_mut().flush());
+        if bodies.send(value).is_err() || answered.is_err() {
             return;
         }
     }

@@ -51,7 +51,18 @@ fn made<'a>(mknod: &Mknod<'a>, field: FieldId) -> Option<Value<'a>> {
 }
 
 fn unix_socket<'a>(connect: &Connect<'a>, field: FieldId) -> Option<Value<'a>> {
-    descriptor(field, "unix", "u").or_else(|| path(connect.path, field))
+    let bound = connect.bound.bytes;
+    match field {
+        FieldId::FdBoundFilename => {
+            let name = bound.rsplit(|&byte| byte == b'/').next()?;
+            Some(until_nul(name).into())
+        }
+        // An abstract name, shown as `ss` and `/proc/net/unix` do.
+        FieldId::FdName if connect.path.bytes.is_empty() => {
+            Some([b"@", bound.strip_prefix(b"\0")?].concat().into())
+        }
+        _ => descriptor(field, "unix", "u").or_else(|| path(connect.path, field)),
+    }
 }
 
 /// A module that comes from memory has no file.

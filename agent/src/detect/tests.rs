@@ -177,7 +177,10 @@ fn samples() -> Vec<Event<'static>> {
         Event::Setns(Setns { joined }),
         Event::Unshare(Unshare { joined }),
         ptrace(Membership::None, HOST),
-        Event::Connect(Connect { path: text("/run/docker.sock") }),
+        Event::Connect(Connect {
+            path: text("/run/docker.sock"),
+            bound: text("/var/run/docker.sock\0"),
+        }),
         Event::Sysctl(Sysctl { name: text("kernel/core_pattern"), value: text("|/x\n") }),
         Event::ModuleLoad(ModuleLoad { path: text("/lib/a.ko") }),
         Event::Mknod(Mknod { mode: 0o060_600, rdev: 259 << 20 | 0x12C, path: text("/tmp/disk") }),
@@ -278,6 +281,22 @@ fn ptrace_crosses_out_of_a_container_only() {
     let host_pids = Header { ns: Namespaces { pid: HOST.pid, ..namespaces(200) }, ..container };
     assert_eq!(crosses(&host_pids, Member, shared_pids), "true", "another one with host pids");
     assert_eq!(crosses(&header(0), Member, namespaces(200)), "false", "the host may");
+}
+
+#[test]
+fn a_socket_keeps_the_name_of_its_bind() {
+    let connect = |path: &'static str, bound: &'static str| {
+        Event::Connect(Connect {
+            path: Text::new(path.as_bytes(), 0),
+            bound: Text::new(bound.as_bytes(), 0),
+        })
+    };
+    let renamed = connect("/tmp/x", "/run/docker.sock\0");
+    let text = |event: &Event<'_>, name| field(&header(0), event, name);
+    assert_eq!(text(&renamed, FieldId::FdName).as_deref(), Some("/tmp/x"));
+    assert_eq!(text(&renamed, FieldId::FdBoundFilename).as_deref(), Some("docker.sock"));
+    let hidden = connect("", "\0hidden");
+    assert_eq!(text(&hidden, FieldId::FdName).as_deref(), Some("@hidden"));
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream as Client;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::io::AsyncWriteExt;
@@ -15,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver};
 use tokio::task::JoinHandle;
 
-use super::Inbox;
+use super::{FAREWELL, Inbox};
 use crate::alert::Alert;
 use crate::metrics::AlertLoss;
 
@@ -42,7 +44,7 @@ impl Socket {
         }
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if Client::connect(path).is_ok() {
+                if is_in_use(path) {
                     bail!("another agent listens at {}; choose another --socket", path.display());
                 }
                 // An agent that was killed has left it behind.
@@ -62,6 +64,19 @@ impl Drop for Socket {
             tracing::warn!("cannot remove {}: {error}", self.path.display());
         }
     }
+}
+
+/// Whether somebody listens, and goes on to. An agent that was killed takes a while to be gone:
+/// the kernel first detaches its probes.
+fn is_in_use(path: &Path) -> bool {
+    let deadline = Instant::now() + FAREWELL;
+    while Client::connect(path).is_ok() {
+        if Instant::now() > deadline {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    false
 }
 
 async fn serve(mut inbox: Inbox, socket: Socket) {
@@ -132,7 +147,7 @@ mod tests {
         sinks.send(&Arc::new(alert("Before")));
         let clients: Vec<_> = (0..2).map(|_| Client::connect(&path).unwrap()).collect();
         // A client is served once it was accepted.
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
         sinks.send(&Arc::new(alert("After")));
         for client in clients {
             let mut line = String::new();
