@@ -16,6 +16,7 @@ pub mod alert;
 pub mod books;
 pub mod configuration;
 pub mod container;
+pub mod demo;
 pub mod errors;
 pub mod escape;
 pub mod guest;

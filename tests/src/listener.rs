@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use rcgen::CertifiedKey;
@@ -17,7 +17,14 @@ use serde_json::Value;
 /// Receives POSTs on a port of 127.0.0.1 and answers each with 200.
 pub struct Listener {
     address: SocketAddr,
-    bodies: Receiver<Value>,
+    bodies: Receiver<Post>,
+}
+
+/// What somebody posted.
+#[derive(Debug)]
+pub struct Post {
+    pub body: Value,
+    pub arrived: SystemTime,
 }
 
 /// Somebody whom a certificate speaks for.
@@ -57,7 +64,7 @@ impl Listener {
         })
     }
 
-    fn accept(serve: impl Fn(TcpStream, &Sender<Value>) + Send + Sync + 'static) -> Result<Self> {
+    fn accept(serve: impl Fn(TcpStream, &Sender<Post>) + Send + Sync + 'static) -> Result<Self> {
         let socket = TcpListener::bind("127.0.0.1:0").context("bind the listener")?;
         let address = socket.local_addr()?;
         let (sender, bodies) = mpsc::channel();
@@ -82,10 +89,15 @@ impl Listener {
 
     /// Waits for a POST whose body fits.
     pub fn expect(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+        Ok(self.post(what, fits)?.body)
+    }
+
+    /// The same, with the time of its arrival.
+    pub fn post(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Post> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
             match self.bodies.recv_timeout(left) {
-                Ok(body) if fits(&body) => return Ok(body),
+                Ok(post) if fits(&post.body) => return Ok(post),
                 Ok(_) => {}
                 Err(_) => break,
             }
@@ -95,13 +107,14 @@ impl Listener {
 }
 
 /// Serves one connection until it is closed.
-fn serve(stream: impl Read + Write, bodies: &Sender<Value>) {
+fn serve(stream: impl Read + Write, bodies: &Sender<Post>) {
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let mut stream = BufReader::new(stream);
     while let Some(body) = request(&mut stream) {
-        let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let arrived = SystemTime::now();
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let answered = stream.get_mut().write_all(OK).and_then(|()| stream.get_mut().flush());
-        if bodies.send(value).is_err() || answered.is_err() {
+        if bodies.send(Post { body, arrived }).is_err() || answered.is_err() {
             return;
         }
     }

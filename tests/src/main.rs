@@ -13,7 +13,7 @@ use shrike_tests::configuration::Configuration;
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
 use shrike_tests::suite::{Suite, Tier};
-use shrike_tests::{SUITES, books};
+use shrike_tests::{SUITES, books, demo};
 
 /// End-to-end tests of shrike
 #[derive(Debug, Parser)]
@@ -54,6 +54,9 @@ enum Action {
     /// Be the workload of a test that counts: open a file as often as it is told to
     #[command(hide = true)]
     Opener { file: PathBuf },
+    /// Show the agent at work, with a token for each escape
+    #[command(hide = true)]
+    Demo { tokens: Vec<String> },
     /// Run one test in this process
     #[command(hide = true)]
     Exec {
@@ -90,6 +93,7 @@ fn run(action: Action) -> Result<ExitCode> {
         }
         Action::Actor { guise, file } => actor::main(guise, &file).map(|()| ExitCode::SUCCESS),
         Action::Opener { file } => books::opener(&file).map(|()| ExitCode::SUCCESS),
+        Action::Demo { tokens } => demo::run(&tokens).map(|()| ExitCode::SUCCESS),
         Action::Exec { suite, test } => {
             let test =
                 suite.test(&test).with_context(|| format!("no test {}::{test}", suite.name))?;

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod cache;
 pub mod compile;
 pub mod console;
+pub mod demo;
 pub mod image;
 pub mod interrupt;
 pub mod process;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::cache::Cache;
-use xtask::{agent, console, image, interrupt, setup, test, vm};
+use xtask::{agent, console, demo, image, interrupt, setup, test, vm};
 
 /// The project's own chores.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
+    /// See the agent at work: an ordinary container and three escapes, in a guest of its own
+    Demo,
     /// Obtain what building and testing need and this machine lacks
     Setup(setup::command::Options),
     /// Build the agent
@@ -48,6 +50,7 @@ fn run(line: &Line) -> anyhow::Result<ExitCode> {
     interrupt::watch()?;
     let cache = Cache::open()?;
     let code = match &line.chore {
+        Chore::Demo => i32::from(!demo::run(&cache, line.offline)?),
         Chore::Setup(options) => setup::command::run(&cache, options, line.offline).map(|()| 0)?,
         Chore::Build(options) => agent::build(&cache, options, line.offline).map(|()| 0)?,
         Chore::Image(options) => image::run(&cache, options, line.offline).map(|()| 0)?,

@@ -7,16 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::accelerator::Accelerator;
-use super::initramfs::{self, Content};
-use super::job::{Job, Outcome, SHARE_FOLDER};
-use super::machine::{Channels, Machine};
-use super::{BOOT_LIMIT, Configuration, Host, kernel};
+use super::Configuration;
+use super::job::{Outcome, SHARE_FOLDER};
+use super::launch::{Ended, Launch};
+use super::machine::Channels;
 use crate::cache::Cache;
-use crate::compile;
-use crate::interrupt;
 use crate::setup::kernel::Series;
-use crate::setup::{self, Part};
 
 /// Options of `cargo xtask vm`.
 #[derive(Debug, clap::Args)]
@@ -75,43 +71,17 @@ enum Preemption {
 /// Runs the command and returns its exit code.
 pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<i32> {
     let share = options.share.as_deref().map(shared_folder).transpose()?;
-    let mut parts = setup::guest_parts([options.kernel]);
-    parts.push(Part::Toolchain);
-    setup::ensure(cache, &parts, offline)?;
-    let programs = compile::guest_programs(&["shrike"])?;
-    let host = Host::find(cache)?;
-    let kernel = kernel(cache, options.kernel)?;
-    let content =
-        Content { programs: &programs.others, ..Content::minimal(&programs.init, &host.busybox) };
-    let accelerator = Accelerator::choose(cache, &host, &kernel, &content)?;
-
-    let _careful = interrupt::Careful::start();
-    let folder = tempfile::Builder::new().prefix("shrike-guest-").tempdir()?;
-    let (initramfs, console) = (folder.path().join("initramfs"), folder.path().join("console"));
-    let job = Job {
-        modules: Vec::new(),
-        command: options.command.clone(),
-        share: share.is_some(),
-        seconds: options.timeout,
-    };
-    initramfs::write(&initramfs, &kernel, &content, job)?;
-    let machine = Machine {
-        host: &host,
-        accelerator,
-        kernel: &kernel,
+    let launch = Launch {
         configuration: &options.configuration(),
-        initramfs: &initramfs,
+        programs: &["shrike"],
+        command: &options.command,
         share: share.as_deref(),
-        console: &console,
-        limit: Duration::from_secs(options.timeout) + BOOT_LIMIT,
+        limit: Duration::from_secs(options.timeout),
     };
-    let outcome = machine.run(Channels {
-        stdout: &mut io::stdout(),
-        stderr: &mut io::stderr(),
-        results: &mut io::sink(),
-    })?;
-    exit_code(&outcome, options.timeout)
-        .map_err(|error| anyhow!("{error}\n{}", machine.console_tail()))
+    let channels =
+        Channels { stdout: &mut io::stdout(), stderr: &mut io::stderr(), results: &mut io::sink() };
+    let Ended { outcome, console } = launch.run(cache, offline, channels)?;
+    exit_code(&outcome, options.timeout).map_err(|error| anyhow!("{error}\n{console}"))
 }
 
 impl Options {

@@ -6,6 +6,7 @@ pub mod accelerator;
 pub mod command;
 pub mod initramfs;
 pub mod job;
+pub mod launch;
 pub mod machine;
 pub mod modules;
 pub mod newc;
