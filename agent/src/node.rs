@@ -114,27 +114,32 @@ pub(crate) enum HostError {
     #[error("cannot read {}; it needs root, or CAP_SYS_PTRACE", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(
-        "{} is the first process of a container, not the host's: shrike must run in the host's pid \
-         namespace (hostPID: true, or --pid host)",
-        .0.display()
+        "process {0} is a container's, not the host's: shrike must run in the host's pid namespace \
+         (hostPID: true, or --pid host)"
     )]
-    NotHost(PathBuf),
+    NotHost(u32),
 }
 
-/// The namespaces of the host's first process, read from `proc`.
+/// The namespaces of the host, read from `proc`: those of its first process; where even root may not
+/// look at that one, of the kernel's first thread, which are the initial ones.
 pub(crate) fn host_namespaces(proc: &Path) -> Result<Namespaces, HostError> {
+    const INIT: u32 = 1;
+    const KTHREADD: u32 = 2;
+    namespaces_of(proc, INIT).or_else(|error| namespaces_of(proc, KTHREADD).map_err(|_| error))
+}
+
+fn namespaces_of(proc: &Path, pid: u32) -> Result<Namespaces, HostError> {
     /// The initial pid namespace (`PROC_PID_INIT_INO`).
     const INITIAL_PID: NsId = NsId(0xEFFF_FFFC);
-    let init = proc.join("1");
     let mut host = Namespaces::default();
     for ty in NsType::ALL {
-        let path = init.join("ns").join(ty.name());
+        let path = proc.join(pid.to_string()).join("ns").join(ty.name());
         let data =
             fs::metadata(&path).map_err(|source| HostError::Read { path: path.clone(), source })?;
         // The kernel numbers namespaces with 32 bits.
         *host.get_mut(ty) = NsId(u32::try_from(data.ino()).unwrap_or_default());
     }
-    if host.pid == INITIAL_PID { Ok(host) } else { Err(HostError::NotHost(init)) }
+    if host.pid == INITIAL_PID { Ok(host) } else { Err(HostError::NotHost(pid)) }
 }
 
 #[cfg(test)]
@@ -158,6 +163,23 @@ mod tests {
         }
         assert_eq!(KernelRelease::FLOOR.to_string(), "6.1");
         assert!(KernelRelease::running().is_ok());
+    }
+
+    #[test]
+    fn a_containers_first_process_is_not_the_hosts() {
+        let proc = tempfile::tempdir().unwrap();
+        for pid in ["1", "2"] {
+            let dir = proc.path().join(pid).join("ns");
+            fs::create_dir_all(&dir).unwrap();
+            for ty in NsType::ALL {
+                fs::write(dir.join(ty.name()), "").unwrap();
+            }
+        }
+        let error = host_namespaces(proc.path()).unwrap_err().to_string();
+        assert!(error.starts_with("process 1 is a container's"), "{error}");
+        fs::remove_dir_all(proc.path().join("1")).unwrap();
+        let error = host_namespaces(proc.path()).unwrap_err().to_string();
+        assert!(error.contains("1/ns/mnt; it needs root"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `shrike run`: puts the parts together, and takes them apart again when it is told to end.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -155,19 +156,30 @@ fn start_sensor(
     let options =
         SensorOptions { ring_bytes: config.ring_bytes.clone(), lsm_active, init_mnt_ns: host.mnt };
     let sensor = Sensor::start(&options).context("cannot start the sensor")?;
+    if !lsm_active {
+        tracing::warn!(
+            "bpf is not among the active LSMs (kernel option lsm=): probes of LSM hooks are attached \
+             by fentry instead, which the kernel may skip"
+        );
+    }
+    let mut attached: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut detached = Vec::new();
-    for ProbeState { probe, attached, refused } in sensor.probes() {
+    for ProbeState { probe, attached: way, refused } in sensor.probes() {
         let name = probe.name;
-        for refused in refused {
+        // That no LSM program runs at all was said once.
+        for refused in refused.iter().filter(|refused| !refused.is_of_inactive_lsm()) {
             let backend = refused.way.backend();
             tracing::warn!("probe {name} is not attached by {backend}: {}", refused.reason);
         }
-        let backend = attached.map(Attach::backend);
+        let backend = way.map(Attach::backend);
         metrics.probe(name, backend);
         match backend {
-            Some(backend) => tracing::info!("probe {name} is attached by {backend}"),
+            Some(backend) => attached.entry(backend).or_default().push(name),
             None => detached.push(name),
         }
+    }
+    for (backend, probes) in attached {
+        tracing::info!("attached by {backend}: {}", probes.join(", "));
     }
     if !detached.is_empty() {
         health.unmet("probes", format!("not attached: {}", detached.join(", ")));

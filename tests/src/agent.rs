@@ -73,6 +73,10 @@ impl Agent {
         self.wait(&format!("alert with {what}"), |agent| {
             found = agent.alerts().into_iter().find(&fits);
             found.is_some()
+        })
+        .with_context(|| {
+            let outputs = self.alerts().into_iter().map(|alert| alert["output"].to_string());
+            format!("the alerts are:\n{}", outputs.collect::<Vec<_>>().join("\n"))
         })?;
         found.context("no alert")
     }

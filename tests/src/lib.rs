@@ -20,6 +20,7 @@ pub mod demo;
 pub mod errors;
 pub mod escape;
 pub mod guest;
+pub mod kinds;
 pub mod launcher;
 pub mod listener;
 pub mod mission;
@@ -36,6 +37,7 @@ pub const SUITES: &[Suite] = &[
     guest::SUITE,
     alert::SUITE,
     books::SUITE,
+    kinds::SUITE,
     errors::SUITE,
     launcher::SUITE,
     escape::SUITE,

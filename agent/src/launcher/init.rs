@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::SigSet;
 use nix::unistd::{chdir, execve, getcwd, sethostname};
 
@@ -48,6 +49,10 @@ impl Init<'_> {
         die_with_launcher()?;
         let mut go = [0];
         launcher.read_exact(&mut go).tried(|| "hear from the launcher".to_owned())?;
+        // A privileged container sees the host's cgroups, as Docker and containerd have it.
+        if !self.spec.privileged {
+            unshare(CloneFlags::CLONE_NEWCGROUP).tried(|| "leave the host's cgroups".to_owned())?;
+        }
         let hostname = self.spec.hostname.as_deref().unwrap_or(self.spec.id.as_str());
         sethostname(hostname).tried(|| format!("set the host name to {hostname}"))?;
         if self.spec.network == Network::None {

@@ -149,7 +149,8 @@ fn provide_root(spec: &Spec, state: &State) -> Result<(PathBuf, ImageConfig), La
     }
 }
 
-/// The `CLONE_NEW*` flags of what the container does not share.
+/// The `CLONE_NEW*` flags of what the container does not share. Its cgroup namespace comes later: the
+/// task must be in its cgroups by then.
 fn namespaces(spec: &Spec) -> libc::c_int {
     let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     if spec.pid == PidMode::Private {
@@ -157,10 +158,6 @@ fn namespaces(spec: &Spec) -> libc::c_int {
     }
     if spec.network == Network::None {
         flags |= libc::CLONE_NEWNET;
-    }
-    // A privileged container sees the host's cgroups, as Docker and containerd have it.
-    if !spec.privileged {
-        flags |= libc::CLONE_NEWCGROUP;
     }
     flags
 }

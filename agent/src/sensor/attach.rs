@@ -34,6 +34,13 @@ pub(crate) struct Refused {
     pub(crate) reason: AttachError,
 }
 
+impl Refused {
+    /// Whether it was not even tried, since the kernel asks no BPF program in its LSM hooks.
+    pub(crate) fn is_of_inactive_lsm(&self) -> bool {
+        matches!(self.reason, AttachError::LsmInactive)
+    }
+}
+
 /// Why a probe could not be attached in one way.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttachError {
