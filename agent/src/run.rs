@@ -156,6 +156,12 @@ fn start_sensor(
     let options =
         SensorOptions { ring_bytes: config.ring_bytes.clone(), lsm_active, init_mnt_ns: host.mnt };
     let sensor = Sensor::start(&options).context("cannot start the sensor")?;
+    report_probes(&sensor, lsm_active, metrics, health);
+    Ok(sensor)
+}
+
+/// Tells how the probes are attached: in the log, in the metrics, and by being ready or not.
+fn report_probes(sensor: &Sensor, lsm_active: bool, metrics: &Metrics, health: &Health) {
     if !lsm_active {
         tracing::warn!(
             "bpf is not among the active LSMs (kernel option lsm=): probes of LSM hooks are attached \
@@ -184,5 +190,4 @@ fn start_sensor(
     if !detached.is_empty() {
         health.unmet("probes", format!("not attached: {}", detached.join(", ")));
     }
-    Ok(sensor)
 }

@@ -71,11 +71,14 @@ pub(super) fn unpack(archive: &Path, root: &Path) -> Result<ImageConfig, ImageEr
     let config: ConfigFile = files.document(&config)?;
     let Settings { entrypoint, cmd, env, user, working_dir } = config.config.unwrap_or_default();
     let command = entrypoint.unwrap_or_default().into_iter().chain(cmd.unwrap_or_default());
-    let user = user.unwrap_or_default();
+    let user = match user.filter(|user| !user.is_empty()) {
+        Some(user) => Some(user.parse().map_err(|source| ImageError::User { user, source })?),
+        None => None,
+    };
     Ok(ImageConfig {
         command: command.collect(),
         env: env.unwrap_or_default(),
-        user: super::process::user(&user).map_err(|source| ImageError::User { user, source })?,
+        user,
         workdir: working_dir.filter(|dir| !dir.is_empty()).map(PathBuf::from),
     })
 }

@@ -17,7 +17,7 @@ use super::cgroup::Cgroup;
 use super::image::{self, ImageConfig};
 use super::init::{GO, Init, read_report};
 use super::state::State;
-use super::{LauncherError, Network, PidMode, Root, Spec, Tried, User, rootfs};
+use super::{LauncherError, Network, PidMode, Root, Spec, Tried, rootfs};
 
 /// Signals that are passed on to the container.
 const FORWARDED: [Signal; 6] = [
@@ -249,9 +249,4 @@ impl Drop for Signals {
         // up. The mask was valid before.
         let _ = self.before.thread_set_mask();
     }
-}
-
-/// The user of an image's configuration.
-pub(super) fn user(text: &str) -> Result<Option<User>, super::spec::SpecError> {
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
