@@ -7,6 +7,7 @@ mod config;
 mod context;
 mod detect;
 mod doctor;
+mod events;
 mod health;
 mod http;
 mod launcher;

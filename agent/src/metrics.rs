@@ -53,7 +53,8 @@ series! {
     malformed: IntCounter = "shrike_records_malformed_total" []
         "Records from the kernel that could not be decoded.";
     probes: IntGaugeVec = "shrike_probe_attached" ["probe", "backend"]
-        "1 if the probe is attached in this way, 0 if it is not attached (backend is none).";
+        "1 if the probe is attached in this way, 0 if it could not be attached (backend is none) or no \
+         rule needs it (unneeded).";
     processes: IntGauge = "shrike_processes" []
         "Processes in the process table, including recently ended ones.";
     processes_refused: IntCounter = "shrike_processes_refused_total" []
@@ -120,10 +121,15 @@ impl Metrics {
         self.missing.with_label_values(&[lane.name()]).set(gauge(count));
     }
 
-    /// A probe is attached by `backend`, or not at all.
-    pub(crate) fn probe(&self, probe: &str, backend: Option<&str>) {
-        let labels = [probe, backend.unwrap_or("none")];
-        self.probes.with_label_values(&labels).set(i64::from(backend.is_some()));
+    /// A probe is attached by `backend`.
+    pub(crate) fn probe_attached(&self, probe: &str, backend: &str) {
+        self.probes.with_label_values(&[probe, backend]).set(1);
+    }
+
+    /// A probe is not attached, since it could not be or need not be.
+    pub(crate) fn probe_detached(&self, probe: &str, is_needed: bool) {
+        let backend = if is_needed { "none" } else { "unneeded" };
+        self.probes.with_label_values(&[probe, backend]).set(0);
     }
 
     /// The state of the process table.

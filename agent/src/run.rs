@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context as _, anyhow, ensure};
 use nix::errno::Errno;
 use shrike_common::{Attach, Namespaces};
-use shrike_rules::{Ruleset, Severity, diagnose};
+use shrike_rules::{KindSet, Ruleset, Severity, diagnose};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -59,7 +59,7 @@ async fn serve(
     let address = Server::new(metrics, health).start(config.metrics).await?;
     let (sinks, workers) = sink::start(config.format, &config.socket, &config.webhooks, metrics)?;
     let host = node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
-    let sensor = start_sensor(config, &host, metrics, health)?;
+    let sensor = start_sensor(config, ruleset.kinds(), &host, metrics, health)?;
     // After the probes are attached: what happens from here on is in the events.
     let context = Context::scan(host).context("cannot read the running processes from /proc")?;
     let rules = ruleset.rules().len();
@@ -142,6 +142,7 @@ fn load_rules(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::Re
 
 fn start_sensor(
     config: &Config,
+    asked: KindSet,
     host: &Namespaces,
     metrics: &Metrics,
     health: &Health,
@@ -153,8 +154,12 @@ fn start_sensor(
             false
         }
     };
-    let options =
-        SensorOptions { ring_bytes: config.ring_bytes.clone(), lsm_active, init_mnt_ns: host.mnt };
+    let options = SensorOptions {
+        ring_bytes: config.ring_bytes.clone(),
+        lsm_active,
+        asked,
+        init_mnt_ns: host.mnt,
+    };
     let sensor = Sensor::start(&options).context("cannot start the sensor")?;
     report_probes(&sensor, lsm_active, metrics, health);
     Ok(sensor)
@@ -169,23 +174,27 @@ fn report_probes(sensor: &Sensor, lsm_active: bool, metrics: &Metrics, health: &
         );
     }
     let mut attached: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let mut detached = Vec::new();
-    for ProbeState { probe, attached: way, refused } in sensor.probes() {
+    let (mut detached, mut unneeded) = (Vec::new(), Vec::new());
+    for ProbeState { probe, is_needed, attached: way, refused } in sensor.probes() {
         let name = probe.name;
         // That no LSM program runs at all was said once.
         for refused in refused.iter().filter(|refused| !refused.is_of_inactive_lsm()) {
             let backend = refused.way.backend();
             tracing::warn!("probe {name} is not attached by {backend}: {}", refused.reason);
         }
-        let backend = way.map(Attach::backend);
-        metrics.probe(name, backend);
-        match backend {
-            Some(backend) => attached.entry(backend).or_default().push(name),
-            None => detached.push(name),
+        if let Some(backend) = way.map(Attach::backend) {
+            metrics.probe_attached(name, backend);
+            attached.entry(backend).or_default().push(name);
+        } else {
+            metrics.probe_detached(name, *is_needed);
+            if *is_needed { &mut detached } else { &mut unneeded }.push(name);
         }
     }
     for (backend, probes) in attached {
         tracing::info!("attached by {backend}: {}", probes.join(", "));
+    }
+    if !unneeded.is_empty() {
+        tracing::info!("not attached, as no rule needs them: {}", unneeded.join(", "));
     }
     if !detached.is_empty() {
         health.unmet("probes", format!("not attached: {}", detached.join(", ")));

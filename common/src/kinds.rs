@@ -1,13 +1,14 @@
 //! The one declaration of every event kind. From it come the layout of the records, the decoder,
 //! the names in metrics and JSON, and the documentation.
 
+use crate::field::Value;
 use crate::wire::{Span, Wire};
 use crate::{Lane, Namespaces, NsId, Pid, StartTime};
 
 macro_rules! kinds {
     ($(
         $(#[$doc:meta])*
-        $kind:ident = $code:literal $name:literal in $lane:ident {
+        $kind:ident = $code:literal $name:literal in $lane:ident when $need:ident {
             $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
         }
     )*) => {
@@ -29,6 +30,11 @@ macro_rules! kinds {
             pub const fn lane(self) -> Lane {
                 match self { $(Self::$kind => Lane::$lane),* }
             }
+
+            /// When its events are wanted.
+            pub const fn need(self) -> Need {
+                match self { $(Self::$kind => Need::$need),* }
+            }
         }
 
         /// An event as the agent sees it: the kind and its fields.
@@ -39,6 +45,15 @@ macro_rules! kinds {
             /// The kind of the event.
             pub const fn kind(&self) -> Kind {
                 match self { $(Self::$kind(_) => Kind::$kind),* }
+            }
+
+            /// Hands out the name and the value of each field, in the order of the declaration.
+            pub fn fields(&self, each: &mut dyn FnMut(&'static str, Value<'a>)) {
+                match self {
+                    $(Self::$kind(event) => {
+                        $(each(stringify!($field), Value::from(event.$field));)*
+                    })*
+                }
             }
 
             /// Reads the fields of an event of `kind` that stand at `at` in `record`.
@@ -95,10 +110,19 @@ macro_rules! kinds {
     };
 }
 
+/// When the events of a kind are wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Need {
+    /// Always: the agent itself follows them.
+    Always,
+    /// When a rule or a reader asks for them.
+    Asked,
+}
+
 kinds! {
     /// A process executed a program (`sched_process_exec`): the new image is in place, arguments
     /// and credentials are final.
-    Exec = 0 "exec" in Process {
+    Exec = 0 "exec" in Process when Always {
         /// The inode number of the program's file.
         inode: u64,
         /// The device of the file's superblock (kernel `dev_t`: major << 20 | minor).
@@ -112,7 +136,7 @@ kinds! {
     }
 
     /// A process was created (`task_newtask`); threads are not reported.
-    Fork = 1 "fork" in Process {
+    Fork = 1 "fork" in Process when Always {
         /// The `CLONE_*` flags.
         clone_flags: u64,
         /// When the child started.
@@ -124,7 +148,7 @@ kinds! {
     }
 
     /// The last thread of a process ended (`sched_process_exit`).
-    Exit = 2 "exit" in Process {
+    Exit = 2 "exit" in Process when Always {
         /// The status as `wait(2)` gives it: exit code << 8, or the signal.
         status: i32,
         /// Reserved; 0.
@@ -133,7 +157,7 @@ kinds! {
 
     /// A file was opened (`security_file_open`). Reported once per open: the second file that
     /// overlayfs opens on a layer is not an event.
-    FileOpen = 3 "file_open" in Bulk {
+    FileOpen = 3 "file_open" in Bulk when Asked {
         /// The inode number.
         inode: u64,
         /// The magic number of the file system (`statfs.f_type`).
@@ -157,7 +181,7 @@ kinds! {
 
     /// A file system was given to be mounted (`security_sb_kern_mount`), by `mount(2)` or by
     /// `fsconfig(2)`. Bind mounts make no new one and are not reported.
-    Mount = 4 "mount" in Critical {
+    Mount = 4 "mount" in Critical when Asked {
         /// The magic number of the file system (`statfs.f_type`).
         fs_magic: u64,
         /// The device of the superblock (kernel `dev_t`: major << 20 | minor).
@@ -169,7 +193,7 @@ kinds! {
     }
 
     /// A mount or a detached tree is to be moved (`security_move_mount`, by `move_mount(2)`).
-    MoveMount = 5 "move_mount" in Critical {
+    MoveMount = 5 "move_mount" in Critical when Asked {
         /// The magic number of the file system (`statfs.f_type`).
         fs_magic: u64,
         /// The device of the superblock (kernel `dev_t`: major << 20 | minor).
@@ -184,7 +208,7 @@ kinds! {
 
     /// A task joins existing namespaces by `setns(2)`; reported when the kernel has allowed it and
     /// installs them (`switch_task_namespaces`). The header still shows the old ones.
-    Setns = 6 "setns" in Critical {
+    Setns = 6 "setns" in Critical when Asked {
         /// The namespaces after it; `pid` is the one for children. Where a type is the same as
         /// before, its number is 0.
         joined: Namespaces,
@@ -192,7 +216,7 @@ kinds! {
 
     /// A task leaves for new namespaces by `unshare(2)` (`switch_task_namespaces`). The header
     /// still shows the old ones.
-    Unshare = 7 "unshare" in Critical {
+    Unshare = 7 "unshare" in Critical when Asked {
         /// The namespaces after it; `pid` is the one for children. Where a type is the same as
         /// before, its number is 0. A new user namespace is not seen here.
         joined: Namespaces,
@@ -201,7 +225,7 @@ kinds! {
     /// A task asks for access to another one (`security_ptrace_access_check`): by `ptrace(2)`,
     /// `process_vm_readv(2)`, `pidfd_getfd(2)`, or through `/proc/PID`. Checks that only decide
     /// what is shown (`PTRACE_MODE_NOAUDIT`) are not reported.
-    Ptrace = 8 "ptrace" in Critical {
+    Ptrace = 8 "ptrace" in Critical when Asked {
         /// The `PTRACE_MODE_*` flags: 1 to read, 2 to attach.
         mode: u32,
         /// The [`Membership`](crate::Membership) of the other task.
@@ -219,7 +243,7 @@ kinds! {
     }
 
     /// A connection to a Unix stream socket (`security_unix_stream_connect`).
-    Connect = 9 "connect" in Bulk {
+    Connect = 9 "connect" in Bulk when Asked {
         /// Where the listener's socket is, seen from the root of the mount namespace that it was
         /// bound in; empty if it has an abstract name.
         path: Span,
@@ -229,7 +253,7 @@ kinds! {
     }
 
     /// A kernel parameter is to be written (`cgroup/sysctl`), by whatever path.
-    Sysctl = 10 "sysctl" in Critical {
+    Sysctl = 10 "sysctl" in Critical when Asked {
         /// Its name as under `/proc/sys`.
         name: Span,
         /// The text that was written.
@@ -238,13 +262,13 @@ kinds! {
 
     /// A kernel module is to be loaded (`security_kernel_read_file` in `finit_module(2)`,
     /// `security_kernel_load_data` in `init_module(2)`).
-    ModuleLoad = 11 "module_load" in Critical {
+    ModuleLoad = 11 "module_load" in Critical when Asked {
         /// The path of its file; empty if it comes from memory.
         path: Span,
     }
 
     /// A device file, FIFO or socket is to be made (`security_path_mknod`).
-    Mknod = 12 "mknod" in Bulk {
+    Mknod = 12 "mknod" in Bulk when Asked {
         /// Its type and permissions.
         mode: u32,
         /// The device that it stands for (kernel `dev_t`: major << 20 | minor).
@@ -254,7 +278,7 @@ kinds! {
     }
 
     /// A BPF program is to be loaded (`security_bpf` with `BPF_PROG_LOAD`).
-    Bpf = 13 "bpf" in Critical {
+    Bpf = 13 "bpf" in Critical when Asked {
         /// The command (`enum bpf_cmd`).
         cmd: u32,
         /// The type of the program (`enum bpf_prog_type`).

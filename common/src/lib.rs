@@ -8,6 +8,7 @@
 
 mod books;
 mod decode;
+mod field;
 mod header;
 mod ids;
 mod kinds;
@@ -19,11 +20,12 @@ pub mod wire;
 
 pub use books::{COUNTERS, Counter};
 pub use decode::{Malformed, decode};
+pub use field::Value;
 pub use header::{ABI_VERSION, Abi, Header, Namespaces, NsType};
 pub use ids::{CgroupId, Gid, NsId, Pid, StartTime, Uid};
 pub use kinds::{
     Bpf, Connect, Event, Exec, Exit, FileOpen, Fork, Kind, Mknod, ModuleLoad, Mount, MoveMount,
-    Ptrace, Setns, Sysctl, Unshare,
+    Need, Ptrace, Setns, Sysctl, Unshare,
 };
 pub use lane::Lane;
 pub use membership::Membership;

@@ -2,14 +2,15 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
@@ -29,7 +30,7 @@ pub const SUITE: Suite = Suite {
     tier: Tier::Quick,
     budget: Duration::from_mins(1),
     wants: |_| true,
-    tests: tests![each_kind_tells_what_was_done],
+    tests: tests![each_kind_tells_what_was_done, the_stream_can_be_watched],
 };
 
 const RULES: &str = "
@@ -122,6 +123,40 @@ fn each_kind_tells_what_was_done() -> Result<()> {
     let is_host = |alert: &Value| alert["output_fields"]["container.membership"] == "none";
     ensure!(agent.alerts().iter().all(is_host), "this process is no container's");
     ensure!(agent.stop()?.success(), "the agent did not end well");
+    Ok(())
+}
+
+/// `shrike events`, read by somebody who has seen enough after a while.
+fn the_stream_can_be_watched() -> Result<()> {
+    let mut events = Command::new("shrike")
+        .args(["--log", "warn", "events", "--json", "--kind", "exec"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdout = events.stdout.take().context("no standard output")?;
+    let (sender, seen) = mpsc::channel();
+    thread::spawn(move || {
+        let is_marked = |line: &String| line.contains("marked");
+        // Then the pipe is closed.
+        let line =
+            BufReader::new(stdout).lines().map_while(std::result::Result::ok).find(is_marked);
+        let _ = sender.send(line);
+    });
+    // Until the probes are attached, nothing is seen.
+    let line = loop {
+        ensure!(Command::new("true").arg("marked").status()?.success());
+        if let Ok(line) = seen.recv_timeout(Duration::from_millis(300)) {
+            break line.context("the stream has ended")?;
+        }
+    };
+    let seen: Value = serde_json::from_str(&line).context("read an event")?;
+    ensure!(seen["fields"]["args"] == json!(["true", "marked"]), "{seen}");
+    ensure!(seen["kind"] == "exec" && seen["membership"] == "none", "{seen}");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while events.try_wait()?.is_none() {
+        ensure!(Instant::now() < deadline, "it goes on though nobody reads");
+        thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(events.wait()?.success());
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod container;
 mod doctor;
+mod events;
 mod run;
 mod selftest;
 
@@ -47,6 +48,7 @@ enum Command {
     Run(run::RunArgs),
     Container(container::ContainerArgs),
     Doctor(doctor::DoctorArgs),
+    Events(events::EventsArgs),
     Selftest(selftest::SelftestArgs),
     #[command(hide = true)]
     Technique(selftest::TechniqueArgs),
@@ -60,6 +62,7 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Container(args) => Ok(container::run(args)),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Events(args) => events::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Technique(args) => selftest::perform(&args),
     }

@@ -9,7 +9,7 @@ use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSysctl, FEntry, Lsm, Program, ProgramError,
 };
 use aya::{Btf as AyaBtf, Ebpf};
-use shrike_common::{Attach, PROBES, Probe};
+use shrike_common::{Attach, Kind, PROBES, Probe};
 
 use super::btf::{Btf, BtfError};
 use super::cgroup::{self, CgroupError};
@@ -19,7 +19,9 @@ use super::cgroup::{self, CgroupError};
 pub(crate) struct ProbeState {
     /// The probe.
     pub(crate) probe: &'static Probe,
-    /// How it is attached; `None` if it could not be.
+    /// Whether anybody needs its events; if not, it is not attached.
+    pub(crate) is_needed: bool,
+    /// How it is attached; `None` if it could not be, or need not be.
     pub(crate) attached: Option<Attach>,
     /// Why better ways (or all of them) were not taken.
     pub(crate) refused: Vec<Refused>,
@@ -60,12 +62,13 @@ pub(crate) enum AttachError {
     Program(ProgramError),
 }
 
-/// Attaches every probe.
+/// Attaches every probe that has a kind which is needed.
 pub(crate) fn attach(
     ebpf: &mut Ebpf,
     btf: &Btf,
     aya_btf: &AyaBtf,
     lsm_active: bool,
+    is_needed: impl Fn(&Kind) -> bool,
 ) -> Vec<ProbeState> {
     let mut attempt = |probe: &Probe, way: Attach| {
         if matches!(way, Attach::Lsm { .. }) && !lsm_active {
@@ -77,8 +80,9 @@ pub(crate) fn attach(
     PROBES
         .iter()
         .map(|probe| {
-            let mut state = ProbeState { probe, attached: None, refused: Vec::new() };
-            for &way in probe.ways {
+            let is_needed = probe.kinds.iter().any(&is_needed);
+            let mut state = ProbeState { probe, is_needed, attached: None, refused: Vec::new() };
+            for &way in probe.ways.iter().filter(|_| is_needed) {
                 let start = Instant::now();
                 let outcome = attempt(probe, way);
                 tracing::debug!("{} took {:?}", way.program(), start.elapsed());

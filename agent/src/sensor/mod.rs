@@ -19,7 +19,8 @@ use aya::{Btf as AyaBtf, Ebpf};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
-use shrike_common::{Counter, Kind, Lane, NsId};
+use shrike_common::{Counter, Kind, Lane, Need, NsId};
+use shrike_rules::KindSet;
 
 pub(crate) use attach::ProbeState;
 use books::Books;
@@ -50,6 +51,8 @@ pub(crate) struct SensorOptions {
     pub(crate) ring_bytes: BTreeMap<Lane, u32>,
     /// Whether `bpf` is among the active LSMs.
     pub(crate) lsm_active: bool,
+    /// The kinds that somebody asks for, beside those that are always needed.
+    pub(crate) asked: KindSet,
     /// The host's mount namespace: a task of another one may be a container's.
     pub(crate) init_mnt_ns: NsId,
 }
@@ -84,7 +87,8 @@ impl Sensor {
         #[cfg(feature = "probe-log")]
         let messages = aya_log::EbpfLogger::init(&mut ebpf)?;
         let aya_btf = AyaBtf::from_sys_fs()?;
-        let probes = attach::attach(&mut ebpf, &btf, &aya_btf, options.lsm_active);
+        let is_needed = |kind: &Kind| kind.need() == Need::Always || options.asked.contains(*kind);
+        let probes = attach::attach(&mut ebpf, &btf, &aya_btf, options.lsm_active, is_needed);
         if probes.iter().all(|state| state.attached.is_none()) {
             let reason = probes
                 .first()

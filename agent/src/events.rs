@@ -1,0 +1,276 @@
+//! `shrike events`: the live stream of events as they come from the kernel, like an strace of the
+//! whole host. Fields and their names come from the declaration of the kinds.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use serde_json::{Map, Value as Json, json};
+use shrike_common::{
+    Counter, Event, Header, Kind, Membership, Namespaces, NsType, Pid, Value, decode,
+};
+use shrike_rules::{Escaped, KindSet};
+
+use crate::context::clock::Clock;
+use crate::node::{self, LsmList};
+use crate::sensor::{Sensor, SensorOptions};
+
+/// How often the clock is measured anew.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How events are shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// One JSON object a line.
+    Json,
+    /// One line for a person.
+    Text {
+        /// With colours.
+        colour: bool,
+    },
+}
+
+/// Shows events of `kinds` on standard output until SIGINT or SIGTERM, or until nobody reads them.
+pub(crate) fn show(kinds: KindSet, containers: bool, form: Form) -> anyhow::Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    signals.thread_block().context("cannot block signals")?;
+    let stop =
+        SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).context("cannot receive signals")?;
+    let host = node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
+    let lsm_active = LsmList::read(Path::new(LsmList::PATH)).is_ok_and(|list| list.has_bpf());
+    let ring_bytes = BTreeMap::default();
+    let options = SensorOptions { ring_bytes, lsm_active, asked: kinds, init_mnt_ns: host.mnt };
+    let mut sensor = Sensor::start(&options).context("cannot start the sensor")?;
+    for state in sensor.probes().iter().filter(|state| state.is_needed && state.attached.is_none())
+    {
+        let reasons: Vec<String> =
+            state.refused.iter().map(|refused| refused.reason.to_string()).collect();
+        tracing::warn!("probe {} is not attached: {}", state.probe.name, reasons.join("; "));
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut shown = Shown { kinds, containers, form, count: 0, own: Pid(std::process::id()) };
+    let mut outcome = Ok(());
+    while outcome.is_ok() && !sensor.wait(stop.as_fd(), TICK).context("cannot wait for events")? {
+        let clock = Clock::now().context("cannot read the clock")?;
+        sensor.read(|record| {
+            if outcome.is_ok() {
+                outcome = shown.record(&mut out, record, clock);
+            }
+        });
+        outcome = outcome.and_then(|()| out.flush());
+        if is_reader_gone(out.get_ref())? {
+            break;
+        }
+    }
+    tracing::info!("{} events were shown, {} were lost", shown.count, lost(&sensor)?);
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("cannot write to standard output"),
+    }
+}
+
+/// Whether the other end of a pipe was closed: on a quiet host, no write would tell.
+fn is_reader_gone(out: &impl AsFd) -> anyhow::Result<bool> {
+    let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).context("cannot look at standard output")?;
+    Ok(fds[0].revents().is_some_and(|found| found.contains(PollFlags::POLLERR)))
+}
+
+/// How many events the probes could not send.
+fn lost(sensor: &Sensor) -> anyhow::Result<u64> {
+    let mut lost = 0;
+    for &kind in Kind::ALL {
+        for counter in [Counter::RingFull, Counter::NoSlot] {
+            lost += sensor.total(counter, kind)?;
+        }
+    }
+    Ok(lost)
+}
+
+/// What is shown, and how much it was.
+struct Shown {
+    kinds: KindSet,
+    containers: bool,
+    form: Form,
+    count: u64,
+    own: Pid,
+}
+
+impl Shown {
+    fn record(&mut self, out: &mut impl Write, record: &[u8], clock: Clock) -> io::Result<()> {
+        let (header, event) = match decode(record) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                tracing::warn!("refused a record of {} bytes: {error}", record.len());
+                return Ok(());
+            }
+        };
+        let is_member = header.membership == Membership::Member as u32;
+        if !self.kinds.contains(event.kind())
+            || header.tgid == self.own
+            || self.containers && !is_member
+        {
+            return Ok(());
+        }
+        self.count += 1;
+        match self.form {
+            Form::Json => writeln!(out, "{}", json(&header, &event, clock)),
+            Form::Text { colour } => text(out, &header, &event, clock, colour),
+        }
+    }
+}
+
+fn text(
+    out: &mut impl Write,
+    header: &Header,
+    event: &Event<'_>,
+    clock: Clock,
+    colour: bool,
+) -> io::Result<()> {
+    let time = clock.timestamp(header.time).strftime("%H:%M:%S.%6f");
+    let member = if header.membership == Membership::Member as u32 { " container" } else { "" };
+    let (start, end) = if colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let (name, kind) = (Escaped(header.comm()), event.kind().name());
+    write!(out, "{time} {name}[{}]{member} {start}{kind}{end}", header.tgid)?;
+    for (name, value) in fields(event) {
+        match value {
+            Value::Number(number) => write!(out, " {name}={number}")?,
+            Value::Text(text) => {
+                let text = words(text.bytes).join(&b' ');
+                write!(out, " {name}=\"{}\"", Escaped(&text))?;
+            }
+            Value::Name(bytes) => write!(out, " {name}=\"{}\"", Escaped(until_nul(&bytes)))?,
+            Value::Namespaces(namespaces) => {
+                let all: Vec<String> =
+                    present(&namespaces).map(|(ty, id)| format!("{}:[{id}]", ty.name())).collect();
+                write!(out, " {name}={}", all.join(","))?;
+            }
+        }
+    }
+    writeln!(out)
+}
+
+fn json(header: &Header, event: &Event<'_>, clock: Clock) -> Json {
+    let mut own = Map::new();
+    for (name, value) in fields(event) {
+        let value = match value {
+            Value::Number(number) => i64::try_from(number)
+                .map_or_else(|_| u64::try_from(number).map_or(Json::Null, Json::from), Json::from),
+            // Arguments end with a NUL each.
+            Value::Text(text) if text.bytes.ends_with(b"\0") => {
+                words(text.bytes).into_iter().map(String::from_utf8_lossy).collect()
+            }
+            Value::Text(text) => String::from_utf8_lossy(text.bytes).into(),
+            Value::Name(bytes) => String::from_utf8_lossy(until_nul(&bytes)).into(),
+            Value::Namespaces(namespaces) => ids(&namespaces),
+        };
+        own.insert(name.to_owned(), value);
+    }
+    json!({
+        "time": clock.timestamp(header.time).to_string(),
+        "kind": event.kind().name(),
+        "pid": header.tgid.0,
+        "tid": header.tid.0,
+        "ppid": header.ppid.0,
+        "name": String::from_utf8_lossy(header.comm()),
+        "uid": header.uid.0,
+        "gid": header.gid.0,
+        "euid": header.euid.0,
+        "capabilities": format!("{:016x}", header.caps),
+        "membership": Membership::from_code(header.membership).map(Membership::name),
+        "cgroup": header.cgroup.0,
+        "namespaces": ids(&header.ns),
+        "cpu": header.cpu,
+        "sequence": header.sequence,
+        "fields": own,
+    })
+}
+
+/// The fields of an event, without those that only fill gaps.
+fn fields<'a>(event: &Event<'a>) -> Vec<(&'static str, Value<'a>)> {
+    let mut fields = Vec::new();
+    event.fields(&mut |name, value| {
+        if name != "reserved" {
+            fields.push((name, value));
+        }
+    });
+    fields
+}
+
+/// The parts of a text that end with a NUL each; of most texts, the text.
+fn words(bytes: &[u8]) -> Vec<&[u8]> {
+    bytes.strip_suffix(b"\0").unwrap_or(bytes).split(|&byte| byte == 0).collect()
+}
+
+fn ids(namespaces: &Namespaces) -> Json {
+    present(namespaces)
+        .map(|(ty, id)| (ty.name().to_owned(), Json::from(id)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn present(namespaces: &Namespaces) -> impl Iterator<Item = (NsType, u32)> {
+    NsType::ALL.into_iter().map(|ty| (ty, namespaces.get(ty).0)).filter(|(_, id)| *id != 0)
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use shrike_common::wire::Text;
+    use shrike_common::{Exec, Mount, NsId, Unshare};
+
+    use super::*;
+
+    fn header() -> Header {
+        let mut header = Header { tgid: Pid(7), membership: 1, ..Header::default() };
+        header.comm[..2].copy_from_slice(b"sh");
+        header
+    }
+
+    fn line(event: &Event<'_>) -> String {
+        let mut out = Vec::new();
+        text(&mut out, &header(), event, Clock::now().unwrap(), false).unwrap();
+        let line = String::from_utf8(out).unwrap();
+        line.split_once(' ').unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn a_person_sees_every_field() {
+        let fs_type = Text::new(b"ext4\x1b", 0);
+        let mount = Event::Mount(Mount { fs_magic: 1, dev: 2, bdev: 3, fs_type });
+        let expected = "sh[7] container mount fs_magic=1 dev=2 bdev=3 fs_type=\"ext4\\x1b\"\n";
+        assert_eq!(line(&mount), expected);
+        let joined = Namespaces { mnt: NsId(5), uts: NsId(6), ..Namespaces::default() };
+        let unshare = Event::Unshare(Unshare { joined });
+        assert_eq!(line(&unshare), "sh[7] container unshare joined=mnt:[5],uts:[6]\n");
+    }
+
+    #[test]
+    fn arguments_are_told_apart() {
+        let [path, args] = [&b"/bin/cat"[..], b"cat\0a b\0"].map(|bytes| Text::new(bytes, 0));
+        let exec = Event::Exec(Exec { inode: 1, dev: 2, vpid: Pid(3), path, args });
+        assert!(line(&exec).ends_with("path=\"/bin/cat\" args=\"cat a b\"\n"), "{}", line(&exec));
+        let json = json(&header(), &exec, Clock::now().unwrap());
+        assert_eq!(json["fields"]["args"], serde_json::json!(["cat", "a b"]));
+        assert_eq!(json["fields"]["path"], "/bin/cat");
+    }
+
+    #[test]
+    fn a_machine_does_as_well() {
+        let joined = Namespaces { mnt: NsId(5), ..Namespaces::default() };
+        let event = Event::Unshare(Unshare { joined });
+        let json = json(&header(), &event, Clock::now().unwrap());
+        assert_eq!(json["kind"], "unshare");
+        assert_eq!((&json["pid"], &json["membership"]), (&7.into(), &"member".into()));
+        assert_eq!(json["fields"], serde_json::json!({ "joined": { "mnt": 5 } }));
+    }
+}
