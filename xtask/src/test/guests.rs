@@ -63,9 +63,11 @@ pub fn run(cache: &Cache, selection: &Selection, report: &mut Report) -> Result<
     }
     let report = Mutex::new(report);
     let _careful = interrupt::Careful::start();
+    // In a function of its own: the lock must be free while a guest runs.
+    let next = || lock(&waiting).pop_front();
     thread::scope(|scope| {
         let work = || -> Result<()> {
-            while let Some((configuration, suites)) = lock(&waiting).pop_front() {
+            while let Some((configuration, suites)) = next() {
                 run.guest(&configuration, &suites, &report)?;
             }
             Ok(())
