@@ -140,6 +140,7 @@ fn text(
     write!(out, "{time} {name}[{}]{member} {start}{kind}{end}", header.tgid)?;
     for (name, value) in fields(event) {
         match value {
+            Value::Address(address) => write!(out, " {name}={}", address.ip())?,
             Value::Number(number) => write!(out, " {name}={number}")?,
             Value::Text(text) => {
                 let text = words(text.bytes).join(&b' ');
@@ -160,6 +161,7 @@ fn json(header: &Header, event: &Event<'_>, clock: Clock) -> Json {
     let mut own = Map::new();
     for (name, value) in fields(event) {
         let value = match value {
+            Value::Address(address) => address.ip().to_string().into(),
             Value::Number(number) => i64::try_from(number)
                 .map_or_else(|_| u64::try_from(number).map_or(Json::Null, Json::from), Json::from),
             // Arguments end with a NUL each.

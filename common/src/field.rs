@@ -1,11 +1,13 @@
 //! The values of an event's fields in few forms, for whoever shows events without knowing their kinds.
 
 use crate::wire::Text;
-use crate::{Namespaces, NsId, Pid, StartTime};
+use crate::{Address, CgroupId, Namespaces, NsId, Pid, StartTime};
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Value<'a> {
+    /// An IP address.
+    Address(Address),
     /// A name in a room of fixed size, ended by NUL.
     Name([u8; 16]),
     /// A namespace of each type.
@@ -19,6 +21,12 @@ pub enum Value<'a> {
 impl<'a> From<Text<'a>> for Value<'a> {
     fn from(text: Text<'a>) -> Self {
         Self::Text(text)
+    }
+}
+
+impl From<Address> for Value<'_> {
+    fn from(address: Address) -> Self {
+        Self::Address(address)
     }
 }
 
@@ -48,4 +56,4 @@ macro_rules! numbers {
         })*
     };
 }
-numbers!(u32 i32 u64; NsId Pid StartTime);
+numbers!(u32 i32 u64; CgroupId NsId Pid StartTime);

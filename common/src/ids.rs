@@ -1,6 +1,7 @@
 //! Identifiers as the kernel gives them, one type each, so that no two can be confused.
 
 use core::fmt;
+use core::net::{IpAddr, Ipv6Addr};
 
 use crate::wire::Wire;
 
@@ -46,4 +47,29 @@ ids! {
     StartTime(u64),
     /// A user id in the initial user namespace (`kuid_t`).
     Uid(u32),
+}
+
+/// An IP address as IPv6 has it; that of IPv4 is mapped (`::ffff:a.b.c.d`). None is all zero.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[repr(transparent)]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    /// In the family that it is of.
+    pub fn ip(self) -> IpAddr {
+        Ipv6Addr::from(self.0).to_canonical()
+    }
+
+    /// An address of IPv4.
+    pub const fn v4([a, b, c, d]: [u8; 4]) -> Self {
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, a, b, c, d])
+    }
+}
+
+impl Wire for Address {
+    type View<'a> = Self;
+
+    fn view(record: &[u8], at: usize) -> Option<Self> {
+        <[u8; 16]>::view(record, at).map(Self)
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::field::Value;
 use crate::wire::{Span, Wire};
-use crate::{Lane, Namespaces, NsId, Pid, StartTime};
+use crate::{Address, CgroupId, Lane, Namespaces, NsId, Pid, StartTime};
 
 macro_rules! kinds {
     ($(
@@ -70,7 +70,7 @@ macro_rules! kinds {
 
         /// The kinds' fields as they stand in a record, behind the header.
         pub(crate) mod wire {
-            use super::{Kind, Namespaces, NsId, Pid, Span, StartTime, Wire};
+            use super::{Address, CgroupId, Kind, Namespaces, NsId, Pid, Span, StartTime, Wire};
 
             /// The fixed part of a record, behind the header.
             pub trait Payload: Copy {
@@ -242,13 +242,25 @@ kinds! {
         target_comm: [u8; 16],
     }
 
-    /// A connection to a Unix stream socket (`security_unix_stream_connect`).
+    /// A socket is to be connected (`security_socket_connect`), or was to a Unix listener that was
+    /// found (`security_unix_stream_connect`).
     Connect = 9 "connect" in Bulk when Asked {
-        /// Where the listener's socket is, seen from the root of the mount namespace that it was
-        /// bound in; empty if it has an abstract name.
+        /// The address family (`AF_*`).
+        family: u32,
+        /// The type of the socket (`SOCK_*`).
+        socket_type: u32,
+        /// The port; 0 if the family has none.
+        port: u32,
+        /// Reserved; 0.
+        reserved: u32,
+        /// The IP address.
+        address: Address,
+        /// Where the Unix listener's socket is, seen from the root of the mount namespace that it
+        /// was bound in; empty if it has an abstract name, and for datagrams.
         path: Span,
-        /// What the listener was bound to, as it was given: a path, or an abstract name behind a
-        /// NUL. Renaming the socket does not change it.
+        /// What the Unix listener was bound to, as it was given, or what the sender of datagrams
+        /// asks for: a path, or an abstract name behind a NUL. Renaming the socket does not change
+        /// it.
         bound: Span,
     }
 
@@ -277,14 +289,77 @@ kinds! {
         path: Span,
     }
 
-    /// A BPF program is to be loaded (`security_bpf` with `BPF_PROG_LOAD`).
+    /// The BPF system call is used (`security_bpf`). Commands that only work with the elements of
+    /// maps, or ask about objects, are not reported.
     Bpf = 13 "bpf" in Critical when Asked {
         /// The command (`enum bpf_cmd`).
         cmd: u32,
-        /// The type of the program (`enum bpf_prog_type`).
+        /// The type of the program (`enum bpf_prog_type`) that `BPF_PROG_LOAD` loads; else 0.
         prog_type: u32,
-        /// The name of the program, ended by NUL.
+        /// The name of that program, ended by NUL.
         prog_name: [u8; 16],
+    }
+
+    /// A socket is to be made (`security_socket_create`), for a process and not by the kernel for
+    /// itself.
+    Socket = 14 "socket" in Bulk when Asked {
+        /// The address family (`AF_*`).
+        family: u32,
+        /// The type (`SOCK_*`), without flags.
+        socket_type: u32,
+        /// The protocol.
+        protocol: u32,
+        /// Reserved; 0.
+        reserved: u32,
+    }
+
+    /// A file is to be mapped for execution (`security_mmap_file` with `PROT_EXEC`), or a mapping of
+    /// it becomes executable (`security_file_mprotect`).
+    MmapExec = 15 "mmap_exec" in Bulk when Asked {
+        /// The inode number.
+        inode: u64,
+        /// The magic number of the file system (`statfs.f_type`).
+        fs_magic: u64,
+        /// The device of the superblock (kernel `dev_t`: major << 20 | minor).
+        dev: u32,
+        /// The `PROT_*` flags.
+        prot: u32,
+        /// The file's type and permissions (`inode.i_mode`).
+        mode: u32,
+        /// The mount namespace that the file's mount belongs to; 0 for a mount of none and for a
+        /// detached tree.
+        mnt_ns: NsId,
+        /// The path, seen from the root of the mount namespace.
+        path: Span,
+    }
+
+    /// A task, or a whole process, is moved to another cgroup (`cgroup_attach_task`). A child that is
+    /// born into another cgroup by `clone3(2)` is not reported.
+    CgroupAttach = 16 "cgroup_attach" in Process when Asked {
+        /// The cgroup that it is moved to.
+        to: CgroupId,
+        /// When the process started that is moved.
+        target_start: StartTime,
+        /// The process.
+        target: Pid,
+        /// The number of the hierarchy (`/proc/cgroups`); 0 for the unified one (cgroup v2).
+        hierarchy: u32,
+        /// The path of the cgroup below the root of its hierarchy.
+        path: Span,
+    }
+
+    /// A regular file is to be made (`security_path_mknod`), by `open(2)` or by `mknod(2)`. The
+    /// kernel asks before it has looked: a file that is there, but whose name is not in memory, is
+    /// reported too when it is opened with `O_CREAT`.
+    FileCreate = 17 "file_create" in Bulk when Asked {
+        /// The magic number of the file system (`statfs.f_type`).
+        fs_magic: u64,
+        /// The device of the superblock (kernel `dev_t`: major << 20 | minor).
+        dev: u32,
+        /// Its type and permissions.
+        mode: u32,
+        /// Its path, seen from the root of the mount namespace.
+        path: Span,
     }
 }
 

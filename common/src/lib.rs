@@ -22,11 +22,8 @@ pub use books::{COUNTERS, Counter};
 pub use decode::{Malformed, decode};
 pub use field::Value;
 pub use header::{ABI_VERSION, Abi, Header, Namespaces, NsType};
-pub use ids::{CgroupId, Gid, NsId, Pid, StartTime, Uid};
-pub use kinds::{
-    Bpf, Connect, Event, Exec, Exit, FileOpen, Fork, Kind, Mknod, ModuleLoad, Mount, MoveMount,
-    Need, Ptrace, Setns, Sysctl, Unshare,
-};
+pub use ids::{Address, CgroupId, Gid, NsId, Pid, StartTime, Uid};
+pub use kinds::*;
 pub use lane::Lane;
 pub use membership::Membership;
 pub use offset::{ABSENT, OFFSETS, Offset};

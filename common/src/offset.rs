@@ -43,7 +43,10 @@ macro_rules! path {
 offsets! {
     BdevDev = block_device.bd_dev,
     BinprmFile = linux_binprm.file,
+    CgroupKn = cgroup.kn,
     CgroupNsInum = cgroup_namespace.ns.inum,
+    CgroupRoot = cgroup.root,
+    CgroupRootHierarchy = cgroup_root.hierarchy_id,
     CredCapEffective = cred.cap_effective,
     CredEuid = cred.euid,
     CredGid = cred.gid,
@@ -65,6 +68,7 @@ offsets! {
     InodeRdev = inode.i_rdev,
     InodeSb = inode.i_sb,
     IpcNsInum = ipc_namespace.ns.inum,
+    KernfsNodeId = kernfs_node.id,
     MmArgEnd = mm_struct.arg_end,
     MmArgStart = mm_struct.arg_start,
     MntNsInum = mnt_namespace.ns.inum,
@@ -93,6 +97,7 @@ offsets! {
     SignalFlags = signal_struct.flags,
     SignalGroupExitCode = signal_struct.group_exit_code,
     SignalLive = signal_struct.live.counter,
+    SocketType = socket.type,
     TaskComm = task_struct.comm,
     TaskExitCode = task_struct.exit_code,
     TaskFlags = task_struct.flags,
@@ -118,4 +123,6 @@ offsets! {
     UserNsInum = user_namespace.ns.inum,
     UtsNsInum = uts_namespace.ns.inum,
     VfsmountRoot = vfsmount.mnt_root,
+    VmaFlags = vm_area_struct.vm_flags,
+    VmaFile = vm_area_struct.vm_file,
 }

@@ -153,7 +153,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "mknod",
-        kinds: &[Kind::Mknod],
+        kinds: &[Kind::FileCreate, Kind::Mknod],
         ways: &[
             Attach::Lsm { program: "mknod_lsm", hook: "path_mknod" },
             Attach::Fentry { program: "mknod_fentry", function: "security_path_mknod" },
@@ -168,6 +168,48 @@ pub const PROBES: &[Probe] = &[
             Attach::Fentry { program: "bpf_fentry", function: "security_bpf" },
         ],
         arguments: &["", "bpf_attr"],
+    },
+    Probe {
+        name: "socket",
+        kinds: &[Kind::Socket],
+        ways: &[
+            Attach::Lsm { program: "socket_lsm", hook: "socket_create" },
+            Attach::Fentry { program: "socket_fentry", function: "security_socket_create" },
+        ],
+        arguments: &[],
+    },
+    Probe {
+        name: "connect",
+        kinds: &[Kind::Connect],
+        ways: &[
+            Attach::Lsm { program: "connect_lsm", hook: "socket_connect" },
+            Attach::Fentry { program: "connect_fentry", function: "security_socket_connect" },
+        ],
+        arguments: &["socket"],
+    },
+    Probe {
+        name: "mmap",
+        kinds: &[Kind::MmapExec],
+        ways: &[
+            Attach::Lsm { program: "mmap_lsm", hook: "mmap_file" },
+            Attach::Fentry { program: "mmap_fentry", function: "security_mmap_file" },
+        ],
+        arguments: &["file"],
+    },
+    Probe {
+        name: "mprotect",
+        kinds: &[Kind::MmapExec],
+        ways: &[
+            Attach::Lsm { program: "mprotect_lsm", hook: "file_mprotect" },
+            Attach::Fentry { program: "mprotect_fentry", function: "security_file_mprotect" },
+        ],
+        arguments: &["vm_area_struct"],
+    },
+    Probe {
+        name: "cgroup_attach",
+        kinds: &[Kind::CgroupAttach],
+        ways: &[Attach::Tracepoint { program: "cgroup_attach_tp", name: "cgroup_attach_task" }],
+        arguments: &["cgroup", "", "task_struct"],
     },
 ];
 

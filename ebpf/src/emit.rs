@@ -3,6 +3,7 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::btf_maps::RingBuf;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
 };
@@ -11,7 +12,7 @@ use shrike_common::wire::{Payload, Span, Text};
 use shrike_common::{ABI_VERSION, CgroupId, Counter, Header, Lane};
 
 use crate::books::{count, next_sequence};
-use crate::kernel::{Path, Task, read_kernel, read_user};
+use crate::kernel::{Path, Pointer, Task, read_kernel, read_user};
 use crate::slot::{Claim, Slot, TEXT};
 use crate::{member, syscall, walk};
 
@@ -102,6 +103,17 @@ impl Record {
         // SAFETY: there is room for `TEXT` bytes at the end.
         let read = unsafe { read_kernel(self.end(), len, at) };
         self.append_if(read, u64::from(len), 0)
+    }
+
+    /// Appends a string of the kernel, at most `room` bytes of it.
+    #[inline(always)]
+    pub(crate) fn string(&mut self, at: Pointer, room: u32) -> Span {
+        self.written(room, |to| {
+            // SAFETY: there is room for a whole text, and the helper checks the address. Its result
+            // counts the NUL.
+            let len = unsafe { bpf_probe_read_kernel_str(to.cast(), room, at) };
+            if len > 0 { len - 1 } else { len }
+        })
     }
 
     /// Appends what a helper of the kernel writes to the place that it is given, and whose length

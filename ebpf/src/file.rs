@@ -3,7 +3,7 @@
 use shrike_common::wire;
 
 use crate::emit::emit;
-use crate::kernel::{Dentry, File, Path, PathRef};
+use crate::kernel::{Dentry, File, Path, PathRef, Vma};
 
 /// `security_file_open`: permissions were checked, the file system has not opened it yet.
 #[inline(always)]
@@ -30,18 +30,67 @@ pub(crate) fn open(file: File) {
     });
 }
 
-/// `security_path_mknod`: also reached by an open that creates a regular file.
+/// `security_path_mknod`: also reached by an open that makes a regular file.
 #[inline(always)]
 pub(crate) fn mknod(dir: PathRef, dentry: Dentry, mode: u16, device: u32) {
     const S_IFMT: u16 = 0o170_000;
     const S_IFREG: u16 = 0o100_000;
+    let path = Path { mnt: dir.mnt(), dentry };
     if mode & S_IFMT == S_IFREG || mode & S_IFMT == 0 {
-        return;
+        emit(|record| {
+            let sb = dir.dentry().sb();
+            wire::FileCreate {
+                fs_magic: sb.magic(),
+                dev: sb.dev(),
+                mode: u32::from(mode | S_IFREG),
+                path: record.path(path),
+            }
+        });
+    } else {
+        emit(|record| wire::Mknod {
+            mode: u32::from(mode),
+            rdev: decode(device),
+            path: record.path(path),
+        });
     }
-    emit(|record| wire::Mknod {
-        mode: u32::from(mode),
-        rdev: decode(device),
-        path: record.path(Path { mnt: dir.mnt(), dentry }),
+}
+
+const PROT_EXEC: u64 = 4;
+
+/// `security_mmap_file`: `file` is null for anonymous memory.
+#[inline(always)]
+pub(crate) fn mmap(file: File, prot: u64) {
+    if prot & PROT_EXEC != 0 && !file.0.is_null() {
+        mapped(file, prot);
+    }
+}
+
+/// `security_file_mprotect`: a mapping that was executable before is no news.
+#[inline(always)]
+pub(crate) fn mprotect(area: Vma, prot: u64) {
+    const VM_EXEC: u64 = 4;
+    if prot & PROT_EXEC != 0 && area.flags() & VM_EXEC == 0 {
+        let file = area.file();
+        if !file.0.is_null() {
+            mapped(file, prot);
+        }
+    }
+}
+
+#[inline(always)]
+fn mapped(file: File, prot: u64) {
+    emit(|record| {
+        let inode = file.inode();
+        let sb = inode.sb();
+        wire::MmapExec {
+            inode: inode.ino(),
+            fs_magic: sb.magic(),
+            dev: sb.dev(),
+            prot: prot as u32,
+            mode: u32::from(inode.mode()),
+            mnt_ns: file.mnt().namespace(),
+            path: record.path(file.path()),
+        }
     });
 }
 

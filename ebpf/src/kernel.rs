@@ -8,7 +8,7 @@ use aya_ebpf::Global;
 use aya_ebpf::helpers::{
     bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs, generated,
 };
-use shrike_common::{Gid, Namespaces, NsId, OFFSETS, Offset, Pid, StartTime, Uid};
+use shrike_common::{CgroupId, Gid, Namespaces, NsId, OFFSETS, Offset, Pid, StartTime, Uid};
 
 #[unsafe(no_mangle)]
 static OFFSET: [Global<u32>; OFFSETS] = [const { Global::new(0) }; OFFSETS];
@@ -58,6 +58,15 @@ structs! {
     Binprm {
         file: File = BinprmFile,
     }
+    /// `struct cgroup`.
+    Cgroup {
+        node: KernfsNode = CgroupKn,
+        root: CgroupRoot = CgroupRoot,
+    }
+    /// `struct cgroup_root`: a hierarchy.
+    CgroupRoot {
+        hierarchy: u32 = CgroupRootHierarchy,
+    }
     /// `struct cgroup_namespace`.
     CgroupNs {
         inum: NsId = CgroupNsInum,
@@ -96,6 +105,10 @@ structs! {
     /// `struct ipc_namespace`.
     IpcNs {
         inum: NsId = IpcNsInum,
+    }
+    /// `struct kernfs_node`.
+    KernfsNode {
+        id: CgroupId = KernfsNodeId,
     }
     /// `struct mm_struct`.
     Mm {
@@ -141,6 +154,10 @@ structs! {
     }
     /// `struct sock`.
     Sock {}
+    /// `struct socket`.
+    Socket {
+        ty: u16 = SocketType,
+    }
     /// `struct super_block`.
     Superblock {
         block_device: BlockDevice = SbBdev,
@@ -177,6 +194,11 @@ structs! {
     }
     /// `struct vfsmount`.
     Vfsmount {}
+    /// `struct vm_area_struct`.
+    Vma {
+        file: File = VmaFile,
+        flags: u64 = VmaFlags,
+    }
 }
 
 /// `struct path`: a name in a mount.

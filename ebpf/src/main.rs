@@ -17,6 +17,7 @@
 )]
 
 mod books;
+mod cgroup;
 mod emit;
 mod file;
 mod kernel;
@@ -33,7 +34,7 @@ mod walk;
 
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sysctl, fentry, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, LsmContext, SysctlContext};
-use kernel::{Binprm, Dentry, File, Nsproxy, PathRef, Sock, Superblock, Task};
+use kernel::{Binprm, Cgroup, Dentry, File, Nsproxy, PathRef, Sock, Socket, Superblock, Task, Vma};
 
 /// Declares programs that the agent can attach. Each answers 0: that is "go on" to an LSM hook.
 macro_rules! probes {
@@ -63,6 +64,8 @@ macro_rules! hooks {
 hooks! {
     bpf_lsm bpf_fentry(ctx) => surface::bpf(ctx.arg(0), ctx.arg(1));
     file_open_lsm file_open_fentry(ctx) => file::open(File(ctx.arg(0)));
+    connect_lsm connect_fentry(ctx) =>
+        network::connect(Socket(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
     mknod_lsm mknod_fentry(ctx) =>
         file::mknod(PathRef(ctx.arg(0)), Dentry(ctx.arg(1)), ctx.arg(2), ctx.arg(3));
     module_file_lsm module_file_fentry(ctx) => surface::module_from_file(File(ctx.arg(0)));
@@ -70,14 +73,22 @@ hooks! {
     mount_lsm mount_fentry(ctx) => mount::mount(Superblock(ctx.arg(0)));
     move_mount_lsm move_mount_fentry(ctx) =>
         mount::move_mount(PathRef(ctx.arg(0)), PathRef(ctx.arg(1)));
+    mprotect_lsm mprotect_fentry(ctx) => file::mprotect(Vma(ctx.arg(0)), ctx.arg(2));
     ptrace_lsm ptrace_fentry(ctx) => privilege::ptrace(Task(ctx.arg(0)), ctx.arg(1));
+    socket_lsm socket_fentry(ctx) =>
+        network::socket(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
     unix_connect_lsm unix_connect_fentry(ctx) => network::unix_connect(Sock(ctx.arg(1)));
 }
 
 probes! {
+    #[btf_tracepoint] cgroup_attach_tp(ctx: BtfTracePointContext) =>
+        cgroup::attach(Cgroup(ctx.arg(0)), ctx.arg(1), Task(ctx.arg(2)));
     #[btf_tracepoint] exec_tp(ctx: BtfTracePointContext) => process::exec(Binprm(ctx.arg(2)));
     #[btf_tracepoint] exit_tp(ctx: BtfTracePointContext) => process::exit(Task(ctx.arg(0)));
     #[btf_tracepoint] fork_tp(ctx: BtfTracePointContext) => process::fork(Task(ctx.arg(0)), ctx.arg(1));
+    // The hook has the protection that was asked for in front of the one that is given.
+    #[lsm] mmap_lsm(ctx: LsmContext) => file::mmap(File(ctx.arg(0)), ctx.arg(2));
+    #[fentry] mmap_fentry(ctx: FEntryContext) => file::mmap(File(ctx.arg(0)), ctx.arg(1));
     #[fentry] namespaces_fentry(ctx: FEntryContext) =>
         namespace::switch(Task(ctx.arg(0)), Nsproxy(ctx.arg(1)));
 }

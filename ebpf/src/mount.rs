@@ -1,11 +1,10 @@
 //! File systems that are mounted, and mounts that are moved.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use shrike_common::wire;
 use shrike_common::wire::Span;
 
 use crate::emit::{Record, emit};
-use crate::kernel::{PathRef, Superblock};
+use crate::kernel::{PathRef, Pointer, Superblock};
 
 /// `security_sb_kern_mount`: the file system is there, and may be mounted.
 #[inline(always)]
@@ -39,11 +38,5 @@ pub(crate) fn move_mount(from: PathRef, to: PathRef) {
 fn type_name(record: &mut Record, sb: Superblock) -> Span {
     /// No type of file system has a name as long as that.
     const NAME: u32 = 64;
-    let name = sb.file_system_type().name();
-    record.written(NAME, |to| {
-        // SAFETY: there is room for a whole text, and the helper checks the address. Its result
-        // counts the NUL.
-        let len = unsafe { bpf_probe_read_kernel_str(to.cast(), NAME, name as *const _) };
-        if len > 0 { len - 1 } else { len }
-    })
+    record.string(sb.file_system_type().name() as Pointer, NAME)
 }

@@ -1,17 +1,69 @@
-//! Connections.
+//! Sockets and connections.
 
-use shrike_common::{Offset, wire};
+use shrike_common::{Address, Offset, wire};
 
 use crate::emit::emit;
-use crate::kernel::{Dentry, Path, Sock, Vfsmount, offset, read};
+use crate::kernel::{Dentry, Path, Pointer, Sock, Socket, Vfsmount, offset, read, read_at};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u16 = 2;
+
+/// `sizeof(sa_family_t)`, in front of every address.
+const FAMILY: u32 = 2;
+
+/// `security_socket_create`; the kernel's own sockets are not of interest.
+#[inline(always)]
+pub(crate) fn socket(family: u32, socket_type: u32, protocol: u32, by_kernel: u32) {
+    if by_kernel == 0 {
+        emit(|_| wire::Socket { family, socket_type, protocol, reserved: 0 });
+    }
+}
+
+/// `security_socket_connect`: `address` is the kernel's copy. Of Unix sockets, those for datagrams
+/// only: the others come to [`unix_connect`].
+#[inline(always)]
+pub(crate) fn connect(socket: Socket, address: Pointer, len: u32) {
+    /// Where a port and an address stand behind the family (`struct sockaddr_in`, `sockaddr_in6`).
+    const PORT: u64 = 2;
+    const V4: u64 = 4;
+    const V6: u64 = 8;
+    /// The longest name of a Unix socket.
+    const NAME: u32 = 108;
+    let at = address as u64;
+    let family: u16 = read_at(at);
+    let ty = socket.ty();
+    if family == AF_UNIX && ty != SOCK_DGRAM {
+        return;
+    }
+    emit(|record| {
+        let name = if family == AF_UNIX { len.saturating_sub(FAMILY).min(NAME) } else { 0 };
+        let bound = record.kernel(at + u64::from(FAMILY), name);
+        let port: u16 = if matches!(family, AF_INET | AF_INET6) { read_at(at + PORT) } else { 0 };
+        wire::Connect {
+            family: family.into(),
+            socket_type: ty.into(),
+            port: u16::from_be(port).into(),
+            reserved: 0,
+            address: match family {
+                AF_INET => Address::v4(read_at(at + V4)),
+                AF_INET6 => Address(read_at(at + V6)),
+                _ => Address::default(),
+            },
+            path: record.kernel(0, 0),
+            bound,
+        }
+    });
+}
 
 /// `security_unix_stream_connect`: the listener was found.
 #[inline(always)]
 pub(crate) fn unix_connect(listener: Sock) {
     let listener = listener.0 as u64;
     emit(|record| {
-        /// `sizeof(sa_family_t)`, in front of the name.
-        const FAMILY: u32 = 2;
         let address: u64 = read(listener, Offset::UnixAddr);
         let len: u32 = read(address, Offset::UnixAddressLen);
         let name = address + offset(Offset::UnixAddressName) as u64 + u64::from(FAMILY);
@@ -23,6 +75,14 @@ pub(crate) fn unix_connect(listener: Sock) {
         } else {
             record.path(Path { mnt: Vfsmount(mnt as *const _), dentry: Dentry(dentry as *const _) })
         };
-        wire::Connect { path, bound }
+        wire::Connect {
+            family: AF_UNIX.into(),
+            socket_type: SOCK_STREAM,
+            port: 0,
+            reserved: 0,
+            address: Address::default(),
+            path,
+            bound,
+        }
     });
 }

@@ -114,6 +114,10 @@ pub fn event_type(kind: Kind, syscall: Option<&str>) -> &'static str {
         Kind::ModuleLoad => "init_module",
         Kind::Mknod => "mknod",
         Kind::Bpf => "bpf",
+        Kind::CgroupAttach => "cgroup_attach",
+        Kind::FileCreate => "file_create",
+        Kind::MmapExec => "mmap_exec",
+        Kind::Socket => "socket",
     };
     syscall
         .and_then(|name| names::NAMES.binary_search(&name).ok())

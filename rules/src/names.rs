@@ -2,8 +2,9 @@
 //!
 //! A name of this list is valid in a condition whether or not a sensor emits such events: rules
 //! written for Falco must load, and a misspelt name must not. The list holds the system calls of
-//! x86-64 Linux, the events that Falco adds to them, and two of our own: `file_open` for files that
-//! the kernel opens on no open call's behalf, and `sysctl` for kernel parameters that are written.
+//! x86-64 Linux, the events that Falco adds to them, and some of our own, for what no one
+//! system call does: `cgroup_attach`, `file_create`, `file_open` (of files that the kernel opens on no
+//! open call's behalf), `mmap_exec` and `sysctl`.
 
 use crate::event::KindSet;
 use shrike_common::Kind;
@@ -74,13 +75,17 @@ pub(crate) fn kind_of(name: &str) -> Option<Kind> {
             Some(Kind::FileOpen)
         }
         "bpf" => Some(Kind::Bpf),
+        "cgroup_attach" => Some(Kind::CgroupAttach),
         "connect" => Some(Kind::Connect),
+        "file_create" => Some(Kind::FileCreate),
         "mknod" | "mknodat" => Some(Kind::Mknod),
         "finit_module" | "init_module" => Some(Kind::ModuleLoad),
         "fsconfig" | "mount" => Some(Kind::Mount),
+        "mmap_exec" => Some(Kind::MmapExec),
         "move_mount" => Some(Kind::MoveMount),
         "process_vm_readv" | "process_vm_writev" | "ptrace" => Some(Kind::Ptrace),
         "setns" => Some(Kind::Setns),
+        "socket" => Some(Kind::Socket),
         "sysctl" => Some(Kind::Sysctl),
         "unshare" => Some(Kind::Unshare),
         _ => None,
@@ -91,7 +96,7 @@ pub(crate) fn kind_of(name: &str) -> Option<Kind> {
 #[rustfmt::skip]
 pub(crate) const NAMES: &[&str] = &[
     "_sysctl", "accept", "accept4", "access", "acct", "add_key", "adjtimex", "afs_syscall", "alarm",
-    "arch_prctl", "asyncevent", "bind", "bpf", "brk", "cachestat", "capget", "capset", "chdir",
+    "arch_prctl", "asyncevent", "bind", "bpf", "brk", "cachestat", "capget", "capset", "cgroup_attach", "chdir",
     "chmod", "chown", "chroot", "clock_adjtime", "clock_getres", "clock_gettime", "clock_nanosleep",
     "clock_settime", "clone", "clone3", "close", "close_range", "connect", "container",
     "copy_file_range", "cpu_hotplug", "creat", "create_module", "delete_module", "drop", "dup",
@@ -99,7 +104,7 @@ pub(crate) const NAMES: &[&str] = &[
     "epoll_pwait2", "epoll_wait", "epoll_wait_old", "eventfd", "eventfd2", "execve", "execveat",
     "exit", "exit_group", "faccessat", "faccessat2", "fadvise64", "fallocate", "fanotify_init",
     "fanotify_mark", "fchdir", "fchmod", "fchmodat", "fchmodat2", "fchown", "fchownat", "fcntl",
-    "fdatasync", "fgetxattr", "file_open", "finit_module", "flistxattr", "flock", "fork",
+    "fdatasync", "fgetxattr", "file_create", "file_open", "finit_module", "flistxattr", "flock", "fork",
     "fremovexattr", "fsconfig", "fsetxattr", "fsmount", "fsopen", "fspick", "fstat", "fstatfs",
     "fsync", "ftruncate", "futex", "futex_requeue", "futex_wait", "futex_waitv", "futex_wake",
     "futimesat", "get_kernel_syms", "get_mempolicy", "get_robust_list", "get_thread_area", "getcpu",
@@ -116,7 +121,7 @@ pub(crate) const NAMES: &[&str] = &[
     "lremovexattr", "lseek", "lsetxattr", "lsm_get_self_attr", "lsm_list_modules",
     "lsm_set_self_attr", "lstat", "madvise", "map_shadow_stack", "mbind", "membarrier",
     "memfd_create", "memfd_secret", "migrate_pages", "mincore", "mkdir", "mkdirat", "mknod",
-    "mknodat", "mlock", "mlock2", "mlockall", "mmap", "modify_ldt", "mount", "mount_setattr",
+    "mknodat", "mlock", "mlock2", "mlockall", "mmap", "mmap_exec", "modify_ldt", "mount", "mount_setattr",
     "move_mount", "move_pages", "mprotect", "mq_getsetattr", "mq_notify", "mq_open",
     "mq_timedreceive", "mq_timedsend", "mq_unlink", "mremap", "mseal", "msgctl", "msgget", "msgrcv",
     "msgsnd", "msync", "munlock", "munlockall", "munmap", "name_to_handle_at", "nanosleep",

@@ -39,6 +39,13 @@ pub(super) fn flag_names(flags: u32) -> String {
     names.join("|")
 }
 
+/// The names of the `PROT_*` flags of a mapping, joined by `|`.
+pub(super) fn protection_names(prot: u32) -> String {
+    const NAMES: [(u32, &str); 3] = [(1, "PROT_READ"), (2, "PROT_WRITE"), (4, "PROT_EXEC")];
+    let names = NAMES.iter().filter(|(bit, _)| prot & bit != 0).map(|(_, name)| *name);
+    names.collect::<Vec<_>>().join("|")
+}
+
 /// Whether the open allows reading.
 pub(super) fn reads(flags: u32) -> bool {
     flags & O_ACCMODE != O_WRONLY

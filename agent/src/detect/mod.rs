@@ -6,6 +6,7 @@ mod file;
 pub(crate) mod files;
 mod fstype;
 mod payload;
+mod socket;
 mod syscall;
 
 use shrike_common::{Abi, Event, Header, Kind, Membership, Namespaces};

@@ -2,20 +2,24 @@
 
 use shrike_common::wire::Text;
 use shrike_common::{
-    Bpf, Connect, Event, FileOpen, Header, Membership, Mknod, ModuleLoad, Mount, MoveMount,
-    Namespaces, NsId, NsType, Ptrace, Sysctl,
+    Bpf, CgroupAttach, Connect, Event, FileCreate, FileOpen, Header, Membership, Mknod, MmapExec,
+    ModuleLoad, Mount, MoveMount, Namespaces, NsId, NsType, Ptrace, Socket, Sysctl,
 };
 use shrike_rules::{FieldId, Value};
 
-use super::{Sight, bpf, file, fstype};
+use super::{Sight, bpf, file, fstype, socket};
 
 /// The value of `field`; `None` if the event's kind has no such field.
 pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'a>> {
     let header = sight.header;
     match sight.event {
         Event::FileOpen(open) => file_open(open, header, field),
+        Event::FileCreate(create) => created(create, field),
+        Event::MmapExec(mapped) => mmap(mapped, header, field),
         Event::Mknod(mknod) => made(mknod, field),
-        Event::Connect(connect) => unix_socket(connect, field),
+        Event::CgroupAttach(attach) => cgroup(attach, field),
+        Event::Connect(connect) => connection(connect, field),
+        Event::Socket(socket) => new_socket(socket, field),
         Event::ModuleLoad(load) => module(load, field),
         Event::Mount(mount) => file_system(mount, field),
         Event::MoveMount(moved) => move_mount(moved, field),
@@ -50,6 +54,62 @@ fn made<'a>(mknod: &Mknod<'a>, field: FieldId) -> Option<Value<'a>> {
     inode(mknod.mode, mknod.rdev, field).or_else(|| path(mknod.path, field))
 }
 
+fn created<'a>(create: &FileCreate<'a>, field: FieldId) -> Option<Value<'a>> {
+    match field {
+        FieldId::FdFstype => Some(fstype::name(create.fs_magic)?.into()),
+        _ => inode(create.mode, 0, field).or_else(|| path(create.path, field)),
+    }
+}
+
+fn mmap<'a>(mapped: &MmapExec<'a>, header: &Header, field: FieldId) -> Option<Value<'a>> {
+    Some(match field {
+        FieldId::FdFstype => fstype::name(mapped.fs_magic)?.into(),
+        FieldId::FdMountNs => mapped.mnt_ns.0.into(),
+        FieldId::FdMountForeign => is_foreign(mapped.mnt_ns, header.ns.mnt).into(),
+        FieldId::MmapProt => file::protection_names(mapped.prot).into(),
+        _ => inode(mapped.mode, 0, field).or_else(|| path(mapped.path, field))?,
+    })
+}
+
+fn cgroup<'a>(attach: &CgroupAttach<'a>, field: FieldId) -> Option<Value<'a>> {
+    match field {
+        FieldId::CgroupTarget => Some(attach.path.bytes.into()),
+        FieldId::CgroupTargetId => Some(attach.to.0.into()),
+        FieldId::CgroupTargetPid => Some(attach.target.0.into()),
+        _ => None,
+    }
+}
+
+fn new_socket<'a>(socket: &Socket<'_>, field: FieldId) -> Option<Value<'a>> {
+    match field {
+        FieldId::SocketFamily => Some(socket::family(socket.family).into()),
+        FieldId::SocketProtocol => Some(socket.protocol.into()),
+        FieldId::SocketType => Some(socket::type_name(socket.socket_type).into()),
+        _ => None,
+    }
+}
+
+fn connection<'a>(connect: &Connect<'a>, field: FieldId) -> Option<Value<'a>> {
+    match field {
+        FieldId::SocketFamily => return Some(socket::family(connect.family).into()),
+        FieldId::SocketType => return Some(socket::type_name(connect.socket_type).into()),
+        _ => {}
+    }
+    match (socket::Family::of(connect.family), field) {
+        (socket::Family::Unix, _) => unix_socket(connect, field),
+        (socket::Family::Ip(_), FieldId::FdName) => {
+            Some(socket::address(connect.address.ip(), connect.port).into())
+        }
+        (socket::Family::Ip(_), FieldId::FdSip) => Some(connect.address.ip().to_string().into()),
+        (socket::Family::Ip(_), FieldId::FdSport) => Some(connect.port.into()),
+        (socket::Family::Ip(name), _) => {
+            let letter = if name == "ipv6" { "6" } else { "4" };
+            descriptor(field, name, letter)
+        }
+        (socket::Family::Other, _) => None,
+    }
+}
+
 fn unix_socket<'a>(connect: &Connect<'a>, field: FieldId) -> Option<Value<'a>> {
     let bound = connect.bound.bytes;
     match field {
@@ -58,9 +118,10 @@ fn unix_socket<'a>(connect: &Connect<'a>, field: FieldId) -> Option<Value<'a>> {
             Some(until_nul(name).into())
         }
         // An abstract name, shown as `ss` and `/proc/net/unix` do.
-        FieldId::FdName if connect.path.bytes.is_empty() => {
-            Some([b"@", bound.strip_prefix(b"\0")?].concat().into())
-        }
+        FieldId::FdName if connect.path.bytes.is_empty() => Some(match bound.strip_prefix(b"\0") {
+            Some(name) => [b"@", name].concat().into(),
+            None => until_nul(bound).into(),
+        }),
         _ => descriptor(field, "unix", "u").or_else(|| path(connect.path, field)),
     }
 }

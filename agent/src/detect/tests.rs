@@ -1,11 +1,13 @@
 //! Events as rules see them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use shrike_common::wire::Text;
 use shrike_common::{
-    Bpf, Connect, Exec, Exit, FileOpen, Fork, Mknod, ModuleLoad, Mount, MoveMount, NsId, Pid,
-    Ptrace, Setns, StartTime, Sysctl, Unshare,
+    Address, Bpf, CgroupAttach, CgroupId, Connect, Exec, Exit, FileCreate, FileOpen, Fork, Mknod,
+    MmapExec, ModuleLoad, Mount, MoveMount, NsId, Pid, Ptrace, Setns, Socket, StartTime, Sysctl,
+    Unshare,
 };
 use shrike_rules::Event as _;
 
@@ -177,14 +179,34 @@ fn samples() -> Vec<Event<'static>> {
         Event::Setns(Setns { joined }),
         Event::Unshare(Unshare { joined }),
         ptrace(Membership::None, HOST),
-        Event::Connect(Connect {
-            path: text("/run/docker.sock"),
-            bound: text("/var/run/docker.sock\0"),
-        }),
+        connect("/run/docker.sock", "/var/run/docker.sock\0"),
         Event::Sysctl(Sysctl { name: text("kernel/core_pattern"), value: text("|/x\n") }),
         Event::ModuleLoad(ModuleLoad { path: text("/lib/a.ko") }),
         Event::Mknod(Mknod { mode: 0o060_600, rdev: 259 << 20 | 0x12C, path: text("/tmp/disk") }),
         Event::Bpf(Bpf { cmd: 5, prog_type: 2, prog_name: *b"probe\0\0\0\0\0\0\0\0\0\0\0" }),
+        Event::Socket(Socket { family: 17, socket_type: 3, protocol: 0, reserved: 0 }),
+        Event::MmapExec(MmapExec {
+            inode: 7,
+            fs_magic: 0xEF53,
+            dev: 1,
+            prot: 5,
+            mode: 0o100_755,
+            mnt_ns: NsId(1),
+            path: text("/lib/libc.so"),
+        }),
+        Event::CgroupAttach(CgroupAttach {
+            to: CgroupId(9),
+            target_start: StartTime(5),
+            target: Pid(8),
+            hierarchy: 0,
+            path: text("/system.slice"),
+        }),
+        Event::FileCreate(FileCreate {
+            fs_magic: 0xEF53,
+            dev: 1,
+            mode: 0o100_644,
+            path: text("/tmp/new"),
+        }),
     ];
     assert_eq!(samples.iter().map(Event::kind).collect::<Vec<_>>(), Kind::ALL);
     samples
@@ -210,7 +232,12 @@ fn every_field_has_a_value_in_each_of_its_kinds() {
     processes.apply(&header(EXECVE), &executed());
     processes.apply(&header(EXECVE), &samples()[Kind::Fork as usize]);
     let users = Users::read(Path::new("/etc/passwd"));
-    for event in samples() {
+    let mut missing = BTreeSet::new();
+    for &kind in Kind::ALL {
+        let fields = shrike_rules::fields().iter().filter(|info| info.kinds.contains(kind));
+        missing.extend(fields.map(|info| (kind, info.name)));
+    }
+    for event in samples().into_iter().chain([connect_by_ip()]) {
         let sight = Sight {
             number: 1,
             header: &child,
@@ -220,12 +247,13 @@ fn every_field_has_a_value_in_each_of_its_kinds() {
             host: &HOST,
             clock: Clock::now().unwrap(),
         };
-        for info in shrike_rules::fields().iter().filter(|info| info.kinds.contains(event.kind())) {
-            let argument = (info.id == FieldId::ProcAname).then_some(Argument::Index(1));
-            let value = sight.field(info.id, argument);
-            assert!(value.is_some(), "{} of {:?}", info.name, event.kind());
-        }
+        missing.retain(|&(kind, name)| {
+            let id = FieldId::by_name(name).unwrap();
+            let argument = (id == FieldId::ProcAname).then_some(Argument::Index(1));
+            kind != event.kind() || sight.field(id, argument).is_none()
+        });
     }
+    assert_eq!(missing, BTreeSet::new());
 }
 
 #[test]
@@ -283,14 +311,36 @@ fn ptrace_crosses_out_of_a_container_only() {
     assert_eq!(crosses(&header(0), Member, namespaces(200)), "false", "the host may");
 }
 
+fn connect(path: &'static str, bound: &'static str) -> Event<'static> {
+    Event::Connect(Connect {
+        family: 1,
+        socket_type: 1,
+        port: 0,
+        reserved: 0,
+        address: Address::default(),
+        path: Text::new(path.as_bytes(), 0),
+        bound: Text::new(bound.as_bytes(), 0),
+    })
+}
+
+fn connect_by_ip() -> Event<'static> {
+    let Event::Connect(unix) = connect("", "") else { unreachable!() };
+    let address = Address::v4([10, 0, 0, 1]);
+    Event::Connect(Connect { family: 2, port: 53, address, ..unix })
+}
+
+#[test]
+fn a_connection_over_ip_has_an_address_and_a_port() {
+    let text = |name| field(&header(0), &connect_by_ip(), name);
+    assert_eq!(text(FieldId::FdName).as_deref(), Some("10.0.0.1:53"));
+    assert_eq!(text(FieldId::FdSip).as_deref(), Some("10.0.0.1"));
+    assert_eq!(text(FieldId::FdType).as_deref(), Some("ipv4"));
+    assert_eq!(text(FieldId::SocketFamily).as_deref(), Some("AF_INET"));
+    assert_eq!(text(FieldId::FdFilename), None);
+}
+
 #[test]
 fn a_socket_keeps_the_name_of_its_bind() {
-    let connect = |path: &'static str, bound: &'static str| {
-        Event::Connect(Connect {
-            path: Text::new(path.as_bytes(), 0),
-            bound: Text::new(bound.as_bytes(), 0),
-        })
-    };
     let renamed = connect("/tmp/x", "/run/docker.sock\0");
     let text = |event: &Event<'_>, name| field(&header(0), event, name);
     assert_eq!(text(&renamed, FieldId::FdName).as_deref(), Some("/tmp/x"));
