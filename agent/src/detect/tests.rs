@@ -187,7 +187,7 @@ fn samples() -> Vec<Event<'static>> {
         Event::Socket(Socket { family: 17, socket_type: 3, protocol: 0, reserved: 0 }),
         Event::MmapExec(MmapExec {
             inode: 7,
-            fs_magic: 0xEF53,
+            fs_magic: 0x9FA0,
             dev: 1,
             prot: 5,
             mode: 0o100_755,
@@ -202,7 +202,7 @@ fn samples() -> Vec<Event<'static>> {
             path: text("/system.slice"),
         }),
         Event::FileCreate(FileCreate {
-            fs_magic: 0xEF53,
+            fs_magic: 0x9FA0,
             dev: 1,
             mode: 0o100_644,
             path: text("/tmp/new"),
