@@ -139,8 +139,6 @@ fields! {
     FdDirectory "fd.directory" Text NoArgument, PATH, "directory of the file";
     FdFilename "fd.filename" Text NoArgument, PATH, "name of the file without its directory";
     FdBoundFilename "fd.bound.filename" Text NoArgument, CONNECT, "name without its directory that the listener of a Unix socket was bound to, whatever it was renamed to";
-    FdSip "fd.sip" Text NoArgument, CONNECT, "IP address of the server";
-    FdSport "fd.sport" Number NoArgument, CONNECT, "port of the server";
     FdFiletype "fd.filetype" Text NoArgument, FILE, "type of the file: regular, directory, block, char, fifo, socket, symlink";
     FdFstype "fd.fstype" Text NoArgument, FILE_OPEN.union(CREATED).union(MAPPED), "file system that the file is on, if it is one of the kernel's own: proc, sysfs, cgroup, …";
     FdMountForeign "fd.mount.foreign" Bool NoArgument, FILE_OPEN.union(MAPPED), "whether the file was reached through a mount of another mount namespace than the task's";
@@ -193,6 +191,8 @@ fields! {
     PtraceTargetName "ptrace.target.name" Text NoArgument, PTRACE, "name of the other task";
     PtraceTargetPid "ptrace.target.pid" Number NoArgument, PTRACE, "process id of the other task in the host's namespace";
     SocketFamily "socket.family" Text NoArgument, SOCKET, "address family, like AF_INET";
+    SocketIp "socket.ip" Text NoArgument, CONNECT, "IP address that a connection goes to";
+    SocketPort "socket.port" Number NoArgument, CONNECT, "port that it goes to";
     SocketProtocol "socket.protocol" Number NoArgument, KindSet::of(Kind::Socket), "protocol of a new socket";
     SocketType "socket.type" Text NoArgument, SOCKET, "type of the socket, like SOCK_STREAM";
     SysctlName "sysctl.name" Text NoArgument, SYSCTL, "kernel parameter that is written, as a path below /proc/sys";

@@ -100,8 +100,8 @@ fn connection<'a>(connect: &Connect<'a>, field: FieldId) -> Option<Value<'a>> {
         (socket::Family::Ip(_), FieldId::FdName) => {
             Some(socket::address(connect.address.ip(), connect.port).into())
         }
-        (socket::Family::Ip(_), FieldId::FdSip) => Some(connect.address.ip().to_string().into()),
-        (socket::Family::Ip(_), FieldId::FdSport) => Some(connect.port.into()),
+        (socket::Family::Ip(_), FieldId::SocketIp) => Some(connect.address.ip().to_string().into()),
+        (socket::Family::Ip(_), FieldId::SocketPort) => Some(connect.port.into()),
         (socket::Family::Ip(name), _) => {
             let letter = if name == "ipv6" { "6" } else { "4" };
             descriptor(field, name, letter)

@@ -333,7 +333,7 @@ fn connect_by_ip() -> Event<'static> {
 fn a_connection_over_ip_has_an_address_and_a_port() {
     let text = |name| field(&header(0), &connect_by_ip(), name);
     assert_eq!(text(FieldId::FdName).as_deref(), Some("10.0.0.1:53"));
-    assert_eq!(text(FieldId::FdSip).as_deref(), Some("10.0.0.1"));
+    assert_eq!(text(FieldId::SocketIp).as_deref(), Some("10.0.0.1"));
     assert_eq!(text(FieldId::FdType).as_deref(), Some("ipv4"));
     assert_eq!(text(FieldId::SocketFamily).as_deref(), Some("AF_INET"));
     assert_eq!(text(FieldId::FdFilename), None);
