@@ -91,6 +91,11 @@ impl Agent {
         self.stderr.all().join("\n")
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// See [`Doors::metric`].
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
         self.doors.metric(name, labels)

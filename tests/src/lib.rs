@@ -13,6 +13,7 @@
 pub mod actor;
 pub mod agent;
 pub mod alert;
+pub mod bench;
 pub mod books;
 pub mod configuration;
 pub mod container;

@@ -9,6 +9,7 @@ use anyhow::{Context, Error, Result};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use shrike_tests::actor::{self, Guise};
+use shrike_tests::bench::{self, Scope};
 use shrike_tests::configuration::Configuration;
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
@@ -54,6 +55,9 @@ enum Action {
     /// Be the workload of a test that counts: open a file as often as it is told to
     #[command(hide = true)]
     Opener { file: PathBuf },
+    /// Measure what the agent costs
+    #[command(hide = true, subcommand)]
+    Bench(Bench),
     /// Show the agent at work, with a token for each escape
     #[command(hide = true)]
     Demo { tokens: Vec<String> },
@@ -64,6 +68,14 @@ enum Action {
         suite: &'static Suite,
         test: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// What the probes add to operations of tasks
+    Kernel,
+    /// Be the task that does an operation
+    Worker { operation: String, scope: Scope },
 }
 
 /// What a listing says about a suite.
@@ -93,6 +105,10 @@ fn run(action: Action) -> Result<ExitCode> {
         }
         Action::Actor { guise, file } => actor::main(guise, &file).map(|()| ExitCode::SUCCESS),
         Action::Opener { file } => books::opener(&file).map(|()| ExitCode::SUCCESS),
+        Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
+        Action::Bench(Bench::Worker { operation, scope }) => {
+            bench::worker(&operation, scope).map(|()| ExitCode::SUCCESS)
+        }
         Action::Demo { tokens } => demo::run(&tokens).map(|()| ExitCode::SUCCESS),
         Action::Exec { suite, test } => {
             let test =

@@ -1,6 +1,7 @@
 //! The project's own chores: setup, building, guests and tests. The program is `cargo xtask`.
 
 pub mod agent;
+pub mod bench;
 pub mod cache;
 pub mod compile;
 pub mod console;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::cache::Cache;
-use xtask::{agent, console, demo, image, interrupt, setup, test, vm};
+use xtask::{agent, bench, console, demo, image, interrupt, setup, test, vm};
 
 /// The project's own chores.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Chore {
     Demo,
     /// Obtain what building and testing need and this machine lacks
     Setup(setup::command::Options),
+    /// Measure what the agent costs
+    Bench(bench::Options),
     /// Build the agent
     Build(agent::BuildOptions),
     /// Build the agent's container image
@@ -52,6 +54,7 @@ fn run(line: &Line) -> anyhow::Result<ExitCode> {
     let code = match &line.chore {
         Chore::Demo => i32::from(!demo::run(&cache, line.offline)?),
         Chore::Setup(options) => setup::command::run(&cache, options, line.offline).map(|()| 0)?,
+        Chore::Bench(options) => i32::from(!bench::run(&cache, options, line.offline)?),
         Chore::Build(options) => agent::build(&cache, options, line.offline).map(|()| 0)?,
         Chore::Image(options) => image::run(&cache, options, line.offline).map(|()| 0)?,
         Chore::Run(options) => agent::run(&cache, options, line.offline)?,

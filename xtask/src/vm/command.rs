@@ -93,6 +93,7 @@ impl Options {
             memory: self.memory,
             cpus: self.cpus,
             append: self.append.clone(),
+            counted: false,
         }
     }
 }

@@ -52,7 +52,11 @@ impl Launch<'_> {
             programs: &programs.others,
             ..Content::minimal(&programs.init, &host.busybox)
         };
-        let accelerator = Accelerator::choose(cache, &host, &kernel, &content)?;
+        let accelerator = if self.configuration.counted {
+            Accelerator::Tcg
+        } else {
+            Accelerator::choose(cache, &host, &kernel, &content)?
+        };
 
         let _careful = interrupt::Careful::start();
         let folder = tempfile::Builder::new().prefix("shrike-guest-").tempdir()?;

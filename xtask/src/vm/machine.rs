@@ -111,7 +111,13 @@ impl Machine<'_> {
         for firmware in self.host.firmware() {
             list.add("-L", firmware);
         }
-        list.add("-machine", format!("q35,accel={}", self.accelerator.name()));
+        if self.configuration.counted {
+            list.add("-icount", "shift=0,sleep=off");
+            list.add("-machine", "q35");
+            list.add("-accel", "tcg,thread=single");
+        } else {
+            list.add("-machine", format!("q35,accel={}", self.accelerator.name()));
+        }
         list.add("-cpu", self.accelerator.cpu());
         list.add("-smp", cpus.to_string());
         list.add("-m", format!("{memory}M"));

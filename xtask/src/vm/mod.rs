@@ -42,6 +42,9 @@ pub struct Configuration {
     pub cpus: u32,
     /// More options for the kernel.
     pub append: String,
+    /// Whether its clock counts instructions: one nanosecond each, as far as it is emulated, and
+    /// none while it is idle.
+    pub counted: bool,
 }
 
 /// The programs on this machine that guests are run with.
@@ -62,6 +65,7 @@ impl Default for Configuration {
             memory: 1024,
             cpus: 1,
             append: String::new(),
+            counted: false,
         }
     }
 }
