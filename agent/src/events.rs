@@ -18,7 +18,9 @@ use shrike_common::{
 use shrike_rules::{Escaped, KindSet};
 
 use crate::context::clock::Clock;
+use crate::context::process;
 use crate::node::{self, LsmList};
+use crate::plan::Plans;
 use crate::sensor::{Sensor, SensorOptions};
 
 /// How often the clock is measured anew.
@@ -45,7 +47,13 @@ pub(crate) fn show(kinds: KindSet, containers: bool, form: Form) -> anyhow::Resu
     let host = node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
     let lsm_active = LsmList::read(Path::new(LsmList::PATH)).is_ok_and(|list| list.has_bpf());
     let ring_bytes = BTreeMap::default();
-    let options = SensorOptions { ring_bytes, lsm_active, asked: kinds, init_mnt_ns: host.mnt };
+    let options = SensorOptions {
+        ring_bytes,
+        lsm_active,
+        plans: Plans::of_kinds(kinds, containers),
+        own: process::own().context("cannot read /proc/self")?,
+        init_mnt_ns: host.mnt,
+    };
     let mut sensor = Sensor::start(&options).context("cannot start the sensor")?;
     for state in sensor.probes().iter().filter(|state| state.is_needed && state.attached.is_none())
     {

@@ -14,6 +14,7 @@ mod launcher;
 mod metrics;
 mod node;
 mod pipeline;
+mod plan;
 mod run;
 mod selftest;
 mod sensor;

@@ -9,18 +9,20 @@ use std::thread;
 use anyhow::{Context as _, anyhow, ensure};
 use nix::errno::Errno;
 use shrike_common::{Attach, Namespaces};
-use shrike_rules::{KindSet, Ruleset, Severity, diagnose};
+use shrike_rules::{Ruleset, Severity, diagnose};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
+use crate::context::process;
 use crate::detect::files::{self, RuleFile};
 use crate::health::Health;
 use crate::http::Server;
 use crate::metrics::Metrics;
 use crate::node::{self, KernelRelease, LsmList};
 use crate::pipeline::{Context, Pipeline};
+use crate::plan::Plans;
 use crate::sensor::{ProbeState, Sensor, SensorOptions};
 use crate::sink;
 
@@ -59,7 +61,7 @@ async fn serve(
     let address = Server::new(metrics, health).start(config.metrics).await?;
     let (sinks, workers) = sink::start(config.format, &config.socket, &config.webhooks, metrics)?;
     let host = node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
-    let sensor = start_sensor(config, ruleset.kinds(), &host, metrics, health)?;
+    let sensor = start_sensor(config, Plans::of_rules(&ruleset), &host, metrics, health)?;
     // After the probes are attached: what happens from here on is in the events.
     let context = Context::scan(host).context("cannot read the running processes from /proc")?;
     let rules = ruleset.rules().len();
@@ -142,7 +144,7 @@ fn load_rules(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::Re
 
 fn start_sensor(
     config: &Config,
-    asked: KindSet,
+    plans: Plans,
     host: &Namespaces,
     metrics: &Metrics,
     health: &Health,
@@ -157,7 +159,8 @@ fn start_sensor(
     let options = SensorOptions {
         ring_bytes: config.ring_bytes.clone(),
         lsm_active,
-        asked,
+        plans,
+        own: process::own().context("cannot read /proc/self")?,
         init_mnt_ns: host.mnt,
     };
     let sensor = Sensor::start(&options).context("cannot start the sensor")?;

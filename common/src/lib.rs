@@ -15,6 +15,7 @@ mod kinds;
 mod lane;
 mod membership;
 mod offset;
+mod plan;
 mod probe;
 pub mod wire;
 
@@ -27,4 +28,5 @@ pub use kinds::*;
 pub use lane::Lane;
 pub use membership::Membership;
 pub use offset::{ABSENT, OFFSETS, Offset};
+pub use plan::{Alternatives, Control, PATH_KEYS, PathKey, Plan};
 pub use probe::{Attach, PROBES, Probe};

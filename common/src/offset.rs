@@ -9,7 +9,7 @@ pub const ABSENT: u32 = u32::MAX;
 pub const OFFSETS: usize = Offset::ALL.len();
 
 macro_rules! offsets {
-    ($($name:ident = $root:ident . $($field:ident).+,)*) => {
+    ($($name:ident = $root:ident . $($field:ident).+ $(or $($other:ident).+)?,)*) => {
         /// A field of a kernel struct.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         #[repr(usize)]
@@ -29,6 +29,11 @@ macro_rules! offsets {
             pub const fn path(self) -> &'static str {
                 match self { $(Self::$name => path!($($field).+)),* }
             }
+
+            /// The path of the field in kernels that call it otherwise.
+            pub const fn other_path(self) -> Option<&'static str> {
+                match self { $(Self::$name => other!($($($other).+)?)),* }
+            }
         }
     };
 }
@@ -37,6 +42,15 @@ macro_rules! offsets {
 macro_rules! path {
     ($first:ident $(. $rest:ident)*) => {
         concat!(stringify!($first) $(, ".", stringify!($rest))*)
+    };
+}
+
+macro_rules! other {
+    () => {
+        None
+    };
+    ($($field:ident).+) => {
+        Some(path!($($field).+))
     };
 }
 
@@ -53,9 +67,12 @@ offsets! {
     CredUid = cred.uid,
     CredUserNs = cred.user_ns,
     DentryHashPprev = dentry.d_hash.pprev,
+    DentryInode = dentry.d_inode,
     DentryName = dentry.d_name.name,
+    DentryNameHash = dentry.d_name.hash,
     DentryNameLen = dentry.d_name.len,
     DentryParent = dentry.d_parent,
+    DentryShortname = dentry.d_iname or d_shortname,
     DentrySb = dentry.d_sb,
     FileDentry = file.f_path.dentry,
     FileFlags = file.f_flags,

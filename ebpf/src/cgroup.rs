@@ -1,16 +1,17 @@
 //! Tasks that are moved between cgroups.
 
-use shrike_common::wire;
+use shrike_common::{Kind, wire};
 
-use crate::emit::emit;
 use crate::kernel::{Cgroup, Pointer, Task};
+use crate::plan::Wanted;
 
 /// `cgroup_attach_task`: the move is done. One event for a process that is moved as a whole.
 #[inline(always)]
 pub(crate) fn attach(to: Cgroup, path: Pointer, target: Task) {
     /// Longer paths are cut.
     const PATH: u32 = 1024;
-    emit(|record| wire::CgroupAttach {
+    let Some(wanted) = Wanted::of(Kind::CgroupAttach) else { return };
+    wanted.emit(|record| wire::CgroupAttach {
         to: to.node().id(),
         target_start: target.start(),
         target: target.tgid(),

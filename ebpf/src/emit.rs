@@ -1,7 +1,6 @@
 //! From an action to a record in its lane: number it, build it in a slot, send it, or count it as
 //! lost.
 
-use aya_ebpf::Global;
 use aya_ebpf::btf_maps::RingBuf;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::helpers::{
@@ -14,7 +13,7 @@ use shrike_common::{ABI_VERSION, CgroupId, Counter, Header, Lane};
 use crate::books::{count, next_sequence};
 use crate::kernel::{Path, Pointer, Task, read_kernel, read_user};
 use crate::slot::{Claim, Slot, TEXT};
-use crate::{member, syscall, walk};
+use crate::{member, plan, syscall, walk};
 
 /// The sizes are set by the agent before the maps are made.
 #[btf_map]
@@ -24,10 +23,6 @@ static LANE_PROCESS: RingBuf<u8, 0x10_0000> = RingBuf::new();
 #[btf_map]
 static LANE_BULK: RingBuf<u8, 0x40_0000> = RingBuf::new();
 
-/// The generation of the plan that the agent loaded.
-#[unsafe(no_mangle)]
-static GENERATION: Global<u32> = Global::new(0);
-
 /// The record of one event while its handler fills it.
 pub(crate) struct Record {
     slot: *mut Slot,
@@ -35,10 +30,16 @@ pub(crate) struct Record {
     len: usize,
 }
 
-/// Sends an event of the kind that `P` belongs to. `build` returns the fixed part and appends the
+/// Sends an event of a kind that is always sent. `build` returns the fixed part and appends the
 /// texts.
 #[inline(always)]
 pub(crate) fn emit<P: Payload>(build: impl FnOnce(&mut Record) -> P) {
+    emit_by(plan::generation(), build);
+}
+
+/// Sends an event that the plan of this generation wants.
+#[inline(always)]
+pub(crate) fn emit_by<P: Payload>(generation: u32, build: impl FnOnce(&mut Record) -> P) {
     let kind = P::KIND;
     let lane = kind.lane();
     let sequence = next_sequence(lane);
@@ -61,6 +62,7 @@ pub(crate) fn emit<P: Payload>(build: impl FnOnce(&mut Record) -> P) {
         (*header).kind = kind as u16;
         (*header).size = size as u32;
         (*header).lane = lane as u32;
+        (*header).generation = generation;
         (*header).sequence = sequence;
         let bytes = core::slice::from_raw_parts(start, size);
         match lane {
@@ -167,7 +169,6 @@ fn fill(header: *mut Header, task: Task) {
         (*header).membership = member::of(task) as u32;
         (*header).time = bpf_ktime_get_boot_ns();
         (*header).cpu = bpf_get_smp_processor_id();
-        (*header).generation = GENERATION.load();
         (*header).syscall = number;
         (*header).abi = abi as u32;
         (*header).tgid = task.tgid();

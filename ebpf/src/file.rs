@@ -1,9 +1,9 @@
 //! Files.
 
-use shrike_common::wire;
+use shrike_common::{Kind, wire};
 
-use crate::emit::emit;
 use crate::kernel::{Dentry, File, Path, PathRef, Vma};
+use crate::plan::Wanted;
 
 /// `security_file_open`: permissions were checked, the file system has not opened it yet.
 #[inline(always)]
@@ -13,7 +13,8 @@ pub(crate) fn open(file: File) {
     if file.mode() & FMODE_NOACCOUNT != 0 {
         return;
     }
-    emit(|record| {
+    let Some(wanted) = wanted_open(file) else { return };
+    wanted.emit(|record| {
         let inode = file.inode();
         let sb = inode.sb();
         wire::FileOpen {
@@ -30,6 +31,19 @@ pub(crate) fn open(file: File) {
     });
 }
 
+#[inline(always)]
+fn wanted_open(file: File) -> Option<Wanted> {
+    const KIND: Kind = Kind::FileOpen;
+    let (inode, path) = (file.inode(), file.path());
+    Wanted::of(KIND)?
+        .access(file.flags())?
+        .class(file_type(inode.mode()))?
+        .name(path.dentry)?
+        .file_system(inode.sb())?
+        .mount(path.mnt)?
+        .path(KIND, path)
+}
+
 /// `security_path_mknod`: also reached by an open that makes a regular file.
 #[inline(always)]
 pub(crate) fn mknod(dir: PathRef, dentry: Dentry, mode: u16, device: u32) {
@@ -37,22 +51,34 @@ pub(crate) fn mknod(dir: PathRef, dentry: Dentry, mode: u16, device: u32) {
     const S_IFREG: u16 = 0o100_000;
     let path = Path { mnt: dir.mnt(), dentry };
     if mode & S_IFMT == S_IFREG || mode & S_IFMT == 0 {
-        emit(|record| {
-            let sb = dir.dentry().sb();
+        let mode = mode | S_IFREG;
+        let Some(wanted) = wanted_node(Kind::FileCreate, mode, path) else { return };
+        wanted.emit(|record| {
+            let sb = dentry.sb();
             wire::FileCreate {
                 fs_magic: sb.magic(),
                 dev: sb.dev(),
-                mode: u32::from(mode | S_IFREG),
+                mode: u32::from(mode),
                 path: record.path(path),
             }
         });
     } else {
-        emit(|record| wire::Mknod {
+        let Some(wanted) = wanted_node(Kind::Mknod, mode, path) else { return };
+        wanted.emit(|record| wire::Mknod {
             mode: u32::from(mode),
             rdev: decode(device),
             path: record.path(path),
         });
     }
+}
+
+#[inline(always)]
+fn wanted_node(kind: Kind, mode: u16, path: Path) -> Option<Wanted> {
+    Wanted::of(kind)?
+        .class(file_type(mode))?
+        .name(path.dentry)?
+        .file_system(path.dentry.sb())?
+        .path(kind, path)
 }
 
 const PROT_EXEC: u64 = 4;
@@ -79,7 +105,8 @@ pub(crate) fn mprotect(area: Vma, prot: u64) {
 
 #[inline(always)]
 fn mapped(file: File, prot: u64) {
-    emit(|record| {
+    let Some(wanted) = wanted_mapping(file) else { return };
+    wanted.emit(|record| {
         let inode = file.inode();
         let sb = inode.sb();
         wire::MmapExec {
@@ -92,6 +119,23 @@ fn mapped(file: File, prot: u64) {
             path: record.path(file.path()),
         }
     });
+}
+
+#[inline(always)]
+fn wanted_mapping(file: File) -> Option<Wanted> {
+    const KIND: Kind = Kind::MmapExec;
+    let path = file.path();
+    Wanted::of(KIND)?
+        .name(path.dentry)?
+        .file_system(path.dentry.sb())?
+        .mount(path.mnt)?
+        .path(KIND, path)
+}
+
+/// The class of a file by its mode.
+#[inline(always)]
+fn file_type(mode: u16) -> u32 {
+    u32::from(mode >> 12)
 }
 
 /// From the encoding of `mknod(2)` to that of the kernel (`new_decode_dev`, `MKDEV`).

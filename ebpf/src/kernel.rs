@@ -25,7 +25,7 @@ pub(crate) fn offset(field: Offset) -> usize {
 /// for the fields that are asked for. A load from such a pointer cannot fault: the kernel answers
 /// 0 for an address that is not mapped.
 macro_rules! structs {
-    ($($(#[$doc:meta])* $name:ident { $($reader:ident: $type:ty = $offset:ident,)* })*) => {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$reader_doc:meta])* $reader:ident: $type:ty = $offset:ident,)* })*) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy)]
@@ -34,6 +34,7 @@ macro_rules! structs {
 
             impl $name {
                 $(
+                    $(#[$reader_doc])*
                     #[inline(always)]
                     pub(crate) fn $reader(self) -> $type {
                         // SAFETY: the field is of this type in every supported kernel, and the
@@ -81,6 +82,12 @@ structs! {
     }
     /// `struct dentry`.
     Dentry {
+        inode: Inode = DentryInode,
+        name_hash: u32 = DentryNameHash,
+        name_len: u32 = DentryNameLen,
+        /// The first 8 bytes of the name, if it is a short one.
+        name_start: u64 = DentryShortname,
+        parent: Dentry = DentryParent,
         sb: Superblock = DentrySb,
     }
     /// `struct file`.
@@ -369,8 +376,13 @@ impl Vfsmount {
     #[inline(always)]
     pub(crate) fn namespace(self) -> NsId {
         // Of a mount that the kernel uses internally, the pointer is null or an error: unreadable.
-        let ns: u64 = read(self.mount(), Offset::MountNs);
-        NsId(read(ns, Offset::MntNsInum))
+        NsId(read(self.namespace_at(), Offset::MntNsInum))
+    }
+
+    /// The address of that namespace.
+    #[inline(always)]
+    pub(crate) fn namespace_at(self) -> u64 {
+        read(self.mount(), Offset::MountNs)
     }
 }
 

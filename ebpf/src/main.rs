@@ -25,11 +25,13 @@ mod member;
 mod mount;
 mod namespace;
 mod network;
+mod plan;
 mod privilege;
 mod process;
 mod slot;
 mod surface;
 mod syscall;
+mod verdict;
 mod walk;
 
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sysctl, fentry, lsm};

@@ -17,8 +17,11 @@ const INIT_PID_NS: NsId = NsId(0xEFFF_FFFC);
 #[inline(always)]
 pub(crate) fn of(task: Task) -> Membership {
     let Some(proxy) = task.nsproxy() else { return Membership::None };
-    let own_mounts = proxy.mnt() != NsId(INIT_MNT_NS.load());
-    let own_pids = task.pid_in_namespace().0 != INIT_PID_NS;
+    if proxy.mnt() == NsId(INIT_MNT_NS.load()) {
+        return Membership::None;
+    }
     let own_cgroups = proxy.cgroup() != INIT_CGROUP_NS;
-    if own_mounts && (own_pids || own_cgroups) { Membership::Member } else { Membership::None }
+    // The namespace of processes costs more to find.
+    let is_member = own_cgroups || task.pid_in_namespace().0 != INIT_PID_NS;
+    if is_member { Membership::Member } else { Membership::None }
 }

@@ -1,15 +1,17 @@
 //! File systems that are mounted, and mounts that are moved.
 
-use shrike_common::wire;
 use shrike_common::wire::Span;
+use shrike_common::{Kind, wire};
 
-use crate::emit::{Record, emit};
+use crate::emit::Record;
 use crate::kernel::{PathRef, Pointer, Superblock};
+use crate::plan::Wanted;
 
 /// `security_sb_kern_mount`: the file system is there, and may be mounted.
 #[inline(always)]
 pub(crate) fn mount(sb: Superblock) {
-    emit(|record| wire::Mount {
+    let Some(wanted) = Wanted::of(Kind::Mount) else { return };
+    wanted.emit(|record| wire::Mount {
         fs_magic: sb.magic(),
         dev: sb.dev(),
         // Null where no block device is beneath, which reads as 0.
@@ -22,7 +24,8 @@ pub(crate) fn mount(sb: Superblock) {
 /// has no path: its file system is told.
 #[inline(always)]
 pub(crate) fn move_mount(from: PathRef, to: PathRef) {
-    emit(|record| {
+    let Some(wanted) = Wanted::of(Kind::MoveMount) else { return };
+    wanted.emit(|record| {
         let sb = from.dentry().sb();
         wire::MoveMount {
             fs_magic: sb.magic(),

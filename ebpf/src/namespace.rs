@@ -1,9 +1,9 @@
 //! Namespaces that a task changes to.
 
-use shrike_common::{Namespaces, NsId, wire};
+use shrike_common::{Kind, Namespaces, NsId, wire};
 
-use crate::emit::emit;
 use crate::kernel::{Nsproxy, Task};
+use crate::plan::Wanted;
 use crate::syscall::{SETNS, UNSHARE};
 
 /// `switch_task_namespaces`: the new namespaces are about to be installed. Also reached at the end
@@ -16,9 +16,11 @@ pub(crate) fn switch(task: Task, new: Nsproxy) {
     let Some(old) = task.nsproxy() else { return };
     let user = NsId(0);
     if SETNS.is_current() {
-        emit(|_| wire::Setns { joined: changes(old, new, user) });
+        let Some(wanted) = Wanted::of(Kind::Setns) else { return };
+        wanted.emit(|_| wire::Setns { joined: changes(old, new, user) });
     } else if UNSHARE.is_current() {
-        emit(|_| wire::Unshare { joined: changes(old, new, user) });
+        let Some(wanted) = Wanted::of(Kind::Unshare) else { return };
+        wanted.emit(|_| wire::Unshare { joined: changes(old, new, user) });
     }
 }
 

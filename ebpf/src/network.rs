@@ -1,9 +1,9 @@
 //! Sockets and connections.
 
-use shrike_common::{Address, Offset, wire};
+use shrike_common::{Address, Kind, Offset, wire};
 
-use crate::emit::emit;
 use crate::kernel::{Dentry, Path, Pointer, Sock, Socket, Vfsmount, offset, read, read_at};
+use crate::plan::Wanted;
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
@@ -19,7 +19,10 @@ const FAMILY: u32 = 2;
 #[inline(always)]
 pub(crate) fn socket(family: u32, socket_type: u32, protocol: u32, by_kernel: u32) {
     if by_kernel == 0 {
-        emit(|_| wire::Socket { family, socket_type, protocol, reserved: 0 });
+        let Some(wanted) = Wanted::of(Kind::Socket).and_then(|wanted| wanted.class(family)) else {
+            return;
+        };
+        wanted.emit(|_| wire::Socket { family, socket_type, protocol, reserved: 0 });
     }
 }
 
@@ -39,7 +42,11 @@ pub(crate) fn connect(socket: Socket, address: Pointer, len: u32) {
     if family == AF_UNIX && ty != SOCK_DGRAM {
         return;
     }
-    emit(|record| {
+    let Some(wanted) = Wanted::of(Kind::Connect).and_then(|wanted| wanted.class(family.into()))
+    else {
+        return;
+    };
+    wanted.emit(|record| {
         let name = if family == AF_UNIX { len.saturating_sub(FAMILY).min(NAME) } else { 0 };
         let bound = record.kernel(at + u64::from(FAMILY), name);
         let port: u16 = if matches!(family, AF_INET | AF_INET6) { read_at(at + PORT) } else { 0 };
@@ -63,7 +70,11 @@ pub(crate) fn connect(socket: Socket, address: Pointer, len: u32) {
 #[inline(always)]
 pub(crate) fn unix_connect(listener: Sock) {
     let listener = listener.0 as u64;
-    emit(|record| {
+    let Some(wanted) = Wanted::of(Kind::Connect).and_then(|wanted| wanted.class(AF_UNIX.into()))
+    else {
+        return;
+    };
+    wanted.emit(|record| {
         let address: u64 = read(listener, Offset::UnixAddr);
         let len: u32 = read(address, Offset::UnixAddressLen);
         let name = address + offset(Offset::UnixAddressName) as u64 + u64::from(FAMILY);

@@ -1,10 +1,10 @@
 //! Power over other tasks.
 
-use shrike_common::wire;
+use shrike_common::{Kind, wire};
 
-use crate::emit::emit;
 use crate::kernel::Task;
 use crate::member;
+use crate::plan::Wanted;
 
 /// `security_ptrace_access_check`: the current task asks for access to `target`.
 #[inline(always)]
@@ -14,7 +14,11 @@ pub(crate) fn ptrace(target: Task, mode: u32) {
     if mode & PTRACE_MODE_NOAUDIT != 0 {
         return;
     }
-    emit(|_| wire::Ptrace {
+    let Some(wanted) = Wanted::of(Kind::Ptrace).and_then(|wanted| wanted.class(mode >> 1 & 1))
+    else {
+        return;
+    };
+    wanted.emit(|_| wire::Ptrace {
         mode,
         target_membership: member::of(target) as u32,
         target_start: target.start(),

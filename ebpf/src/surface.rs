@@ -2,10 +2,10 @@
 
 use aya_ebpf::bindings::bpf_sysctl;
 use aya_ebpf::helpers::generated::{bpf_sysctl_get_name, bpf_sysctl_get_new_value};
-use shrike_common::wire;
+use shrike_common::{Kind, wire};
 
-use crate::emit::emit;
 use crate::kernel::{File, Pointer, read_at};
+use crate::plan::Wanted;
 use crate::syscall::{FINIT_MODULE, INIT_MODULE};
 
 /// `cgroup/sysctl`: a parameter was read, or is about to be written.
@@ -18,7 +18,8 @@ pub(crate) fn sysctl(ctx: *mut bpf_sysctl) {
     if unsafe { (*ctx).write } == 0 {
         return;
     }
-    emit(|record| wire::Sysctl {
+    let Some(wanted) = Wanted::of(Kind::Sysctl) else { return };
+    wanted.emit(|record| wire::Sysctl {
         name: record.written(NAME, |to| {
             // SAFETY: there is room for a whole text.
             unsafe { bpf_sysctl_get_name(ctx, to.cast(), NAME.into(), 0) }
@@ -34,7 +35,8 @@ pub(crate) fn sysctl(ctx: *mut bpf_sysctl) {
 #[inline(always)]
 pub(crate) fn module_from_file(file: File) {
     if FINIT_MODULE.is_current() {
-        emit(|record| wire::ModuleLoad { path: record.path(file.path()) });
+        let Some(wanted) = Wanted::of(Kind::ModuleLoad) else { return };
+        wanted.emit(|record| wire::ModuleLoad { path: record.path(file.path()) });
     }
 }
 
@@ -42,7 +44,8 @@ pub(crate) fn module_from_file(file: File) {
 #[inline(always)]
 pub(crate) fn module_from_memory() {
     if INIT_MODULE.is_current() {
-        emit(|record| wire::ModuleLoad { path: record.kernel(0, 0) });
+        let Some(wanted) = Wanted::of(Kind::ModuleLoad) else { return };
+        wanted.emit(|record| wire::ModuleLoad { path: record.kernel(0, 0) });
     }
 }
 
@@ -61,7 +64,8 @@ pub(crate) fn bpf(cmd: u32, attr: Pointer) {
     }
     let attr = attr as u64;
     let is_load = cmd == BPF_PROG_LOAD;
-    emit(|_| wire::Bpf {
+    let Some(wanted) = Wanted::of(Kind::Bpf).and_then(|wanted| wanted.class(cmd)) else { return };
+    wanted.emit(|_| wire::Bpf {
         cmd,
         prog_type: if is_load { read_at(attr + PROG_TYPE) } else { 0 },
         prog_name: if is_load { read_at(attr + PROG_NAME) } else { Default::default() },

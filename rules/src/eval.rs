@@ -42,6 +42,11 @@ impl Program {
         NodeId(self.nodes.len() - 1)
     }
 
+    /// A node that was added.
+    pub(crate) fn node(&self, node: NodeId) -> &Node {
+        &self.nodes[node.0]
+    }
+
     /// Whether `event` satisfies the condition.
     pub(crate) fn holds(&self, condition: NodeId, event: &impl Event) -> bool {
         match &self.nodes[condition.0] {

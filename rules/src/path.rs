@@ -28,6 +28,11 @@ impl PathSet {
         Self { prefixes: paths.into_iter().map(Prefix::new).collect() }
     }
 
+    /// Texts with one of which every path begins that lies below a prefix: up to its first pattern.
+    pub(crate) fn prefixes(&self) -> Vec<Vec<u8>> {
+        self.prefixes.iter().map(Prefix::literal).collect()
+    }
+
     /// Whether `path` equals or lies below one of the prefixes.
     pub(crate) fn covers(&self, path: &[u8]) -> bool {
         self.prefixes.iter().any(|prefix| prefix.covers(path))
@@ -44,6 +49,17 @@ impl Prefix {
             }
         });
         Self { is_absolute: path.starts_with(b"/"), components: components.collect() }
+    }
+
+    /// What is there before the first pattern; nothing of a relative one.
+    fn literal(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        for component in self.components.iter().take_while(|_| self.is_absolute) {
+            let Component::Literal(name) = component else { break };
+            text.push(b'/');
+            text.extend_from_slice(name);
+        }
+        text
     }
 
     fn covers(&self, path: &[u8]) -> bool {

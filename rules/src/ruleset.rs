@@ -3,7 +3,9 @@
 use crate::diagnose::{Diagnostic, Severity};
 use crate::eval::{NodeId, Program};
 use crate::event::{Event, KindSet};
+use crate::field::FieldId;
 use crate::load;
+use crate::need::{self, Alternative};
 use crate::rule::{Priority, Rule};
 use shrike_common::Kind;
 
@@ -115,6 +117,19 @@ impl Ruleset {
     /// The kinds of events that some enabled rule can match.
     pub fn kinds(&self) -> KindSet {
         Kind::ALL.iter().copied().filter(|&kind| !self.buckets[kind as usize].is_empty()).collect()
+    }
+
+    /// What an event of `kind` must at least be for some enabled rule to match it, as far as the
+    /// fields that are `known` tell: one of these.
+    pub fn alternatives(
+        &self,
+        kind: Kind,
+        known: &dyn Fn(FieldId) -> bool,
+    ) -> Vec<Alternative<'_>> {
+        self.buckets[kind as usize]
+            .iter()
+            .flat_map(|entry| need::alternatives(&self.program, entry.condition, kind, known))
+            .collect()
     }
 
     /// The rules that match `event`, in load order; one at most with [`Matching::First`].

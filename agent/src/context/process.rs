@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use shrike_common::{Event, Exec, Fork, Header, Pid, StartTime};
+use shrike_common::{Control, Event, Exec, Fork, Header, Pid, StartTime};
 
 /// How many ended processes are remembered, so that their children still have ancestors.
 const ENDED: usize = 4096;
@@ -19,7 +19,7 @@ const CAPACITY: usize = 131_072;
 const MAX_ANCESTORS: u32 = 64;
 
 /// Nanoseconds in a clock tick of `/proc` (`USER_HZ`).
-const TICK: u64 = 10_000_000;
+const TICK: u64 = Control::TICK;
 
 /// A process.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -181,6 +181,11 @@ impl Processes {
         }
         self.table.insert(pid, process);
     }
+}
+
+/// This process.
+pub(crate) fn own() -> Option<(Pid, StartTime)> {
+    Some((Pid(std::process::id()), read(Path::new("/proc/self"))?.start))
 }
 
 /// Whether two start times are of one process: `/proc` counts in ticks, events in nanoseconds.

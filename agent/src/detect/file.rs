@@ -47,12 +47,12 @@ pub(super) fn protection_names(prot: u32) -> String {
 }
 
 /// Whether the open allows reading.
-pub(super) fn reads(flags: u32) -> bool {
+pub(crate) fn reads(flags: u32) -> bool {
     flags & O_ACCMODE != O_WRONLY
 }
 
 /// Whether the open allows writing.
-pub(super) fn writes(flags: u32) -> bool {
+pub(crate) fn writes(flags: u32) -> bool {
     flags & O_ACCMODE != 0
 }
 

@@ -1,7 +1,7 @@
 //! The names of file systems by their magic numbers (`include/uapi/linux/magic.h`).
 
 /// The file systems that the kernel talks through, and those that containers are made of.
-const NAMES: [(u64, &str); 22] = [
+pub(crate) const NAMES: [(u64, &str); 22] = [
     (0x0000_1CD1, "devpts"),
     (0x0000_9FA0, "proc"),
     (0x0027_E0EB, "cgroup"),

@@ -6,6 +6,7 @@ mod file;
 pub(crate) mod files;
 mod fstype;
 mod payload;
+pub(crate) mod property;
 mod socket;
 mod syscall;
 

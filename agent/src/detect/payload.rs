@@ -161,10 +161,8 @@ fn namespaces<'a>(joined: &Namespaces, host: &Namespaces, field: FieldId) -> Opt
 }
 
 fn access<'a>(ptrace: &Ptrace<'a>, header: &Header, field: FieldId) -> Option<Value<'a>> {
-    const PTRACE_MODE_ATTACH: u32 = 2;
     Some(match field {
-        FieldId::PtraceMode if ptrace.mode & PTRACE_MODE_ATTACH != 0 => "attach".into(),
-        FieldId::PtraceMode => "read".into(),
+        FieldId::PtraceMode => access_name(ptrace.mode).into(),
         FieldId::PtraceCrosses => crosses(ptrace, header).into(),
         FieldId::PtraceTargetMembership => {
             Membership::from_code(ptrace.target_membership)?.name().into()
@@ -173,6 +171,12 @@ fn access<'a>(ptrace: &Ptrace<'a>, header: &Header, field: FieldId) -> Option<Va
         FieldId::PtraceTargetPid => ptrace.target.0.into(),
         _ => return None,
     })
+}
+
+/// The name of the access that `PTRACE_MODE_*` flags ask for.
+pub(super) fn access_name(mode: u32) -> &'static str {
+    const PTRACE_MODE_ATTACH: u32 = 2;
+    if mode & PTRACE_MODE_ATTACH != 0 { "attach" } else { "read" }
 }
 
 fn parameter<'a>(sysctl: &Sysctl<'a>, field: FieldId) -> Option<Value<'a>> {

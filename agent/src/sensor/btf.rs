@@ -110,7 +110,10 @@ impl Btf {
 
     /// The offset in bytes of a field that the probes read.
     pub(crate) fn offset(&self, offset: Offset) -> Result<u32, BtfError> {
-        self.field(offset.root(), offset.path())
+        match (self.field(offset.root(), offset.path()), offset.other_path()) {
+            (Err(BtfError::NoField { .. }), Some(other)) => self.field(offset.root(), other),
+            (found, _) => found,
+        }
     }
 
     /// What the arguments of the kernel function `name` point to: a struct's name, or nothing.

@@ -7,12 +7,10 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use shrike_common::{Lane, NsId, OFFSETS, Offset};
 
 use super::btf::{Btf, BtfError};
+use super::symbol;
 
 /// The object that the build script made from `ebpf/`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shrike-ebpf"));
-
-/// The first plan: nothing is filtered.
-const GENERATION: u32 = 1;
 
 /// Why the object could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +37,18 @@ pub(crate) fn load(
     }
     let mut loader = EbpfLoader::new();
     loader.override_global("OFFSET", offsets.as_slice(), true);
-    loader.override_global("GENERATION", &GENERATION, true);
     loader.override_global("INIT_MNT_NS", &init_mnt_ns.0, true);
+    let [rename_lock, mount_lock] = symbol::addresses(["rename_lock", "mount_lock"])
+        .inspect_err(|error| tracing::warn!("cannot read the kernel's symbols: {error}"))
+        .unwrap_or_default();
+    if rename_lock == 0 || mount_lock == 0 {
+        tracing::warn!(
+            "the kernel does not tell where rename_lock and mount_lock are: paths that rules ask for \
+             are walked at every open"
+        );
+    }
+    loader.override_global("RENAME_LOCK", &rename_lock, true);
+    loader.override_global("MOUNT_LOCK", &mount_lock, true);
     for (lane, &bytes) in ring_bytes {
         loader.map_max_entries(lane.map_name(), bytes);
     }

@@ -8,6 +8,8 @@ mod cgroup;
 mod lane;
 mod load;
 mod order;
+mod plan;
+mod symbol;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,8 +21,9 @@ use aya::{Btf as AyaBtf, Ebpf};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
-use shrike_common::{Counter, Kind, Lane, Need, NsId};
-use shrike_rules::KindSet;
+use shrike_common::{Counter, Kind, Lane, NsId, Pid, StartTime};
+
+use crate::plan::Plans;
 
 pub(crate) use attach::ProbeState;
 use books::Books;
@@ -28,6 +31,7 @@ pub(crate) use books::BooksError;
 use btf::Btf;
 use lane::LaneReader;
 use order::Order;
+use plan::PlanWriter;
 
 /// Where the running kernel shows its type information.
 const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -39,6 +43,7 @@ pub(crate) struct Sensor {
     lanes: Vec<LaneReader>,
     books: Books,
     order: Order,
+    plan: PlanWriter,
     /// What the probes say of themselves, in builds that let them.
     #[cfg(feature = "probe-log")]
     messages: aya_log::EbpfLogger<&'static dyn log::Log>,
@@ -51,8 +56,10 @@ pub(crate) struct SensorOptions {
     pub(crate) ring_bytes: BTreeMap<Lane, u32>,
     /// Whether `bpf` is among the active LSMs.
     pub(crate) lsm_active: bool,
-    /// The kinds that somebody asks for, beside those that are always needed.
-    pub(crate) asked: KindSet,
+    /// What the probes are to send.
+    pub(crate) plans: Plans,
+    /// The agent's own process.
+    pub(crate) own: (Pid, StartTime),
     /// The host's mount namespace: a task of another one may be a container's.
     pub(crate) init_mnt_ns: NsId,
 }
@@ -70,6 +77,8 @@ pub(crate) enum SensorError {
     Lane(#[from] lane::LaneError),
     #[error(transparent)]
     Books(#[from] BooksError),
+    #[error(transparent)]
+    Plan(#[from] plan::PlanError),
     #[cfg(feature = "probe-log")]
     #[error("cannot read the probes' messages")]
     Messages(#[from] aya_log::Error),
@@ -87,7 +96,10 @@ impl Sensor {
         #[cfg(feature = "probe-log")]
         let messages = aya_log::EbpfLogger::init(&mut ebpf)?;
         let aya_btf = AyaBtf::from_sys_fs()?;
-        let is_needed = |kind: &Kind| kind.need() == Need::Always || options.asked.contains(*kind);
+        // Before a probe runs that would follow it.
+        let mut plan = PlanWriter::open(&mut ebpf, options.own)?;
+        plan.follow(&options.plans)?;
+        let is_needed = |&kind: &Kind| options.plans.needs(kind);
         let probes = attach::attach(&mut ebpf, &btf, &aya_btf, options.lsm_active, is_needed);
         if probes.iter().all(|state| state.attached.is_none()) {
             let reason = probes
@@ -102,6 +114,7 @@ impl Sensor {
             lanes,
             books,
             order: Order::default(),
+            plan,
             #[cfg(feature = "probe-log")]
             messages,
         })

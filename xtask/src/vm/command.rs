@@ -152,6 +152,7 @@ mod tests {
             memory: 512,
             cpus: 2,
             append: "-x".into(),
+            counted: false,
         };
         assert_eq!(parse(&words).unwrap().configuration(), expected);
     }

@@ -1,0 +1,128 @@
+//! Hands plans to the probes. A plan is written where no probe looks, then its generation is told; a
+//! probe reads the generation once and keeps to it.
+
+use std::io;
+
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, MapData, MapError};
+use aya::{Ebpf, Pod};
+use shrike_common::{Alternatives, Control, Kind, PATH_KEYS, PathKey, Pid, Plan, StartTime};
+
+use crate::plan::{KindPlan, Plans};
+
+/// The maps that the probes read.
+pub(crate) struct PlanWriter {
+    plans: Array<MapData, Table>,
+    paths: LpmTrie<MapData, [u8; PathKey::LEN], Alternatives>,
+    control: Array<MapData, Told>,
+    generation: u32,
+    own: (Pid, StartTime),
+    /// The keys of the paths of each table, to be removed before the table is written anew.
+    keys: [Vec<Key<[u8; PathKey::LEN]>>; Control::TABLES as usize],
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Table(Plan);
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Told(Control);
+
+// SAFETY: both consist of integers, without padding.
+unsafe impl Pod for Table {}
+// SAFETY: as above.
+unsafe impl Pod for Told {}
+
+/// Why a plan could not be handed over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanError {
+    #[error("the eBPF object has no map {0}")]
+    NoMap(&'static str),
+    #[error("cannot write the plan into map {map}")]
+    Write { map: &'static str, source: MapError },
+    #[error("cannot wait for the probes that follow the former plan")]
+    Wait(#[source] io::Error),
+}
+
+impl PlanWriter {
+    /// Takes the maps out of the loaded object. `own` is the agent's process.
+    pub(crate) fn open(ebpf: &mut Ebpf, own: (Pid, StartTime)) -> Result<Self, PlanError> {
+        let mut map = |name| ebpf.take_map(name).ok_or(PlanError::NoMap(name));
+        let (plans, paths, control) = (map("PLANS")?, map("PATHS")?, map("CONTROL")?);
+        let wrong = |map| move |source| PlanError::Write { map, source };
+        Ok(Self {
+            plans: Array::try_from(plans).map_err(wrong("PLANS"))?,
+            paths: LpmTrie::try_from(paths).map_err(wrong("PATHS"))?,
+            control: Array::try_from(control).map_err(wrong("CONTROL"))?,
+            generation: 0,
+            own,
+            keys: Default::default(),
+        })
+    }
+
+    /// Makes this the plan of all events from now on, and returns its generation. When it returns, no
+    /// probe follows the former one any more.
+    pub(crate) fn follow(&mut self, plans: &Plans) -> Result<u32, PlanError> {
+        let generation = self.generation.wrapping_add(1);
+        let table = Control::table(generation);
+        let keys = self.keys.get_mut(table as usize).map(std::mem::take).unwrap_or_default();
+        for key in keys {
+            self.paths.remove(&key).map_err(|source| PlanError::Write { map: "PATHS", source })?;
+        }
+        // Half of the room is the other plan's.
+        let mut room = PATH_KEYS as usize / Control::TABLES as usize;
+        for &kind in Kind::ALL {
+            let KindPlan { mut tables, ref prefixes } = *plans.of(kind);
+            if prefixes.len() > room {
+                tracing::warn!(
+                    "the rules ask for too many paths of {}: {} more than the probes can tell \
+                     apart; all of them are sent",
+                    kind.name(),
+                    prefixes.len() - room
+                );
+                tables.path = 0;
+            } else {
+                room -= prefixes.len();
+                for (prefix, &bits) in prefixes {
+                    let key = key(table, kind, prefix);
+                    // A longer one may be cut to the same key as another.
+                    let bits = bits | self.paths.get(&key, 0).unwrap_or(0);
+                    self.paths
+                        .insert(&key, bits, 0)
+                        .map_err(|source| PlanError::Write { map: "PATHS", source })?;
+                    if let Some(keys) = self.keys.get_mut(table as usize) {
+                        keys.push(key);
+                    }
+                }
+            }
+            self.plans
+                .set(Control::plan_index(generation, kind), Table(tables), 0)
+                .map_err(|source| PlanError::Write { map: "PLANS", source })?;
+        }
+        let (own, own_start) = self.own;
+        self.control
+            .set(0, Told(Control { own_start, own, generation }), 0)
+            .map_err(|source| PlanError::Write { map: "CONTROL", source })?;
+        self.generation = generation;
+        wait_for_probes().map_err(PlanError::Wait)?;
+        Ok(generation)
+    }
+}
+
+fn key(table: u32, kind: Kind, prefix: &[u8]) -> Key<[u8; PathKey::LEN]> {
+    let mut data = [0; PathKey::LEN];
+    data[0] = table as u8;
+    data[1] = kind as u8;
+    let len = prefix.len().min(PathKey::LEN - PathKey::PATH);
+    data[PathKey::PATH..][..len].copy_from_slice(&prefix[..len]);
+    Key::new(PathKey::bits(len), data)
+}
+
+/// Returns when every probe that runs now has ended: `membarrier(2)` with this command is the kernel's
+/// `synchronize_rcu`, and a probe runs within one read-side critical section.
+fn wait_for_probes() -> io::Result<()> {
+    // SAFETY: the call takes numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,145 @@
+//! Whether anybody wants an event, decided from what costs little: the common case is that nobody
+//! does. See [`shrike_common::Plan`].
+
+use aya_ebpf::btf_maps::Array;
+use aya_ebpf::macros::btf_map;
+use shrike_common::wire::Payload;
+use shrike_common::{Alternatives, Control, Kind, Membership, Plan};
+
+use crate::emit::{Record, emit_by};
+use crate::kernel::{Dentry, Path, Superblock, Task, Vfsmount};
+use crate::{member, verdict};
+
+#[btf_map]
+static PLANS: Array<Plan, { Control::PLANS }> = Array::new();
+
+#[btf_map]
+static CONTROL: Array<Control, 1> = Array::new();
+
+/// The alternatives that an event may still satisfy; at least one.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    plan: *const Plan,
+    bits: Alternatives,
+    generation: u32,
+}
+
+/// The generation of the present plan.
+#[inline(always)]
+pub(crate) fn generation() -> u32 {
+    control().map_or(0, |control| control.1)
+}
+
+#[inline(always)]
+fn control() -> Option<(*const Control, u32)> {
+    let control = CONTROL.get_ptr(0)?;
+    // SAFETY: the map look-up gave a valid entry. Volatile: the agent changes it any time.
+    Some((control, unsafe { (&raw const (*control).generation).read_volatile() }))
+}
+
+/// Declares how a property of an event narrows down what it may satisfy.
+macro_rules! narrow {
+    ($($(#[$doc:meta])* $name:ident($($value:ident: $type:ty),*) => $table:ident[$index:expr];)*) => {
+        $(
+            $(#[$doc])*
+            #[inline(always)]
+            pub(crate) fn $name(self $(, $value: $type)*) -> Option<Self> {
+                // SAFETY: `of` found a valid entry, and the index is within its table.
+                let bits = unsafe {
+                    (&raw const (*self.plan).$table).cast::<Alternatives>().add($index).read()
+                };
+                self.and(bits)
+            }
+        )*
+    };
+}
+
+impl Wanted {
+    /// What may be wanted of what the current task does.
+    #[inline(always)]
+    pub(crate) fn of(kind: Kind) -> Option<Self> {
+        let (control, generation) = control()?;
+        let plan = PLANS.get_ptr(Control::plan_index(generation, kind))?;
+        let task = Task::current();
+        // SAFETY: the map look-ups gave valid entries.
+        let (scope, own) = unsafe { (&(*plan).scope, (*control).own) };
+        let [host, container] = *scope;
+        if host | container == 0 {
+            return None;
+        }
+        // Where it does not matter, nobody asks whose task it is.
+        let bits = if host == container {
+            host
+        } else {
+            match member::of(task) {
+                Membership::None => host,
+                Membership::Member => container,
+            }
+        };
+        // SAFETY: as above.
+        let is_own =
+            || task.start().0.wrapping_sub(unsafe { (*control).own_start.0 }) < Control::TICK;
+        if bits == 0 || task.tgid() == own && is_own() {
+            return None;
+        }
+        Some(Self { plan, bits, generation })
+    }
+
+    narrow! {
+        /// By the flags of an open.
+        access(flags: u32) => access[flags as usize & 3];
+        /// By the class of the kind.
+        class(class: u32) => class[bounded(Plan::class_index(class))];
+        /// By the file system.
+        file_system(sb: Superblock) => magic[Plan::magic_index(sb.magic())];
+        /// By the last name of the path.
+        name(dentry: Dentry) => name[Plan::name_index(dentry.name_len(), dentry.name_start())];
+    }
+
+    /// By whether the mount belongs to another mount namespace than the task's.
+    #[inline(always)]
+    pub(crate) fn mount(self, mnt: Vfsmount) -> Option<Self> {
+        // SAFETY: `of` found a valid entry.
+        let [own, foreign] = unsafe { (*self.plan).foreign };
+        if (own ^ foreign) & self.bits == 0 {
+            return self.and(own);
+        }
+        let proxy = Task::current().nsproxy()?;
+        let is_own = mnt.namespace_at() == proxy.mnt_ns().0 as u64;
+        self.and(if is_own { own } else { own | foreign })
+    }
+
+    /// By the path, which is expensive: only if nothing else is left to decide by.
+    #[inline(always)]
+    pub(crate) fn path(self, kind: Kind, path: Path) -> Option<Self> {
+        // SAFETY: `of` found a valid entry.
+        let by_path = unsafe { (*self.plan).path };
+        if self.bits & !by_path != 0 {
+            return Some(self);
+        }
+        self.and(verdict::of(kind, self.generation, path))
+    }
+
+    /// Sends the event.
+    #[inline(always)]
+    pub(crate) fn emit<P: Payload>(self, build: impl FnOnce(&mut Record) -> P) {
+        emit_by(self.generation, build);
+    }
+
+    #[inline(always)]
+    fn and(self, bits: Alternatives) -> Option<Self> {
+        let bits = self.bits & bits;
+        (bits != 0).then_some(Self { bits, ..self })
+    }
+}
+
+/// The index of a class, which is in its table; the verifier loses sight of that when it is compared
+/// in one register and used in another.
+#[inline(always)]
+fn bounded(mut index: usize) -> usize {
+    // SAFETY: the operation changes that register only.
+    unsafe {
+        core::arch::asm!("{index} &= {mask}", index = inout(reg) index, mask = const Plan::CLASSES - 1);
+    }
+    index
+}
