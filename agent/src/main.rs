@@ -7,6 +7,7 @@ mod config;
 mod context;
 mod detect;
 mod doctor;
+mod engine;
 mod events;
 mod health;
 mod http;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -16,8 +17,11 @@ use crate::context::clock::Clock;
 use crate::context::process::Processes;
 use crate::context::user::Users;
 use crate::detect::Sight;
+use crate::engine::Engine;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::plan::Plans;
+use crate::run;
 use crate::sensor::Sensor;
 use crate::sink::Sinks;
 
@@ -30,7 +34,9 @@ const LAST_BITES: usize = 64;
 /// Everything that the event thread works with.
 pub(crate) struct Pipeline {
     pub(crate) sensor: Sensor,
-    pub(crate) ruleset: Ruleset,
+    pub(crate) engine: Engine,
+    /// Rules that are to be put in force.
+    pub(crate) reloads: Receiver<Ruleset>,
     pub(crate) context: Context,
     pub(crate) sinks: Sinks,
     pub(crate) metrics: Arc<Metrics>,
@@ -74,12 +80,12 @@ impl Pipeline {
     }
 
     fn read(&mut self) {
-        let Self { sensor, ruleset, context, sinks, metrics, hostname, health: _ } = self;
+        let Self { sensor, engine, context, sinks, metrics, hostname, .. } = self;
         sensor.read(|record| match decode(record) {
             Ok((header, event)) => {
                 metrics.received(event.kind());
                 context.see(&header, &event, |sight| {
-                    for rule in ruleset.matches(sight) {
+                    for rule in engine.rules(header.generation).matches(sight) {
                         let time = sight.clock.timestamp(header.time);
                         let alert = Arc::new(Alert::new(rule, sight, time, hostname));
                         metrics.alerted(&alert);
@@ -94,8 +100,32 @@ impl Pipeline {
         });
     }
 
+    /// Puts other rules in force.
+    fn reload(&mut self, ruleset: Ruleset) {
+        let plans = Plans::of_rules(&ruleset);
+        match self.sensor.follow(&plans) {
+            Ok(generation) => {
+                tracing::info!("rules in force: {}", ruleset.rules().len());
+                self.metrics.rules(ruleset.rules().len(), 0);
+                self.engine.replace(generation, ruleset);
+                run::report_probes(&self.sensor, &self.metrics, &self.health);
+            }
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::error!("the former rules stay in force: {error:#}");
+            }
+        }
+    }
+
     /// What is done once a second.
     fn tick(&mut self) {
+        // With the lanes read to their end, nothing that was sent before the last reload is left.
+        if !self.sensor.is_busy() {
+            self.engine.settle();
+        }
+        if let Some(ruleset) = self.reloads.try_iter().last() {
+            self.reload(ruleset);
+        }
         let Self { sensor, context, metrics, health, .. } = self;
         health.beat();
         context.refresh();

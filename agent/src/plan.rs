@@ -37,6 +37,7 @@ const KNOWN: &[FieldId] = &[
     FieldId::ContainerMembership,
     FieldId::EvtIsOpenRead,
     FieldId::EvtIsOpenWrite,
+    FieldId::FdBoundFilename,
     FieldId::FdDirectory,
     FieldId::FdFilename,
     FieldId::FdFiletype,
@@ -82,32 +83,29 @@ fn kind_plan(kind: Kind, alternatives: &[Alternative<'_>]) -> KindPlan {
     let bits = |allows: &dyn Fn(&Alternative<'_>) -> bool| accepting(alternatives, allows);
     for membership in [Membership::None, Membership::Member] {
         tables.scope[membership as usize] =
-            bits(&|one| allows(one, FieldId::ContainerMembership, Some(membership.name().into())));
+            bits(&|one| allows(one, FieldId::ContainerMembership, membership.name()));
     }
     for (flags, entry) in (0..).zip(&mut tables.access) {
         *entry = bits(&|one| {
-            allows(one, FieldId::EvtIsOpenRead, Some(property::reads(flags).into()))
-                && allows(one, FieldId::EvtIsOpenWrite, Some(property::writes(flags).into()))
+            allows(one, FieldId::EvtIsOpenRead, property::reads(flags))
+                && allows(one, FieldId::EvtIsOpenWrite, property::writes(flags))
         });
     }
     for (class, entry) in (0..).zip(&mut tables.class) {
         // The last one stands for all that follow, too.
-        *entry = match property::class(kind, class) {
-            Some((field, value)) if Plan::class_index(class + 1) != Plan::class_index(class) => {
-                bits(&|one| allows(one, field, value.clone()))
-            }
-            _ => bits(&|_| true),
-        };
+        let is_last = Plan::class_index(class + 1) == Plan::class_index(class);
+        let fields = if is_last { Vec::new() } else { property::class(kind, class) };
+        *entry =
+            bits(&|one| fields.iter().all(|(field, value)| one.allows(*field, value.as_ref())));
     }
     for foreign in [false, true] {
         tables.foreign[usize::from(foreign)] =
-            bits(&|one| allows(one, FieldId::FdMountForeign, Some(foreign.into())));
+            bits(&|one| allows(one, FieldId::FdMountForeign, foreign));
     }
     // A file system without a name may have any number.
-    tables.magic.fill(bits(&|one| allows(one, FieldId::FdFstype, None)));
+    tables.magic.fill(bits(&|one| one.allows(FieldId::FdFstype, None)));
     for (magic, name) in property::FILE_SYSTEMS {
-        tables.magic[Plan::magic_index(magic)] |=
-            bits(&|one| allows(one, FieldId::FdFstype, Some(name.into())));
+        tables.magic[Plan::magic_index(magic)] |= bits(&|one| allows(one, FieldId::FdFstype, name));
     }
     for (number, alternative) in alternatives.iter().enumerate() {
         names(alternative, bit(number), &mut tables);
@@ -129,8 +127,8 @@ fn accepting(
     accepting.fold(0, |bits, (number, _)| bits | bit(number))
 }
 
-fn allows(alternative: &Alternative<'_>, field: FieldId, value: Option<Value<'_>>) -> bool {
-    alternative.allows(field, value.as_ref())
+fn allows<'v>(alternative: &Alternative<'_>, field: FieldId, value: impl Into<Value<'v>>) -> bool {
+    alternative.allows(field, Some(&value.into()))
 }
 
 /// The last names of paths that an alternative accepts.
@@ -267,11 +265,13 @@ mod tests {
             "evt.type = socket and socket.family = AF_PACKET",
             "evt.type = bpf and not bpf.cmd = BPF_PROG_LOAD",
             "evt.type = ptrace and ptrace.mode = attach",
+            "evt.type = connect and (fd.filename = a.sock or fd.bound.filename = a.sock)",
         ]);
         let class = |kind| plans.of(kind).tables.class;
         assert_eq!((class(Kind::Socket)[17], class(Kind::Socket)[2]), (1, 0));
         assert_eq!((class(Kind::Bpf)[5], class(Kind::Bpf)[28]), (0, 1));
         assert_eq!((class(Kind::Ptrace)[0], class(Kind::Ptrace)[1]), (0, 1));
+        assert_eq!((class(Kind::Connect)[1], class(Kind::Connect)[2]), (0b11, 0));
         assert_eq!(class(Kind::Socket)[63], 1, "stands for unknown families");
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use anyhow::{Context as _, anyhow, ensure};
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::context::process;
 use crate::detect::files::{self, RuleFile};
+use crate::engine::Engine;
 use crate::health::Health;
 use crate::http::Server;
 use crate::metrics::Metrics;
@@ -58,6 +59,7 @@ async fn serve(
     // Before anything is announced: whoever waits for that may send a signal at once.
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let address = Server::new(metrics, health).start(config.metrics).await?;
     let (sinks, workers) = sink::start(config.format, &config.socket, &config.webhooks, metrics)?;
     let host = node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
@@ -65,11 +67,13 @@ async fn serve(
     // After the probes are attached: what happens from here on is in the events.
     let context = Context::scan(host).context("cannot read the running processes from /proc")?;
     let rules = ruleset.rules().len();
+    let (reload, reloads) = mpsc::channel();
     let (stopped, stop) = nix::unistd::pipe().context("cannot create a pipe")?;
     let mut ended = start_events(
         Pipeline {
+            engine: Engine::new(sensor.generation(), ruleset),
             sensor,
-            ruleset,
+            reloads,
             context,
             sinks,
             metrics: metrics.clone(),
@@ -82,10 +86,16 @@ async fn serve(
     tracing::info!(
         "shrike {version} watches {host}; rules: {rules}; metrics: http://{address}/metrics"
     );
-    let outcome = tokio::select! {
-        outcome = &mut ended => outcome,
-        _ = interrupt.recv() => end(ended, stop).await,
-        _ = terminate.recv() => end(ended, stop).await,
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut ended => break outcome,
+            _ = interrupt.recv() => break end(ended, stop).await,
+            _ = terminate.recv() => break end(ended, stop).await,
+            _ = hangup.recv() => if let Some(ruleset) = load_other_rules(config) {
+                // If nobody takes them any more, the agent is ending anyway.
+                let _ = reload.send(ruleset);
+            },
+        }
     };
     // The event thread has dropped its end of the queues.
     workers.finish().await;
@@ -142,6 +152,30 @@ fn load_rules(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::Re
     Ok(loaded.ruleset)
 }
 
+/// Loads the rules again, on SIGHUP. Only without any error: those in force are better than half of
+/// the new ones.
+fn load_other_rules(config: &Config) -> Option<Ruleset> {
+    let files = match files::read(&config.rules) {
+        Ok(files) => files,
+        Err(error) => {
+            tracing::error!("the former rules stay in force: {error:#}");
+            return None;
+        }
+    };
+    let sources: Vec<_> = files.iter().map(RuleFile::source).collect();
+    let loaded = Ruleset::load(&sources);
+    for diagnostic in &loaded.diagnostics {
+        eprint!("{}", diagnose::render(diagnostic, config.colourful_log));
+    }
+    if loaded.has_errors() || loaded.ruleset.rules().is_empty() {
+        tracing::error!(
+            "the former rules stay in force: there are errors in the new ones, or no rules"
+        );
+        return None;
+    }
+    Some(loaded.ruleset)
+}
+
 fn start_sensor(
     config: &Config,
     plans: Plans,
@@ -164,18 +198,18 @@ fn start_sensor(
         init_mnt_ns: host.mnt,
     };
     let sensor = Sensor::start(&options).context("cannot start the sensor")?;
-    report_probes(&sensor, lsm_active, metrics, health);
-    Ok(sensor)
-}
-
-/// Tells how the probes are attached: in the log, in the metrics, and by being ready or not.
-fn report_probes(sensor: &Sensor, lsm_active: bool, metrics: &Metrics, health: &Health) {
     if !lsm_active {
         tracing::warn!(
             "bpf is not among the active LSMs (kernel option lsm=): probes of LSM hooks are attached \
              by fentry instead, which the kernel may skip"
         );
     }
+    report_probes(&sensor, metrics, health);
+    Ok(sensor)
+}
+
+/// Tells how the probes are attached: in the log, in the metrics, and by being ready or not.
+pub(crate) fn report_probes(sensor: &Sensor, metrics: &Metrics, health: &Health) {
     let mut attached: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let (mut detached, mut unneeded) = (Vec::new(), Vec::new());
     for ProbeState { probe, is_needed, attached: way, refused } in sensor.probes() {

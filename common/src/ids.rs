@@ -49,6 +49,13 @@ ids! {
     Uid(u32),
 }
 
+impl NsId {
+    /// The initial namespace of cgroups (`PROC_CGROUP_INIT_INO`).
+    pub const INIT_CGROUP: Self = Self(0xEFFF_FFFB);
+    /// The initial namespace of processes (`PROC_PID_INIT_INO`).
+    pub const INIT_PID: Self = Self(0xEFFF_FFFC);
+}
+
 /// An IP address as IPv6 has it; that of IPv4 is mapped (`::ffff:a.b.c.d`). None is all zero.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(transparent)]

@@ -1,4 +1,5 @@
-//! Lanes: one ring buffer each, so that a flood of one sort of event cannot push out another.
+//! Lanes: one ring buffer each, so that a flood of one sort of event cannot push out another; and
+//! when their reader is woken.
 
 /// The ring buffer that an event travels in.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -37,5 +38,27 @@ impl Lane {
     /// The lane with this number.
     pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|&lane| lane as u32 == code)
+    }
+}
+
+/// What the agent wants to be woken for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u64)]
+pub enum Wake {
+    /// Nothing: it is at work.
+    Never = 0,
+    /// Critical events: it takes a nap.
+    Critical = 1,
+    /// Any event: it sleeps.
+    Any = 2,
+}
+
+impl Wake {
+    /// The least that an event of this lane wakes at.
+    pub const fn of(lane: Lane) -> Self {
+        match lane {
+            Lane::Critical => Self::Critical,
+            Lane::Process | Lane::Bulk => Self::Any,
+        }
     }
 }

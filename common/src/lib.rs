@@ -25,7 +25,7 @@ pub use field::Value;
 pub use header::{ABI_VERSION, Abi, Header, Namespaces, NsType};
 pub use ids::{Address, CgroupId, Gid, NsId, Pid, StartTime, Uid};
 pub use kinds::*;
-pub use lane::Lane;
+pub use lane::{Lane, Wake};
 pub use membership::Membership;
 pub use offset::{ABSENT, OFFSETS, Offset};
 pub use plan::{Alternatives, Control, PATH_KEYS, PathKey, Plan};

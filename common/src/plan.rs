@@ -105,8 +105,15 @@ pub struct PathKey;
 impl PathKey {
     /// How long a key is.
     pub const LEN: usize = 128;
-    /// Where the path starts in it.
+    /// Where the path starts in it, behind what [`PathKey::head`] gives.
     pub const PATH: usize = 2;
+
+    /// How a key of a kind in the plan of a generation begins.
+    #[inline]
+    pub const fn head(generation: u32, kind: Kind) -> [u8; Self::PATH] {
+        const { assert!(Kind::LIMIT <= u8::MAX as u16) };
+        [Control::table(generation) as u8, kind as u8]
+    }
 
     /// How many bits count of a key with `len` bytes of path.
     #[inline]

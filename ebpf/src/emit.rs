@@ -1,6 +1,7 @@
 //! From an action to a record in its lane: number it, build it in a slot, send it, or count it as
 //! lost.
 
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::btf_maps::RingBuf;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::helpers::{
@@ -13,6 +14,7 @@ use shrike_common::{ABI_VERSION, CgroupId, Counter, Header, Lane};
 use crate::books::{count, next_sequence};
 use crate::kernel::{Path, Pointer, Task, read_kernel, read_user};
 use crate::slot::{Claim, Slot, TEXT};
+use crate::wake::wake;
 use crate::{member, plan, syscall, walk};
 
 /// The sizes are set by the agent before the maps are made.
@@ -66,15 +68,25 @@ pub(crate) fn emit_by<P: Payload>(generation: u32, build: impl FnOnce(&mut Recor
         (*header).sequence = sequence;
         let bytes = core::slice::from_raw_parts(start, size);
         match lane {
-            Lane::Critical => LANE_CRITICAL.output_untyped::<[u8]>(bytes, 0),
-            Lane::Process => LANE_PROCESS.output_untyped::<[u8]>(bytes, 0),
-            Lane::Bulk => LANE_BULK.output_untyped::<[u8]>(bytes, 0),
+            Lane::Critical => send(lane, &LANE_CRITICAL, bytes),
+            Lane::Process => send(lane, &LANE_PROCESS, bytes),
+            Lane::Bulk => send(lane, &LANE_BULK, bytes),
         }
     };
-    if sent.is_err() {
+    if !sent {
         count(Counter::RingFull, kind);
     }
     claim.release();
+}
+
+/// Puts a record into the ring of its lane. Returns whether there was room.
+#[inline(always)]
+fn send<const SIZE: usize>(lane: Lane, ring: &RingBuf<u8, SIZE>, record: &[u8]) -> bool {
+    let sent = ring.output_untyped::<[u8]>(record, BPF_RB_NO_WAKEUP.into()).is_ok();
+    if sent {
+        wake(lane, ring);
+    }
+    sent
 }
 
 impl Record {

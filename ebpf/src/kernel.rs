@@ -145,6 +145,10 @@ structs! {
         dentry: Dentry = PathDentry,
         mnt: Vfsmount = PathMnt,
     }
+    /// `struct pid`: a task as its pid namespace and those above know it.
+    PidRef {
+        level: u32 = PidLevel,
+    }
     /// `struct pid_namespace`.
     PidNs {
         inum: NsId = PidNsInum,
@@ -185,6 +189,7 @@ structs! {
         start_boottime: StartTime = TaskStartBoottime,
         tgid: Pid = TaskTgid,
         tid: Pid = TaskPid,
+        thread_pid: PidRef = TaskThreadPid,
         thread_status: u32 = TaskStatus,
     }
     /// `struct time_namespace`.
@@ -343,10 +348,14 @@ impl Task {
     pub(crate) fn pid_in_namespace(self) -> (NsId, Pid) {
         /// `sizeof(struct upid)`: a number and a pointer.
         const UPID: u64 = 16;
+        let pid = self.thread_pid();
+        let level = pid.level();
+        if level == 0 {
+            // The host's own: what it is called is known to be so everywhere.
+            return (NsId::INIT_PID, self.tid());
+        }
         // The element is found by the level, which the verifier cannot follow: read as plain memory.
-        let pid: u64 = read(self.0 as u64, Offset::TaskThreadPid);
-        let level: u32 = read(pid, Offset::PidLevel);
-        let upid = pid + offset(Offset::PidNumbers) as u64 + u64::from(level) * UPID;
+        let upid = pid.0 as u64 + offset(Offset::PidNumbers) as u64 + u64::from(level) * UPID;
         let ns: u64 = read(upid, Offset::UpidNs);
         (NsId(read(ns, Offset::PidNsInum)), Pid(read(upid, Offset::UpidNr)))
     }

@@ -32,6 +32,7 @@ mod slot;
 mod surface;
 mod syscall;
 mod verdict;
+mod wake;
 mod walk;
 
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sysctl, fentry, lsm};

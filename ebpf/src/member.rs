@@ -9,10 +9,6 @@ use crate::kernel::Task;
 #[unsafe(no_mangle)]
 static INIT_MNT_NS: Global<u32> = Global::new(0);
 
-/// The numbers of the other initial namespaces (`include/linux/proc_ns.h`).
-const INIT_CGROUP_NS: NsId = NsId(0xEFFF_FFFB);
-const INIT_PID_NS: NsId = NsId(0xEFFF_FFFC);
-
 /// A container's task has a mount namespace and a pid or cgroup namespace that are not the host's.
 #[inline(always)]
 pub(crate) fn of(task: Task) -> Membership {
@@ -20,8 +16,8 @@ pub(crate) fn of(task: Task) -> Membership {
     if proxy.mnt() == NsId(INIT_MNT_NS.load()) {
         return Membership::None;
     }
-    let own_cgroups = proxy.cgroup() != INIT_CGROUP_NS;
+    let own_cgroups = proxy.cgroup() != NsId::INIT_CGROUP;
     // The namespace of processes costs more to find.
-    let is_member = own_cgroups || task.pid_in_namespace().0 != INIT_PID_NS;
+    let is_member = own_cgroups || task.pid_in_namespace().0 != NsId::INIT_PID;
     if is_member { Membership::Member } else { Membership::None }
 }

@@ -9,7 +9,7 @@ use aya_ebpf::Global;
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::btf_maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::macros::btf_map;
-use shrike_common::{Alternatives, Control, Kind, PATH_KEYS, PathKey};
+use shrike_common::{Alternatives, Kind, PATH_KEYS, PathKey};
 
 use crate::kernel::{Path, read_at};
 use crate::slot::Claim;
@@ -126,16 +126,15 @@ impl Verdict {
 fn decide(kind: Kind, generation: u32, path: Path) -> Alternatives {
     /// Where the key stands in the record, and where its parts do.
     const KEY: usize = 4;
-    const TABLE: usize = KEY + size_of::<u32>();
-    const PATH: usize = TABLE + PathKey::PATH;
+    const HEAD: usize = KEY + size_of::<u32>();
+    const PATH: usize = HEAD + PathKey::PATH;
     let Some(claim) = Claim::new() else { return Alternatives::MAX };
     // SAFETY: the slot is ours, and its record has room for a text and a NUL behind the key.
     let bits = unsafe {
         let record = (&raw mut (*claim.slot).record).cast::<u8>();
         let (len, _) = walk::path(claim.slot, PATH, path);
         record.add(PATH + len).write(0);
-        record.add(TABLE).write(Control::table(generation) as u8);
-        record.add(TABLE + 1).write(kind as u8);
+        record.add(HEAD).cast::<[u8; PathKey::PATH]>().write(PathKey::head(generation, kind));
         record.add(KEY).cast::<u32>().write(PathKey::bits(len + 1));
         let key = &*record.add(KEY).cast::<Key<[u8; PathKey::LEN]>>();
         PATHS.get(key).copied().unwrap_or(0)

@@ -29,12 +29,12 @@ impl Alternative<'_> {
 
     /// The texts of which `field` must have one; `None` if it may have others.
     pub fn texts(&self, field: FieldId) -> Option<Vec<Vec<u8>>> {
-        self.wanted(field).find_map(|test| texts(test))
+        self.wanted(field).find_map(texts)
     }
 
     /// The texts with one of which `field` must begin; `None` if it may begin otherwise.
     pub fn prefixes(&self, field: FieldId) -> Option<Vec<Vec<u8>>> {
-        let prefixes = self.wanted(field).find_map(|test| prefixes(test))?;
+        let prefixes = self.wanted(field).find_map(prefixes)?;
         prefixes.iter().all(|prefix| !prefix.is_empty()).then_some(prefixes)
     }
 
@@ -124,7 +124,7 @@ fn either<'a>(mut left: Vec<Alternative<'a>>, right: Vec<Alternative<'a>>) -> Ve
 fn texts(test: &Test) -> Option<Vec<Vec<u8>>> {
     match test {
         Test::Text(TextTest::In(set)) => Some(set.iter().map(|text| text.to_vec()).collect()),
-        Test::Text(TextTest::Relation(Relation::Equal, text)) => Some(vec![text.to_vec()]),
+        Test::Text(TextTest::Relation(Relation::Equal, constant)) => Some(vec![constant.to_vec()]),
         _ => None,
     }
 }

@@ -8,16 +8,22 @@ use super::{bpf, file, payload, socket};
 pub(crate) use super::file::{reads, writes};
 pub(crate) use super::fstype::NAMES as FILE_SYSTEMS;
 
-/// The field that tells the class of an event of `kind` (see [`shrike_common::Plan`]), and its value
-/// for this class.
-pub(crate) fn class(kind: Kind, class: u32) -> Option<(FieldId, Option<Value<'static>>)> {
-    Some(match kind {
+/// The fields of which the class of an event of `kind` (see [`shrike_common::Plan`]) tells the value,
+/// or that they have none.
+pub(crate) fn class(kind: Kind, class: u32) -> Vec<(FieldId, Option<Value<'static>>)> {
+    let family = || (FieldId::SocketFamily, Some(socket::family(class).into()));
+    match kind {
         Kind::FileOpen | Kind::FileCreate | Kind::Mknod => {
-            (FieldId::FdFiletype, file::type_name(class << 12).map(Value::from))
+            vec![(FieldId::FdFiletype, file::type_name(class << 12).map(Value::from))]
         }
-        Kind::Connect | Kind::Socket => (FieldId::SocketFamily, Some(socket::family(class).into())),
-        Kind::Bpf => (FieldId::BpfCmd, Some(bpf::command(class).into())),
-        Kind::Ptrace => (FieldId::PtraceMode, Some(payload::access_name(class << 1).into())),
-        _ => return None,
-    })
+        Kind::Connect if socket::Family::of(class) != socket::Family::Unix => {
+            vec![family(), (FieldId::FdFilename, None), (FieldId::FdBoundFilename, None)]
+        }
+        Kind::Connect | Kind::Socket => vec![family()],
+        Kind::Bpf => vec![(FieldId::BpfCmd, Some(bpf::command(class).into()))],
+        Kind::Ptrace => {
+            vec![(FieldId::PtraceMode, Some(payload::access_name(class << 1).into()))]
+        }
+        _ => Vec::new(),
+    }
 }

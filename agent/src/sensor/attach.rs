@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs::File;
 use std::iter;
+use std::path::Path;
 use std::time::Instant;
 
 use aya::programs::{
@@ -13,6 +14,7 @@ use shrike_common::{Attach, Kind, PROBES, Probe};
 
 use super::btf::{Btf, BtfError};
 use super::cgroup::{self, CgroupError};
+use super::{SensorError, VMLINUX_BTF};
 
 /// A probe and what became of it.
 #[derive(Debug)]
@@ -62,41 +64,69 @@ pub(crate) enum AttachError {
     Program(ProgramError),
 }
 
-/// Attaches every probe that has a kind which is needed.
-pub(crate) fn attach(
+/// All probes, none of them attached yet.
+pub(super) fn probes() -> Vec<ProbeState> {
+    let state = |probe| ProbeState { probe, is_needed: false, attached: None, refused: Vec::new() };
+    PROBES.iter().map(state).collect()
+}
+
+/// Attaches every probe that has a kind which is needed, unless it is.
+pub(super) fn attach(
+    probes: &mut [ProbeState],
     ebpf: &mut Ebpf,
-    btf: &Btf,
-    aya_btf: &AyaBtf,
     lsm_active: bool,
-    is_needed: impl Fn(&Kind) -> bool,
-) -> Vec<ProbeState> {
+    is_needed: impl Fn(Kind) -> bool,
+) -> Result<(), SensorError> {
+    for state in &mut *probes {
+        state.is_needed = state.probe.kinds.iter().any(|&kind| is_needed(kind));
+    }
+    let mut missing =
+        probes.iter_mut().filter(|state| state.is_needed && state.attached.is_none()).peekable();
+    if missing.peek().is_none() {
+        return Ok(());
+    }
+    let btf = Btf::read(Path::new(VMLINUX_BTF))?;
+    let aya_btf = AyaBtf::from_sys_fs()?;
     let mut attempt = |probe: &Probe, way: Attach| {
         if matches!(way, Attach::Lsm { .. }) && !lsm_active {
             return Err(AttachError::LsmInactive);
         }
-        check_prototype(btf, probe, way)?;
-        attach_by(ebpf, aya_btf, way)
+        check_prototype(&btf, probe, way)?;
+        attach_by(ebpf, &aya_btf, way)
     };
-    PROBES
-        .iter()
-        .map(|probe| {
-            let is_needed = probe.kinds.iter().any(&is_needed);
-            let mut state = ProbeState { probe, is_needed, attached: None, refused: Vec::new() };
-            for &way in probe.ways.iter().filter(|_| is_needed) {
-                let start = Instant::now();
-                let outcome = attempt(probe, way);
-                tracing::debug!("{} took {:?}", way.program(), start.elapsed());
-                match outcome {
-                    Ok(()) => {
-                        state.attached = Some(way);
-                        break;
-                    }
-                    Err(reason) => state.refused.push(Refused { way, reason }),
+    for state in missing {
+        state.refused.clear();
+        for &way in state.probe.ways {
+            let start = Instant::now();
+            let outcome = attempt(state.probe, way);
+            tracing::debug!("{} took {:?}", way.program(), start.elapsed());
+            match outcome {
+                Ok(()) => {
+                    state.attached = Some(way);
+                    break;
                 }
+                Err(reason) => state.refused.push(Refused { way, reason }),
             }
-            state
-        })
-        .collect()
+        }
+    }
+    Ok(())
+}
+
+/// Detaches the probes that nobody needs any more.
+pub(super) fn detach_unneeded(probes: &mut [ProbeState], ebpf: &mut Ebpf) {
+    for state in probes.iter_mut().filter(|state| !state.is_needed) {
+        let Some(way) = state.attached.take() else { continue };
+        let outcome = match ebpf.program_mut(way.program()) {
+            Some(Program::Lsm(program)) => program.unload(),
+            Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::BtfTracePoint(program)) => program.unload(),
+            Some(Program::CgroupSysctl(program)) => program.unload(),
+            _ => continue,
+        };
+        if let Err(error) = outcome {
+            tracing::warn!("cannot detach probe {}: {error}", state.probe.name);
+        }
+    }
 }
 
 /// Arguments move between kernel versions: what a probe takes must be what the hook gives.

@@ -10,6 +10,7 @@ mod load;
 mod order;
 mod plan;
 mod symbol;
+mod wake;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,11 +18,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use aya::{Btf as AyaBtf, Ebpf};
+use aya::Ebpf;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
-use shrike_common::{Counter, Kind, Lane, NsId, Pid, StartTime};
+use shrike_common::{Counter, Kind, Lane, NsId, Pid, StartTime, Wake};
 
 use crate::plan::Plans;
 
@@ -32,9 +33,14 @@ use btf::Btf;
 use lane::LaneReader;
 use order::Order;
 use plan::PlanWriter;
+use wake::WakeWord;
 
 /// Where the running kernel shows its type information.
 const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// How long an event that is not critical may wait while the agent is at work: so that it works on
+/// many at a time.
+const NAP: Duration = Duration::from_millis(5);
 
 /// The loaded and attached probes.
 pub(crate) struct Sensor {
@@ -44,6 +50,10 @@ pub(crate) struct Sensor {
     books: Books,
     order: Order,
     plan: PlanWriter,
+    lsm_active: bool,
+    wake: WakeWord,
+    /// Whether the last reading found something.
+    is_busy: bool,
     /// What the probes say of themselves, in builds that let them.
     #[cfg(feature = "probe-log")]
     messages: aya_log::EbpfLogger<&'static dyn log::Log>,
@@ -79,6 +89,8 @@ pub(crate) enum SensorError {
     Books(#[from] BooksError),
     #[error(transparent)]
     Plan(#[from] plan::PlanError),
+    #[error(transparent)]
+    Wake(#[from] wake::WakeError),
     #[cfg(feature = "probe-log")]
     #[error("cannot read the probes' messages")]
     Messages(#[from] aya_log::Error),
@@ -93,14 +105,16 @@ impl Sensor {
         let mut ebpf = load::load(&btf, &options.ring_bytes, options.init_mnt_ns)?;
         let lanes = LaneReader::open(&mut ebpf)?;
         let books = Books::open(&mut ebpf)?;
+        let wake = WakeWord::open(&mut ebpf)?;
         #[cfg(feature = "probe-log")]
         let messages = aya_log::EbpfLogger::init(&mut ebpf)?;
-        let aya_btf = AyaBtf::from_sys_fs()?;
         // Before a probe runs that would follow it.
         let mut plan = PlanWriter::open(&mut ebpf, options.own)?;
         plan.follow(&options.plans)?;
-        let is_needed = |&kind: &Kind| options.plans.needs(kind);
-        let probes = attach::attach(&mut ebpf, &btf, &aya_btf, options.lsm_active, is_needed);
+        drop(btf);
+        let mut probes = attach::probes();
+        let is_needed = |kind| options.plans.needs(kind);
+        attach::attach(&mut probes, &mut ebpf, options.lsm_active, is_needed)?;
         if probes.iter().all(|state| state.attached.is_none()) {
             let reason = probes
                 .first()
@@ -115,9 +129,33 @@ impl Sensor {
             books,
             order: Order::default(),
             plan,
+            lsm_active: options.lsm_active,
+            wake,
+            is_busy: true,
             #[cfg(feature = "probe-log")]
             messages,
         })
+    }
+
+    /// Follows other plans from now on: the records of events that follow them carry the generation
+    /// that is returned, or a later one. No event is lost that one of both plans wants, unless the
+    /// new one needs a probe that cannot be attached.
+    pub(crate) fn follow(&mut self, plans: &Plans) -> Result<u32, SensorError> {
+        let is_needed = |kind| plans.needs(kind);
+        attach::attach(&mut self.probes, &mut self.ebpf, self.lsm_active, is_needed)?;
+        let generation = self.plan.follow(plans)?;
+        attach::detach_unneeded(&mut self.probes, &mut self.ebpf);
+        Ok(generation)
+    }
+
+    /// Whether the last reading found something.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    /// The generation of the plan that the probes follow.
+    pub(crate) fn generation(&self) -> u32 {
+        self.plan.generation()
     }
 
     /// The probes and how they are attached.
@@ -126,18 +164,31 @@ impl Sensor {
     }
 
     /// Waits for records, at most for `timeout`. Returns whether the other end of `stop` was closed.
-    pub(crate) fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<bool, Errno> {
-        // What is kept becomes due as soon as the lanes were read once more.
-        let timeout = if self.order.is_empty() { timeout } else { Duration::ZERO };
-        let mut fds: Vec<PollFd<'_>> = self
-            .lanes
-            .iter()
+    ///
+    /// While there is something to do it only takes naps, of which critical events wake it: under
+    /// load no event wakes anybody. After a nap in which nothing happened it sleeps, until the first
+    /// event.
+    pub(crate) fn wait(&mut self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<bool, Errno> {
+        let (wake, timeout) = match (self.order.is_empty(), self.is_busy) {
+            // What is kept becomes due as soon as the lanes were read once more.
+            (false, _) => (Wake::Never, Duration::ZERO),
+            (true, true) => (Wake::Critical, NAP),
+            (true, false) => (Wake::Any, timeout),
+        };
+        self.wake.want(wake);
+        // Asked after that: what a lane has by now wakes nobody.
+        let lanes =
+            self.lanes.iter().filter(|reader| Wake::of(reader.lane()) as u64 <= wake as u64);
+        let mut fds: Vec<PollFd<'_>> = lanes
             .map(AsFd::as_fd)
             .chain([stop])
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
-        match poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)) {
-            Ok(_) => Ok(fds.last().and_then(PollFd::any).unwrap_or(false)),
+        let polled = poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX));
+        let stopped = fds.last().and_then(PollFd::any).unwrap_or(false);
+        self.wake.want(Wake::Never);
+        match polled {
+            Ok(_) => Ok(stopped),
             Err(Errno::EINTR) => Ok(false),
             Err(errno) => Err(errno),
         }
@@ -152,6 +203,7 @@ impl Sensor {
         let now = boot_time();
         let watermark =
             self.lanes.iter_mut().map(|lane| lane.bite(&mut self.order, now)).min().unwrap_or(now);
+        self.is_busy = !self.order.is_empty();
         self.order.drain(watermark, each);
     }
 

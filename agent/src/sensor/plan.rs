@@ -61,6 +61,11 @@ impl PlanWriter {
         })
     }
 
+    /// The generation of the present plan.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// Makes this the plan of all events from now on, and returns its generation. When it returns, no
     /// probe follows the former one any more.
     pub(crate) fn follow(&mut self, plans: &Plans) -> Result<u32, PlanError> {
@@ -85,7 +90,7 @@ impl PlanWriter {
             } else {
                 room -= prefixes.len();
                 for (prefix, &bits) in prefixes {
-                    let key = key(table, kind, prefix);
+                    let key = key(generation, kind, prefix);
                     // A longer one may be cut to the same key as another.
                     let bits = bits | self.paths.get(&key, 0).unwrap_or(0);
                     self.paths
@@ -110,12 +115,12 @@ impl PlanWriter {
     }
 }
 
-fn key(table: u32, kind: Kind, prefix: &[u8]) -> Key<[u8; PathKey::LEN]> {
+fn key(generation: u32, kind: Kind, prefix: &[u8]) -> Key<[u8; PathKey::LEN]> {
     let mut data = [0; PathKey::LEN];
-    data[0] = table as u8;
-    data[1] = kind as u8;
-    let len = prefix.len().min(PathKey::LEN - PathKey::PATH);
-    data[PathKey::PATH..][..len].copy_from_slice(&prefix[..len]);
+    let (head, path) = data.split_at_mut(PathKey::PATH);
+    head.copy_from_slice(&PathKey::head(generation, kind));
+    let len = prefix.len().min(path.len());
+    path[..len].copy_from_slice(&prefix[..len]);
     Key::new(PathKey::bits(len), data)
 }
 
