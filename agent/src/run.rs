@@ -66,6 +66,7 @@ async fn serve(
     let sensor = start_sensor(config, Plans::of_rules(&ruleset), &host, metrics, health)?;
     // After the probes are attached: what happens from here on is in the events.
     let context = Context::scan(host).context("cannot read the running processes from /proc")?;
+    return_memory();
     let rules = ruleset.rules().len();
     let (reload, reloads) = mpsc::channel();
     let (stopped, stop) = nix::unistd::pipe().context("cannot create a pipe")?;
@@ -100,6 +101,15 @@ async fn serve(
     // The event thread has dropped its end of the queues.
     workers.finish().await;
     outcome.map_err(|_| anyhow!("the event thread panicked"))?.context("cannot wait for events")
+}
+
+/// Gives back to the kernel what only the start needed, which is most of it: the kernel's types.
+fn return_memory() {
+    // SAFETY: the call has no precondition.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// How the event thread ended.

@@ -23,7 +23,7 @@ static LANE_CRITICAL: RingBuf<u8, 0x10_0000> = RingBuf::new();
 #[btf_map]
 static LANE_PROCESS: RingBuf<u8, 0x10_0000> = RingBuf::new();
 #[btf_map]
-static LANE_BULK: RingBuf<u8, 0x40_0000> = RingBuf::new();
+static LANE_BULK: RingBuf<u8, 0x20_0000> = RingBuf::new();
 
 /// The record of one event while its handler fills it.
 pub(crate) struct Record {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Cache;
+use crate::compile::Profile;
 use crate::console::{Step, alarming, muted};
 use crate::setup::kernel::Series;
 use crate::vm::Configuration;
@@ -97,6 +98,8 @@ fn measure(cache: &Cache, series: Series, lsm_bpf: bool, offline: bool) -> Resul
     let launch = Launch {
         configuration: &configuration,
         programs: &["shrike-tests", "shrike"],
+        // What is distributed, and not what is tested.
+        profile: Profile::Release,
         command: &["shrike-tests", "bench", "kernel"].map(str::to_owned),
         share: None,
         limit: LIMIT,

@@ -28,10 +28,10 @@ pub struct GuestPrograms {
 }
 
 /// Builds the guest's init and `names`.
-pub fn guest_programs(names: &[&str]) -> Result<GuestPrograms> {
+pub fn guest_programs(names: &[&str], profile: Profile) -> Result<GuestPrograms> {
     let mut wanted = vec!["guest-init"];
     wanted.extend_from_slice(names);
-    let mut built = programs(&wanted, Profile::Dev)?.into_iter();
+    let mut built = programs(&wanted, profile)?.into_iter();
     let init = built.next().context("cargo built no guest-init")?;
     Ok(GuestPrograms { init, others: built.collect() })
 }

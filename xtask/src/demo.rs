@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cache::Cache;
+use crate::compile::Profile;
 use crate::console::{Step, alarming, strong};
 use crate::setup::kernel::Series;
 use crate::vm::Configuration;
@@ -53,6 +54,7 @@ pub fn run(cache: &Cache, offline: bool) -> Result<bool> {
     let launch = Launch {
         configuration: &configuration,
         programs: &["shrike-tests", "shrike"],
+        profile: Profile::Dev,
         command: &command,
         share: None,
         limit: LIMIT,

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::kit::Kit;
 use super::report::{Entry, Outcome, Report};
 use crate::cache::Cache;
-use crate::compile::{self, GuestPrograms};
+use crate::compile::{self, GuestPrograms, Profile};
 use crate::console::{Step, line};
 use crate::interrupt;
 use crate::process::capture;
@@ -52,7 +52,7 @@ pub fn series(full: bool) -> Vec<Series> {
 pub fn run(cache: &Cache, selection: &Selection, report: &mut Report) -> Result<()> {
     let programs = {
         let _step = Step::start("Building", "the programs for the guests");
-        compile::guest_programs(&["shrike-tests", "shrike"])?
+        compile::guest_programs(&["shrike-tests", "shrike"], Profile::Dev)?
     };
     let agent = programs.others.last().context("cargo built no agent")?;
     let kit = Kit::pack(cache, agent)?;

@@ -12,6 +12,7 @@ use super::job::{Outcome, SHARE_FOLDER};
 use super::launch::{Ended, Launch};
 use super::machine::Channels;
 use crate::cache::Cache;
+use crate::compile::Profile;
 use crate::setup::kernel::Series;
 
 /// Options of `cargo xtask vm`.
@@ -74,6 +75,7 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<i32> {
     let launch = Launch {
         configuration: &options.configuration(),
         programs: &["shrike"],
+        profile: Profile::Dev,
         command: &options.command,
         share: share.as_deref(),
         limit: Duration::from_secs(options.timeout),

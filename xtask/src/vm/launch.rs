@@ -11,7 +11,7 @@ use super::job::{Job, Outcome};
 use super::machine::{Channels, Machine};
 use super::{BOOT_LIMIT, Configuration, Host, kernel};
 use crate::cache::Cache;
-use crate::compile;
+use crate::compile::{self, Profile};
 use crate::interrupt;
 use crate::setup::{self, Part};
 
@@ -22,6 +22,8 @@ pub struct Launch<'a> {
     pub configuration: &'a Configuration,
     /// The workspace's programs that it needs in its `PATH`.
     pub programs: &'a [&'a str],
+    /// How they are built.
+    pub profile: Profile,
     /// The command and its arguments.
     pub command: &'a [String],
     /// A folder of this machine that the guest shares.
@@ -45,7 +47,7 @@ impl Launch<'_> {
         let mut parts = setup::guest_parts([self.configuration.series]);
         parts.push(Part::Toolchain);
         setup::ensure(cache, &parts, offline)?;
-        let programs = compile::guest_programs(self.programs)?;
+        let programs = compile::guest_programs(self.programs, self.profile)?;
         let host = Host::find(cache)?;
         let kernel = kernel(cache, self.configuration.series)?;
         let content = Content {
