@@ -36,7 +36,7 @@ pub(crate) struct Record {
 /// texts.
 #[inline(always)]
 pub(crate) fn emit<P: Payload>(build: impl FnOnce(&mut Record) -> P) {
-    emit_by(plan::generation(), build);
+    emit_by(plan::generation().unwrap_or(0), build);
 }
 
 /// Sends an event that the plan of this generation wants.
@@ -96,6 +96,15 @@ impl Record {
         // SAFETY: the slot is ours, and what was appended before is shorter than `TEXT`.
         let (len, flags) =
             unsafe { walk::path(self.slot, self.fixed + (self.len & (TEXT - 1)), path) };
+        self.append(len, flags)
+    }
+
+    /// Appends the path of a file of which only the addresses of dentry and mount are known.
+    #[inline(always)]
+    pub(crate) fn path_at(&mut self, dentry: u64, mnt: u64) -> Span {
+        // SAFETY: as above.
+        let (len, flags) =
+            unsafe { walk::path_at(self.slot, self.fixed + (self.len & (TEXT - 1)), dentry, mnt) };
         self.append(len, flags)
     }
 

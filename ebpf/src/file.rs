@@ -10,10 +10,10 @@ use crate::plan::Wanted;
 pub(crate) fn open(file: File) {
     /// Set on the second file that overlayfs opens, on a layer.
     const FMODE_NOACCOUNT: u32 = 1 << 29;
+    let Some(wanted) = wanted_open(file) else { return };
     if file.mode() & FMODE_NOACCOUNT != 0 {
         return;
     }
-    let Some(wanted) = wanted_open(file) else { return };
     wanted.emit(|record| {
         let inode = file.inode();
         let sb = inode.sb();
@@ -36,9 +36,9 @@ fn wanted_open(file: File) -> Option<Wanted> {
     const KIND: Kind = Kind::FileOpen;
     let (inode, path) = (file.inode(), file.path());
     Wanted::of(KIND)?
-        .access(file.flags())?
-        .class(file_type(inode.mode()))?
         .name(path.dentry)?
+        .class(file_type(inode.mode()))?
+        .access(file.flags())?
         .file_system(inode.sb())?
         .mount(path.mnt)?
         .path(KIND, path)

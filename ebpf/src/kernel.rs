@@ -82,6 +82,7 @@ structs! {
     }
     /// `struct dentry`.
     Dentry {
+        hash_pprev: u64 = DentryHashPprev,
         inode: Inode = DentryInode,
         name_hash: u32 = DentryNameHash,
         name_len: u32 = DentryNameLen,

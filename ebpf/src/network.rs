@@ -2,7 +2,7 @@
 
 use shrike_common::{Address, Kind, Offset, wire};
 
-use crate::kernel::{Dentry, Path, Pointer, Sock, Socket, Vfsmount, offset, read, read_at};
+use crate::kernel::{Pointer, Sock, Socket, offset, read, read_at};
 use crate::plan::Wanted;
 
 const AF_UNIX: u16 = 1;
@@ -81,11 +81,7 @@ pub(crate) fn unix_connect(listener: Sock) {
         let bound = record.kernel(name, len.saturating_sub(FAMILY));
         let dentry: u64 = read(listener, Offset::UnixPathDentry);
         let mnt: u64 = read(listener, Offset::UnixPathMnt);
-        let path = if dentry == 0 {
-            record.kernel(0, 0)
-        } else {
-            record.path(Path { mnt: Vfsmount(mnt as *const _), dentry: Dentry(dentry as *const _) })
-        };
+        let path = if dentry == 0 { record.kernel(0, 0) } else { record.path_at(dentry, mnt) };
         wire::Connect {
             family: AF_UNIX.into(),
             socket_type: SOCK_STREAM,

@@ -26,15 +26,17 @@ pub(crate) struct Wanted {
 
 /// The generation of the present plan.
 #[inline(always)]
-pub(crate) fn generation() -> u32 {
-    control().map_or(0, |control| control.1)
-}
-
-#[inline(always)]
-fn control() -> Option<(*const Control, u32)> {
+pub(crate) fn generation() -> Option<u32> {
     let control = CONTROL.get_ptr(0)?;
     // SAFETY: the map look-up gave a valid entry. Volatile: the agent changes it any time.
-    Some((control, unsafe { (&raw const (*control).generation).read_volatile() }))
+    Some(unsafe { (&raw const (*control).generation).read_volatile() })
+}
+
+/// Whether a task is the agent's.
+#[inline(always)]
+fn is_agent(task: Task) -> bool {
+    let Some(control) = CONTROL.get(0) else { return false };
+    task.tgid() == control.own && task.start().0.wrapping_sub(control.own_start.0) < Control::TICK
 }
 
 /// Declares how a property of an event narrows down what it may satisfy.
@@ -58,12 +60,10 @@ impl Wanted {
     /// What may be wanted of what the current task does.
     #[inline(always)]
     pub(crate) fn of(kind: Kind) -> Option<Self> {
-        let (control, generation) = control()?;
+        let generation = generation()?;
         let plan = PLANS.get_ptr(Control::plan_index(generation, kind))?;
-        let task = Task::current();
-        // SAFETY: the map look-ups gave valid entries.
-        let (scope, own) = unsafe { (&(*plan).scope, (*control).own) };
-        let [host, container] = *scope;
+        // SAFETY: the map look-up gave a valid entry.
+        let [host, container] = unsafe { (*plan).scope };
         if host | container == 0 {
             return None;
         }
@@ -71,18 +71,12 @@ impl Wanted {
         let bits = if host == container {
             host
         } else {
-            match member::of(task) {
+            match member::of(Task::current()) {
                 Membership::None => host,
                 Membership::Member => container,
             }
         };
-        // SAFETY: as above.
-        let is_own =
-            || task.start().0.wrapping_sub(unsafe { (*control).own_start.0 }) < Control::TICK;
-        if bits == 0 || task.tgid() == own && is_own() {
-            return None;
-        }
-        Some(Self { plan, bits, generation })
+        (bits != 0).then_some(Self { plan, bits, generation })
     }
 
     narrow! {
@@ -120,10 +114,12 @@ impl Wanted {
         self.and(verdict::of(kind, self.generation, path))
     }
 
-    /// Sends the event.
+    /// Sends the event, unless it is the agent that acts.
     #[inline(always)]
     pub(crate) fn emit<P: Payload>(self, build: impl FnOnce(&mut Record) -> P) {
-        emit_by(self.generation, build);
+        if !is_agent(Task::current()) {
+            emit_by(self.generation, build);
+        }
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use shrike_common::Offset;
 use shrike_common::wire::Text;
 
-use crate::kernel::{Path, offset, read, read_kernel};
+use crate::kernel::{Path, Vfsmount, offset, read, read_at, read_kernel};
 use crate::slot::{RECORD, Slot, TEXT};
 
 /// The most names in a path, a power of two; of a longer one, the last ones are kept.
@@ -30,10 +30,12 @@ pub(crate) struct Walk {
     /// The length of the path, and the flags of its text.
     len: u64,
     flags: u64,
-    /// The way up: the present dentry, its mount, and that one's root.
+    /// The way up: the present dentry, its mount, that one's root, and where it is mounted.
     dentry: u64,
     mount: u64,
     root: u64,
+    parent: u64,
+    mountpoint: u64,
     /// The way down: where in the record the next byte goes.
     at: u64,
 }
@@ -49,6 +51,7 @@ struct Name {
 const NEXT: i64 = 0;
 const STOP: i64 = 1;
 
+const DELETED: u64 = Text::DELETED as u64;
 const TRUNCATED: u64 = Text::TRUNCATED as u64;
 const UNREACHABLE: u64 = Text::UNREACHABLE as u64;
 const UNREADABLE: u64 = Text::UNREADABLE as u64;
@@ -72,16 +75,43 @@ macro_rules! word {
 /// `slot` must be claimed, and its record have room for a text at `to`.
 #[inline(always)]
 pub(crate) unsafe fn path(slot: *mut Slot, to: usize, path: Path) -> (usize, u16) {
-    let (dentry, mount) = (path.dentry.0 as u64, path.mnt.mount());
+    let Path { dentry, mnt } = path;
+    let is_deleted = dentry.hash_pprev() == 0 && dentry.parent().0 != dentry.0;
+    // SAFETY: the caller's promise.
+    unsafe { walk(slot, to, dentry.0 as u64, mnt.mount(), is_deleted) }
+}
+
+/// The same of a dentry and a mount that only their addresses are known of.
+///
+/// # Safety
+///
+/// As of [`path`].
+#[inline(always)]
+pub(crate) unsafe fn path_at(slot: *mut Slot, to: usize, dentry: u64, mnt: u64) -> (usize, u16) {
+    let hashed: u64 = read(dentry, Offset::DentryHashPprev);
+    let parent: u64 = read(dentry, Offset::DentryParent);
+    let is_deleted = hashed == 0 && parent != dentry;
+    // SAFETY: the caller's promise.
+    unsafe { walk(slot, to, dentry, Vfsmount(mnt as *const _).mount(), is_deleted) }
+}
+
+/// `is_deleted` is `d_unlinked`: not hashed, and not the root of something.
+#[inline(always)]
+unsafe fn walk(
+    slot: *mut Slot,
+    to: usize,
+    dentry: u64,
+    mount: u64,
+    is_deleted: bool,
+) -> (usize, u16) {
     // SAFETY: the caller's promise.
     unsafe {
         word!(slot.count = 0);
         word!(slot.len = 0);
         // Until the way up has come to an end.
-        word!(slot.flags = u64::from(deleted(dentry)) | TRUNCATED);
+        word!(slot.flags = if is_deleted { DELETED | TRUNCATED } else { TRUNCATED });
         word!(slot.dentry = dentry);
-        word!(slot.mount = mount);
-        word!(slot.root = mount_root(mount));
+        enter(slot, mount);
         // The steps are handed a pointer to the stack only: there they find the slot.
         let mut shared = slot;
         let shared = (&raw mut shared).cast();
@@ -106,14 +136,13 @@ extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
         let slot = *shared;
         let (dentry, mount) = (word!(slot.dentry), word!(slot.mount));
         if dentry == word!(slot.root) {
-            let parent: u64 = read(mount, Offset::MountParent);
+            let parent = word!(slot.parent);
             if parent == mount || parent == 0 {
                 word!(slot.flags = word!(slot.flags) & !TRUNCATED);
                 return STOP;
             }
-            word!(slot.dentry = read(mount, Offset::MountMountpoint));
-            word!(slot.mount = parent);
-            word!(slot.root = mount_root(parent));
+            word!(slot.dentry = word!(slot.mountpoint));
+            enter(slot, parent);
             return NEXT;
         }
         let (parent, name) = parent_and_name(dentry);
@@ -194,15 +223,31 @@ fn parent_and_name(dentry: u64) -> (u64, Name) {
     }
 }
 
+/// Goes on in this mount. What is read of it stands side by side in most kernels.
+///
+/// # Safety
+///
+/// `slot` must be claimed.
 #[inline(always)]
-fn mount_root(mount: u64) -> u64 {
-    read(mount.wrapping_add(offset(Offset::MountMnt) as u64), Offset::VfsmountRoot)
-}
-
-/// `d_unlinked`: not hashed, and not the root of something.
-#[inline(always)]
-fn deleted(dentry: u64) -> u16 {
-    let hashed: u64 = read(dentry, Offset::DentryHashPprev);
-    let parent: u64 = read(dentry, Offset::DentryParent);
-    if hashed == 0 && parent != dentry { Text::DELETED } else { 0 }
+unsafe fn enter(slot: *mut Slot, mount: u64) {
+    const WORDS: usize = 3;
+    let start = offset(Offset::MountParent);
+    let mountpoint = offset(Offset::MountMountpoint).wrapping_sub(start) / 8;
+    let root = offset(Offset::MountMnt) + offset(Offset::VfsmountRoot);
+    let root_word = root.wrapping_sub(start) / 8;
+    let (parent, mountpoint, root) = if mountpoint < WORDS && root_word < WORDS {
+        let words: [u64; WORDS] = read(mount, Offset::MountParent);
+        // SAFETY: both indices were compared with the length.
+        unsafe { (words[0], *words.get_unchecked(mountpoint), *words.get_unchecked(root_word)) }
+    } else {
+        let mountpoint = read(mount, Offset::MountMountpoint);
+        (read(mount, Offset::MountParent), mountpoint, read_at(mount.wrapping_add(root as u64)))
+    };
+    // SAFETY: the caller's promise.
+    unsafe {
+        word!(slot.mount = mount);
+        word!(slot.parent = parent);
+        word!(slot.mountpoint = mountpoint);
+        word!(slot.root = root);
+    }
 }
