@@ -1,30 +1,17 @@
 //! `shrike events`: the live stream of events as they come from the kernel, like an strace of the
 //! whole host. Fields and their names come from the declaration of the kinds.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde_json::{Map, Value as Json, json};
-use shrike_common::{
-    Counter, Event, Header, Kind, Membership, Namespaces, NsType, Pid, Value, decode,
-};
-use shrike_rules::{Escaped, KindSet};
+use shrike_common::{Event, Header, Membership, Namespaces, NsType, Pid, Value, decode};
+use shrike_rules::Escaped;
 
 use crate::context::clock::Clock;
-use crate::context::process;
-use crate::node::{self, LsmList};
-use crate::plan::Plans;
-use crate::sensor::{Sensor, SensorOptions};
-
-/// How often the clock is measured anew.
-const TICK: Duration = Duration::from_secs(1);
+use crate::watch::{Scope, Watch, Watcher};
 
 /// How events are shown.
 #[derive(Clone, Copy, Debug)]
@@ -38,80 +25,35 @@ pub(crate) enum Form {
     },
 }
 
-/// Shows events of `kinds` on standard output until SIGINT or SIGTERM, or until nobody reads them.
-pub(crate) fn show(kinds: KindSet, containers: bool, form: Form) -> anyhow::Result<()> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
-    signals.thread_block().context("cannot block signals")?;
-    let stop =
-        SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).context("cannot receive signals")?;
-    let host = node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
-    let lsm_active = LsmList::read(Path::new(LsmList::PATH)).is_ok_and(|list| list.has_bpf());
-    let ring_bytes = BTreeMap::default();
-    let options = SensorOptions {
-        ring_bytes,
-        lsm_active,
-        plans: Plans::of_kinds(kinds, containers),
-        own: process::own().context("cannot read /proc/self")?,
-        init_mnt_ns: host.mnt,
+/// Shows events on standard output until SIGINT or SIGTERM, or until nobody reads them.
+pub(crate) fn show(scope: Scope, form: Form) -> anyhow::Result<()> {
+    let mut watch = Watch::start(scope)?;
+    let mut shown = Shown {
+        printer: Printer::new(BufWriter::new(io::stdout().lock()), form),
+        scope,
+        clock: Clock::now().context("cannot read the clock")?,
+        count: 0,
+        own: Pid(std::process::id()),
     };
-    let mut sensor = Sensor::start(&options).context("cannot start the sensor")?;
-    for state in sensor.probes().iter().filter(|state| state.is_needed && state.attached.is_none())
-    {
-        let reasons: Vec<String> =
-            state.refused.iter().map(|refused| refused.reason.to_string()).collect();
-        tracing::warn!("probe {} is not attached: {}", state.probe.name, reasons.join("; "));
-    }
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut shown = Shown { kinds, containers, form, count: 0, own: Pid(std::process::id()) };
-    let mut outcome = Ok(());
-    while outcome.is_ok() && !sensor.wait(stop.as_fd(), TICK).context("cannot wait for events")? {
-        let clock = Clock::now().context("cannot read the clock")?;
-        sensor.read(|record| {
-            if outcome.is_ok() {
-                outcome = shown.record(&mut out, record, clock);
-            }
-        });
-        outcome = outcome.and_then(|()| out.flush());
-        if is_reader_gone(out.get_ref())? {
-            break;
-        }
-    }
-    tracing::info!("{} events were shown, {} were lost", shown.count, lost(&sensor)?);
+    let outcome = watch.run(&mut shown)?;
+    tracing::info!("{} events were shown, {} were lost", shown.count, watch.lost()?);
     match outcome {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome.context("cannot write to standard output"),
     }
 }
 
-/// Whether the other end of a pipe was closed: on a quiet host, no write would tell.
-fn is_reader_gone(out: &impl AsFd) -> anyhow::Result<bool> {
-    let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO).context("cannot look at standard output")?;
-    Ok(fds[0].revents().is_some_and(|found| found.contains(PollFlags::POLLERR)))
-}
-
-/// How many events the probes could not send.
-fn lost(sensor: &Sensor) -> anyhow::Result<u64> {
-    let mut lost = 0;
-    for &kind in Kind::ALL {
-        for counter in [Counter::RingFull, Counter::NoSlot] {
-            lost += sensor.total(counter, kind)?;
-        }
-    }
-    Ok(lost)
-}
-
-/// What is shown, and how much it was.
-struct Shown {
-    kinds: KindSet,
-    containers: bool,
-    form: Form,
+/// Shows what is within the scope.
+struct Shown<W: Write> {
+    printer: Printer<BufWriter<W>>,
+    scope: Scope,
+    clock: Clock,
     count: u64,
     own: Pid,
 }
 
-impl Shown {
-    fn record(&mut self, out: &mut impl Write, record: &[u8], clock: Clock) -> io::Result<()> {
+impl<W: Write + AsFd> Watcher for Shown<W> {
+    fn record(&mut self, record: &[u8]) -> io::Result<()> {
         let (header, event) = match decode(record) {
             Ok(decoded) => decoded,
             Err(error) => {
@@ -120,17 +62,55 @@ impl Shown {
             }
         };
         let is_member = header.membership == Membership::Member as u32;
-        if !self.kinds.contains(event.kind())
-            || header.tgid == self.own
-            || self.containers && !is_member
-        {
+        if !self.scope.contains(event.kind(), is_member) || header.tgid == self.own {
             return Ok(());
         }
         self.count += 1;
+        self.printer.event(&header, &event, self.clock)
+    }
+
+    fn pause(&mut self) -> io::Result<bool> {
+        self.printer.flush()?;
+        self.clock = Clock::now()?;
+        Ok(!is_reader_gone(self.printer.out.get_ref())?)
+    }
+}
+
+/// Whether the other end of a pipe was closed: on a quiet host, no write would tell.
+fn is_reader_gone(out: &impl AsFd) -> io::Result<bool> {
+    let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO)?;
+    Ok(fds[0].revents().is_some_and(|found| found.contains(PollFlags::POLLERR)))
+}
+
+/// Writes events, a line each.
+pub(crate) struct Printer<W> {
+    out: W,
+    form: Form,
+}
+
+impl<W: Write> Printer<W> {
+    /// Writes to `out`.
+    pub(crate) fn new(out: W, form: Form) -> Self {
+        Self { out, form }
+    }
+
+    /// Writes an event.
+    pub(crate) fn event(
+        &mut self,
+        header: &Header,
+        event: &Event<'_>,
+        clock: Clock,
+    ) -> io::Result<()> {
         match self.form {
-            Form::Json => writeln!(out, "{}", json(&header, &event, clock)),
-            Form::Text { colour } => text(out, &header, &event, clock, colour),
+            Form::Json => writeln!(self.out, "{}", json(header, event, clock)),
+            Form::Text { colour } => text(&mut self.out, header, event, clock, colour),
         }
+    }
+
+    /// Hands on what was written.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

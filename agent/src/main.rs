@@ -16,10 +16,14 @@ mod metrics;
 mod node;
 mod pipeline;
 mod plan;
+mod record;
+mod recording;
+mod replay;
 mod run;
 mod selftest;
 mod sensor;
 mod sink;
+mod watch;
 
 use std::process::ExitCode;
 

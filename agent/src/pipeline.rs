@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plan::Plans;
+use crate::recording::Origin;
 use crate::run;
 use crate::sensor::Sensor;
 use crate::sink::Sinks;
@@ -163,6 +164,19 @@ impl Context {
         })
     }
 
+    /// What is known where a recording was made: only what is in it.
+    pub(crate) fn of_recording(origin: &Origin) -> Self {
+        Self {
+            processes: Processes::default(),
+            users: Users::default(),
+            host: origin.host(),
+            clock: Clock::at(origin.boot),
+            // No process has that one.
+            own: Pid(0),
+            events: 0,
+        }
+    }
+
     /// Follows what changes without an event.
     fn refresh(&mut self) {
         self.users.refresh();
@@ -173,7 +187,12 @@ impl Context {
     }
 
     /// Brings the context up to an event, hands both on, and forgets what ended with it.
-    fn see(&mut self, header: &Header, event: &Event<'_>, look: impl FnOnce(&Sight<'_, '_>)) {
+    pub(crate) fn see(
+        &mut self,
+        header: &Header,
+        event: &Event<'_>,
+        look: impl FnOnce(&Sight<'_, '_>),
+    ) {
         self.events += 1;
         self.processes.apply(header, event);
         if header.tgid != self.own {

@@ -8,6 +8,7 @@ use shrike_common::Kind;
 use shrike_rules::KindSet;
 
 use crate::events::{self, Form};
+use crate::watch::Scope;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,15 +35,20 @@ pub(super) struct EventsArgs {
 
 /// Shows events until SIGINT or SIGTERM.
 pub(super) fn run(args: &EventsArgs) -> anyhow::Result<ExitCode> {
-    let kinds =
-        if args.kinds.is_empty() { KindSet::ALL } else { args.kinds.iter().copied().collect() };
     let form =
         if args.json { Form::Json } else { Form::Text { colour: super::colourful(&io::stdout()) } };
-    events::show(kinds, args.containers, form)?;
+    let scope = Scope { kinds: kinds(&args.kinds), containers: args.containers, limit: None };
+    events::show(scope, form)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn kind(name: &str) -> Result<Kind, String> {
+/// The kinds that were given; all if none was.
+pub(super) fn kinds(given: &[Kind]) -> KindSet {
+    if given.is_empty() { KindSet::ALL } else { given.iter().copied().collect() }
+}
+
+/// The kind with this name.
+pub(super) fn kind(name: &str) -> Result<Kind, String> {
     Kind::ALL.iter().copied().find(|kind| kind.name() == name).ok_or_else(|| {
         let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
         format!("the kinds are {}", names.join(", "))

@@ -3,6 +3,7 @@
 mod container;
 mod doctor;
 mod events;
+mod record;
 mod run;
 mod selftest;
 
@@ -49,6 +50,8 @@ enum Command {
     Container(container::ContainerArgs),
     Doctor(doctor::DoctorArgs),
     Events(events::EventsArgs),
+    Record(record::RecordArgs),
+    Replay(record::ReplayArgs),
     Selftest(selftest::SelftestArgs),
     #[command(hide = true)]
     Technique(selftest::TechniqueArgs),
@@ -63,6 +66,8 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
         Command::Container(args) => Ok(container::run(args)),
         Command::Doctor(args) => doctor::run(&args),
         Command::Events(args) => events::run(&args),
+        Command::Record(args) => record::record(&args),
+        Command::Replay(args) => record::replay(args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Technique(args) => selftest::perform(&args),
     }

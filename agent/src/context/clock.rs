@@ -20,6 +20,16 @@ impl Clock {
         Ok(Self { boot: nanoseconds(ClockId::CLOCK_REALTIME)? - boot })
     }
 
+    /// The clock of another host, or another time.
+    pub(crate) fn at(boot: i64) -> Self {
+        Self { boot: boot.into() }
+    }
+
+    /// The time of day at boot time 0, in nanoseconds since 1970.
+    pub(crate) fn boot(self) -> i128 {
+        self.boot
+    }
+
     /// The time of day of a boot time in nanoseconds.
     pub(crate) fn timestamp(self, boot_time: u64) -> Timestamp {
         // Out of range only if the machine's clock is off by thousands of years.
