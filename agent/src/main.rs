@@ -16,6 +16,7 @@ mod metrics;
 mod node;
 mod pipeline;
 mod plan;
+mod pulse;
 mod record;
 mod recording;
 mod replay;

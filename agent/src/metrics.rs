@@ -4,7 +4,7 @@ use prometheus::core::Collector;
 use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use shrike_common::{Counter, Kind, Lane};
+use shrike_common::{Backend, Counter, Kind, Lane};
 
 use crate::alert::Alert;
 
@@ -55,6 +55,9 @@ series! {
     probes: IntGaugeVec = "shrike_probe_attached" ["probe", "backend"]
         "1 if the probe is attached in this way, 0 if it could not be attached (backend is none) or no \
          rule needs it (unneeded).";
+    silent: IntGauge = "shrike_pulse_failures" []
+        "Backends and lanes of probes that gave no sign of life for more than 3 s, and other reasons \
+         why probes may not run (ftrace_enabled is 0); 0 when all is well.";
     processes: IntGauge = "shrike_processes" []
         "Processes in the process table, including recently ended ones.";
     processes_refused: IntCounter = "shrike_processes_refused_total" []
@@ -128,8 +131,17 @@ impl Metrics {
 
     /// A probe is not attached, since it could not be or need not be.
     pub(crate) fn probe_detached(&self, probe: &str, is_needed: bool) {
+        for backend in Backend::ALL {
+            // It may have been attached before; if not, there is nothing to forget.
+            let _ = self.probes.remove_label_values(&[probe, backend.name()]);
+        }
         let backend = if is_needed { "none" } else { "unneeded" };
         self.probes.with_label_values(&[probe, backend]).set(0);
+    }
+
+    /// How much is wrong with the probes' signs of life.
+    pub(crate) fn silent(&self, count: usize) {
+        self.silent.set(gauge(count));
     }
 
     /// The state of the process table.

@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plan::Plans;
+use crate::pulse::Pulse;
 use crate::recording::Origin;
 use crate::run;
 use crate::sensor::Sensor;
@@ -39,6 +40,7 @@ pub(crate) struct Pipeline {
     /// Rules that are to be put in force.
     pub(crate) reloads: Receiver<Ruleset>,
     pub(crate) context: Context,
+    pub(crate) pulse: Pulse,
     pub(crate) sinks: Sinks,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
@@ -81,10 +83,13 @@ impl Pipeline {
     }
 
     fn read(&mut self) {
-        let Self { sensor, engine, context, sinks, metrics, hostname, .. } = self;
+        let Self { sensor, engine, context, pulse, sinks, metrics, hostname, .. } = self;
         sensor.read(|record| match decode(record) {
             Ok((header, event)) => {
                 metrics.received(event.kind());
+                if let Event::Heartbeat(beat) = event {
+                    return pulse.saw(beat.backend, header.lane);
+                }
                 context.see(&header, &event, |sight| {
                     for rule in engine.rules(header.generation).matches(sight) {
                         let time = sight.clock.timestamp(header.time);
@@ -127,8 +132,15 @@ impl Pipeline {
         if let Some(ruleset) = self.reloads.try_iter().last() {
             self.reload(ruleset);
         }
-        let Self { sensor, context, metrics, health, .. } = self;
+        let Self { sensor, context, metrics, health, pulse, .. } = self;
         health.beat();
+        let wrong = pulse.beat(sensor.backends());
+        metrics.silent(wrong.len());
+        if wrong.is_empty() {
+            health.met("pulse");
+        } else {
+            health.unmet("pulse", wrong.join("; "));
+        }
         context.refresh();
         metrics.processes(context.processes.len(), context.processes.refused());
         for &kind in Kind::ALL {

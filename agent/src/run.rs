@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context as _, anyhow, ensure};
 use nix::errno::Errno;
-use shrike_common::{Attach, Namespaces};
+use shrike_common::Namespaces;
 use shrike_rules::{Ruleset, Severity, diagnose};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::node::{self, KernelRelease, LsmList};
 use crate::pipeline::{Context, Pipeline};
 use crate::plan::Plans;
+use crate::pulse::Pulse;
 use crate::sensor::{ProbeState, Sensor, SensorOptions};
 use crate::sink;
 
@@ -76,6 +77,7 @@ async fn serve(
             sensor,
             reloads,
             context,
+            pulse: Pulse::default(),
             sinks,
             metrics: metrics.clone(),
             health: health.clone(),
@@ -226,10 +228,10 @@ pub(crate) fn report_probes(sensor: &Sensor, metrics: &Metrics, health: &Health)
         let name = probe.name;
         // That no LSM program runs at all was said once.
         for refused in refused.iter().filter(|refused| !refused.is_of_inactive_lsm()) {
-            let backend = refused.way.backend();
+            let backend = refused.way.backend().name();
             tracing::warn!("probe {name} is not attached by {backend}: {}", refused.reason);
         }
-        if let Some(backend) = way.map(Attach::backend) {
+        if let Some(backend) = way.map(|way| way.backend().name()) {
             metrics.probe_attached(name, backend);
             attached.entry(backend).or_default().push(name);
         } else {

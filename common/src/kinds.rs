@@ -361,6 +361,14 @@ kinds! {
         /// Its path, seen from the root of the mount namespace.
         path: Span,
     }
+
+    /// The agent has asked the probes whether they are there. No rule sees this.
+    Heartbeat = 18 "heartbeat" in Process when Always {
+        /// The [`Backend`](crate::Backend) that answers; the header tells the lane.
+        backend: u32,
+        /// Reserved; 0.
+        reserved: u32,
+    }
 }
 
 impl Kind {

@@ -29,4 +29,4 @@ pub use lane::{Lane, Wake};
 pub use membership::Membership;
 pub use offset::{ABSENT, OFFSETS, Offset};
 pub use plan::{Alternatives, Control, PATH_KEYS, PathKey, Plan};
-pub use probe::{Attach, PROBES, Probe};
+pub use probe::{Attach, Backend, PROBES, Probe};

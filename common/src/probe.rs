@@ -211,6 +211,24 @@ pub const PROBES: &[Probe] = &[
         ways: &[Attach::Tracepoint { program: "cgroup_attach_tp", name: "cgroup_attach_task" }],
         arguments: &["cgroup", "", "task_struct"],
     },
+    Probe {
+        name: "heartbeat_lsm",
+        kinds: &[Kind::Heartbeat],
+        ways: &[Attach::Lsm { program: "heartbeat_lsm", hook: "task_getpgid" }],
+        arguments: &[],
+    },
+    Probe {
+        name: "heartbeat_fentry",
+        kinds: &[Kind::Heartbeat],
+        ways: &[Attach::Fentry { program: "heartbeat_fentry", function: "security_task_getpgid" }],
+        arguments: &[],
+    },
+    Probe {
+        name: "heartbeat_tp_btf",
+        kinds: &[Kind::Heartbeat],
+        ways: &[Attach::Tracepoint { program: "heartbeat_tp", name: "task_rename" }],
+        arguments: &[],
+    },
 ];
 
 impl Attach {
@@ -224,13 +242,47 @@ impl Attach {
         }
     }
 
-    /// The `backend` label in metrics and messages.
-    pub const fn backend(self) -> &'static str {
+    /// What runs the program.
+    pub const fn backend(self) -> Backend {
         match self {
-            Self::Lsm { .. } => "lsm",
-            Self::Fentry { .. } => "fentry",
-            Self::Tracepoint { .. } => "tp_btf",
-            Self::CgroupSysctl { .. } => "cgroup/sysctl",
+            Self::Lsm { .. } => Backend::Lsm,
+            Self::Fentry { .. } => Backend::Fentry,
+            Self::Tracepoint { .. } => Backend::Tracepoint,
+            Self::CgroupSysctl { .. } => Backend::CgroupSysctl,
         }
+    }
+}
+
+/// What of the kernel runs a program.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u32)]
+pub enum Backend {
+    /// The hooks of the security modules.
+    Lsm = 0,
+    /// The entries of functions.
+    Fentry = 1,
+    /// Tracepoints.
+    Tracepoint = 2,
+    /// The cgroup hierarchy, for kernel parameters.
+    CgroupSysctl = 3,
+}
+
+impl Backend {
+    /// Every backend, in the order of its number.
+    pub const ALL: [Self; 4] = [Self::Lsm, Self::Fentry, Self::Tracepoint, Self::CgroupSysctl];
+
+    /// The `backend` label in metrics and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lsm => "lsm",
+            Self::Fentry => "fentry",
+            Self::Tracepoint => "tp_btf",
+            Self::CgroupSysctl => "cgroup/sysctl",
+        }
+    }
+
+    /// The backend with this number.
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|&backend| backend as u32 == code)
     }
 }

@@ -42,8 +42,17 @@ pub(crate) fn emit<P: Payload>(build: impl FnOnce(&mut Record) -> P) {
 /// Sends an event that the plan of this generation wants.
 #[inline(always)]
 pub(crate) fn emit_by<P: Payload>(generation: u32, build: impl FnOnce(&mut Record) -> P) {
+    emit_to(P::KIND.lane(), generation, build);
+}
+
+/// Sends an event in this lane.
+#[inline(always)]
+pub(crate) fn emit_to<P: Payload>(
+    lane: Lane,
+    generation: u32,
+    build: impl FnOnce(&mut Record) -> P,
+) {
     let kind = P::KIND;
-    let lane = kind.lane();
     let sequence = next_sequence(lane);
     count(Counter::Attempted, kind);
     let Some(claim) = Claim::new() else {

@@ -20,6 +20,7 @@ mod books;
 mod cgroup;
 mod emit;
 mod file;
+mod heartbeat;
 mod kernel;
 mod member;
 mod mount;
@@ -38,6 +39,7 @@ mod walk;
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sysctl, fentry, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, LsmContext, SysctlContext};
 use kernel::{Binprm, Cgroup, Dentry, File, Nsproxy, PathRef, Sock, Socket, Superblock, Task, Vma};
+use shrike_common::Backend;
 
 /// Declares programs that the agent can attach. Each answers 0: that is "go on" to an LSM hook.
 macro_rules! probes {
@@ -92,6 +94,10 @@ probes! {
     // The hook has the protection that was asked for in front of the one that is given.
     #[lsm] mmap_lsm(ctx: LsmContext) => file::mmap(File(ctx.arg(0)), ctx.arg(2));
     #[fentry] mmap_fentry(ctx: FEntryContext) => file::mmap(File(ctx.arg(0)), ctx.arg(1));
+    #[lsm] heartbeat_lsm(_ctx: LsmContext) => heartbeat::beat(Backend::Lsm);
+    #[fentry] heartbeat_fentry(_ctx: FEntryContext) => heartbeat::beat(Backend::Fentry);
+    #[btf_tracepoint] heartbeat_tp(_ctx: BtfTracePointContext) =>
+        heartbeat::beat(Backend::Tracepoint);
     #[fentry] namespaces_fentry(ctx: FEntryContext) =>
         namespace::switch(Task(ctx.arg(0)), Nsproxy(ctx.arg(1)));
 }

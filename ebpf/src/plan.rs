@@ -34,7 +34,7 @@ pub(crate) fn generation() -> Option<u32> {
 
 /// Whether a task is the agent's.
 #[inline(always)]
-fn is_agent(task: Task) -> bool {
+pub(crate) fn is_agent(task: Task) -> bool {
     let Some(control) = CONTROL.get(0) else { return false };
     task.tgid() == control.own && task.start().0.wrapping_sub(control.own_start.0) < Control::TICK
 }

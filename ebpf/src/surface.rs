@@ -2,8 +2,9 @@
 
 use aya_ebpf::bindings::bpf_sysctl;
 use aya_ebpf::helpers::generated::{bpf_sysctl_get_name, bpf_sysctl_get_new_value};
-use shrike_common::{Kind, wire};
+use shrike_common::{Backend, Kind, wire};
 
+use crate::heartbeat;
 use crate::kernel::{File, Pointer, read_at};
 use crate::plan::Wanted;
 use crate::syscall::{FINIT_MODULE, INIT_MODULE};
@@ -16,7 +17,7 @@ pub(crate) fn sysctl(ctx: *mut bpf_sysctl) {
     const VALUE: u32 = 1024;
     // SAFETY: the kernel passes a valid context.
     if unsafe { (*ctx).write } == 0 {
-        return;
+        return heartbeat::beat(Backend::CgroupSysctl);
     }
     let Some(wanted) = Wanted::of(Kind::Sysctl) else { return };
     wanted.emit(|record| wire::Sysctl {

@@ -116,6 +116,7 @@ pub fn event_type(kind: Kind, syscall: Option<&str>) -> &'static str {
         Kind::Bpf => "bpf",
         Kind::CgroupAttach => "cgroup_attach",
         Kind::FileCreate => "file_create",
+        Kind::Heartbeat => "heartbeat",
         Kind::MmapExec => "mmap_exec",
         Kind::Socket => "socket",
     };

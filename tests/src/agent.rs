@@ -118,6 +118,13 @@ impl Agent {
         self.doors.get(path)
     }
 
+    /// Has the agent load other rules.
+    pub fn reload(&self, rules: &str) -> Result<()> {
+        fs::write(self.dir.join("rules.yaml"), rules)?;
+        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGHUP)?;
+        Ok(())
+    }
+
     /// Asks the agent to end, and returns how it did.
     pub fn stop(mut self) -> Result<ExitStatus> {
         kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;

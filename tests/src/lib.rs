@@ -21,6 +21,7 @@ pub mod demo;
 pub mod errors;
 pub mod escape;
 pub mod guest;
+pub mod health;
 pub mod kinds;
 pub mod launcher;
 pub mod listener;
@@ -39,6 +40,7 @@ pub const SUITES: &[Suite] = &[
     alert::SUITE,
     books::SUITE,
     kinds::SUITE,
+    health::SUITE,
     errors::SUITE,
     launcher::SUITE,
     escape::SUITE,

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use shrike_common::wire::Text;
 use shrike_common::{
-    Address, Bpf, CgroupAttach, CgroupId, Connect, Exec, Exit, FileCreate, FileOpen, Fork, Mknod,
-    MmapExec, ModuleLoad, Mount, MoveMount, NsId, Pid, Ptrace, Setns, Socket, StartTime, Sysctl,
-    Unshare,
+    Address, Bpf, CgroupAttach, CgroupId, Connect, Exec, Exit, FileCreate, FileOpen, Fork,
+    Heartbeat, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, NsId, Pid, Ptrace, Setns, Socket,
+    StartTime, Sysctl, Unshare,
 };
 use shrike_rules::Event as _;
 
@@ -207,6 +207,7 @@ fn samples() -> Vec<Event<'static>> {
             mode: 0o100_644,
             path: text("/tmp/new"),
         }),
+        Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 }),
     ];
     assert_eq!(samples.iter().map(Event::kind).collect::<Vec<_>>(), Kind::ALL);
     samples

@@ -10,7 +10,7 @@ use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSysctl, FEntry, Lsm, Program, ProgramError,
 };
 use aya::{Btf as AyaBtf, Ebpf};
-use shrike_common::{Attach, Kind, PROBES, Probe};
+use shrike_common::{Attach, Backend, Kind, PROBES, Probe};
 
 use super::btf::{Btf, BtfError};
 use super::cgroup::{self, CgroupError};
@@ -78,7 +78,9 @@ pub(super) fn attach(
     is_needed: impl Fn(Kind) -> bool,
 ) -> Result<(), SensorError> {
     for state in &mut *probes {
-        state.is_needed = state.probe.kinds.iter().any(|&kind| is_needed(kind));
+        let is_possible = |way: &Attach| lsm_active || way.backend() != Backend::Lsm;
+        state.is_needed = state.probe.kinds.iter().any(|&kind| is_needed(kind))
+            && state.probe.ways.iter().any(is_possible);
     }
     let mut missing =
         probes.iter_mut().filter(|state| state.is_needed && state.attached.is_none()).peekable();

@@ -22,7 +22,7 @@ use aya::Ebpf;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
-use shrike_common::{Counter, Kind, Lane, NsId, Pid, StartTime, Wake};
+use shrike_common::{Backend, Counter, Kind, Lane, NsId, Pid, StartTime, Wake};
 
 use crate::plan::Plans;
 
@@ -161,6 +161,14 @@ impl Sensor {
     /// The probes and how they are attached.
     pub(crate) fn probes(&self) -> &[ProbeState] {
         &self.probes
+    }
+
+    /// The backends that run probes which can answer.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = Backend> {
+        let answers = |state: &&ProbeState| {
+            state.probe.kinds.iter().any(|kind| matches!(kind, Kind::Heartbeat | Kind::Sysctl))
+        };
+        self.probes.iter().filter(answers).filter_map(|state| Some(state.attached?.backend()))
     }
 
     /// Waits for records, at most for `timeout`. Returns whether the other end of `stop` was closed.

@@ -1,0 +1,25 @@
+//! Signs of life: the agent does something harmless each second that reaches a probe of every
+//! backend, and gets an answer in every lane.
+
+use shrike_common::{Backend, Lane, wire};
+
+use crate::emit::emit_to;
+use crate::kernel::Task;
+use crate::plan;
+
+/// Answers the agent; what other tasks do is not looked at.
+#[inline(always)]
+pub(crate) fn beat(backend: Backend) {
+    if !plan::is_agent(Task::current()) {
+        return;
+    }
+    for lane in Lane::ALL {
+        answer(lane, backend as u32);
+    }
+}
+
+#[inline(never)]
+fn answer(lane: Lane, backend: u32) {
+    let generation = plan::generation().unwrap_or(0);
+    emit_to(lane, generation, |_| wire::Heartbeat { backend, reserved: 0 });
+}
