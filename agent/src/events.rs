@@ -7,10 +7,13 @@ use std::os::fd::AsFd;
 use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Map, Value as Json, json};
-use shrike_common::{Event, Header, Membership, Namespaces, NsType, Pid, Value, decode};
+use shrike_common::{Abi, Event, Header, Kind, Membership, Namespaces, NsType, Pid, Value, decode};
 use shrike_rules::Escaped;
 
 use crate::context::clock::Clock;
+use crate::detect::{result, syscall};
+use crate::outcome::{Outcomes, Waiting};
+use crate::sensor::boot_time;
 use crate::watch::{Scope, Watch, Watcher};
 
 /// How events are shown.
@@ -65,11 +68,12 @@ impl<W: Write + AsFd> Watcher for Shown<W> {
         if !self.scope.contains(event.kind(), is_member) || header.tgid == self.own {
             return Ok(());
         }
-        self.count += 1;
-        self.printer.event(&header, &event, self.clock)
+        self.count += u64::from(event.kind() != Kind::Outcome);
+        self.printer.event(&header, &event, record, self.clock)
     }
 
     fn pause(&mut self) -> io::Result<bool> {
+        self.printer.give_up(boot_time(), self.clock)?;
         self.printer.flush()?;
         self.clock = Clock::now()?;
         Ok(!is_reader_gone(self.printer.out.get_ref())?)
@@ -83,28 +87,62 @@ fn is_reader_gone(out: &impl AsFd) -> io::Result<bool> {
     Ok(fds[0].revents().is_some_and(|found| found.contains(PollFlags::POLLERR)))
 }
 
-/// Writes events, a line each.
+/// Writes events, a line each: when they happen, or when it is known what became of them.
 pub(crate) struct Printer<W> {
     out: W,
     form: Form,
+    outcomes: Outcomes,
 }
 
 impl<W: Write> Printer<W> {
     /// Writes to `out`.
     pub(crate) fn new(out: W, form: Form) -> Self {
-        Self { out, form }
+        Self { out, form, outcomes: Outcomes::default() }
     }
 
-    /// Writes an event.
+    /// Writes an event, or has it wait.
     pub(crate) fn event(
         &mut self,
         header: &Header,
         event: &Event<'_>,
+        record: &[u8],
+        clock: Clock,
+    ) -> io::Result<()> {
+        match event {
+            Event::Outcome(outcome) => {
+                let ended = self.outcomes.ended(header, outcome.since);
+                ended.iter().try_for_each(|one| self.late(one, Some(outcome.result), clock))
+            }
+            _ if header.has(Header::OUTCOME) => {
+                self.outcomes.wait(0, header, record);
+                Ok(())
+            }
+            _ => self.line(header, event, result::implied(header, event), clock),
+        }
+    }
+
+    /// Writes what has waited too long, without a result.
+    pub(crate) fn give_up(&mut self, now: u64, clock: Clock) -> io::Result<()> {
+        let overdue = self.outcomes.overdue(now);
+        overdue.iter().try_for_each(|one| self.late(one, None, clock))
+    }
+
+    fn late(&mut self, waiting: &Waiting, result: Option<i64>, clock: Clock) -> io::Result<()> {
+        // It was decoded before.
+        let Ok((header, event)) = decode(&waiting.record) else { return Ok(()) };
+        self.line(&header, &event, result, clock)
+    }
+
+    fn line(
+        &mut self,
+        header: &Header,
+        event: &Event<'_>,
+        result: Option<i64>,
         clock: Clock,
     ) -> io::Result<()> {
         match self.form {
-            Form::Json => writeln!(self.out, "{}", json(header, event, clock)),
-            Form::Text { colour } => text(&mut self.out, header, event, clock, colour),
+            Form::Json => writeln!(self.out, "{}", json(header, event, result, clock)),
+            Form::Text { colour } => text(&mut self.out, header, event, result, clock, colour),
         }
     }
 
@@ -118,6 +156,7 @@ fn text(
     out: &mut impl Write,
     header: &Header,
     event: &Event<'_>,
+    result: Option<i64>,
     clock: Clock,
     colour: bool,
 ) -> io::Result<()> {
@@ -142,10 +181,17 @@ fn text(
             }
         }
     }
-    writeln!(out)
+    if header.has(Header::RAW) {
+        write!(out, " (attempt)")?;
+    }
+    match result {
+        Some(result) if result < 0 => writeln!(out, " = {result} {}", result::name(result)),
+        Some(result) => writeln!(out, " = {result}"),
+        None => writeln!(out),
+    }
 }
 
-fn json(header: &Header, event: &Event<'_>, clock: Clock) -> Json {
+fn json(header: &Header, event: &Event<'_>, result: Option<i64>, clock: Clock) -> Json {
     let mut own = Map::new();
     for (name, value) in fields(event) {
         let value = match value {
@@ -178,6 +224,10 @@ fn json(header: &Header, event: &Event<'_>, clock: Clock) -> Json {
         "namespaces": ids(&header.ns),
         "cpu": header.cpu,
         "sequence": header.sequence,
+        "syscall": syscall::name(header),
+        "abi": Abi::from_code(header.abi).map(Abi::name),
+        "raw": header.has(Header::RAW),
+        "result": result,
         "fields": own,
     })
 }
@@ -228,7 +278,7 @@ mod tests {
 
     fn line(event: &Event<'_>) -> String {
         let mut out = Vec::new();
-        text(&mut out, &header(), event, Clock::now().unwrap(), false).unwrap();
+        text(&mut out, &header(), event, None, Clock::now().unwrap(), false).unwrap();
         let line = String::from_utf8(out).unwrap();
         line.split_once(' ').unwrap().1.to_owned()
     }
@@ -249,7 +299,7 @@ mod tests {
         let [path, args] = [&b"/bin/cat"[..], b"cat\0a b\0"].map(|bytes| Text::new(bytes, 0));
         let exec = Event::Exec(Exec { inode: 1, dev: 2, vpid: Pid(3), path, args });
         assert!(line(&exec).ends_with("path=\"/bin/cat\" args=\"cat a b\"\n"), "{}", line(&exec));
-        let json = json(&header(), &exec, Clock::now().unwrap());
+        let json = json(&header(), &exec, None, Clock::now().unwrap());
         assert_eq!(json["fields"]["args"], serde_json::json!(["cat", "a b"]));
         assert_eq!(json["fields"]["path"], "/bin/cat");
     }
@@ -258,7 +308,7 @@ mod tests {
     fn a_machine_does_as_well() {
         let joined = Namespaces { mnt: NsId(5), ..Namespaces::default() };
         let event = Event::Unshare(Unshare { joined });
-        let json = json(&header(), &event, Clock::now().unwrap());
+        let json = json(&header(), &event, None, Clock::now().unwrap());
         assert_eq!(json["kind"], "unshare");
         assert_eq!((&json["pid"], &json["membership"]), (&7.into(), &"member".into()));
         assert_eq!(json["fields"], serde_json::json!({ "joined": { "mnt": 5 } }));

@@ -14,6 +14,7 @@ mod http;
 mod launcher;
 mod metrics;
 mod node;
+mod outcome;
 mod pipeline;
 mod plan;
 mod pulse;

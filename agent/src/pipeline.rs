@@ -10,21 +10,22 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use shrike_common::{Counter, Event, Header, Kind, Namespaces, Pid, decode};
-use shrike_rules::Ruleset;
+use shrike_rules::{Ruleset, Stage};
 
 use crate::alert::Alert;
 use crate::context::clock::Clock;
 use crate::context::process::Processes;
 use crate::context::user::Users;
-use crate::detect::Sight;
+use crate::detect::{Sight, result};
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::outcome::{Outcomes, Waiting};
 use crate::plan::Plans;
 use crate::pulse::Pulse;
 use crate::recording::Origin;
 use crate::run;
-use crate::sensor::Sensor;
+use crate::sensor::{self, Sensor};
 use crate::sink::Sinks;
 
 /// How often the books are read and the thread shows that it is alive, busy or not.
@@ -57,6 +58,7 @@ pub(crate) struct Context {
     own: Pid,
     /// How many events there were.
     events: u64,
+    outcomes: Outcomes,
 }
 
 impl Pipeline {
@@ -84,26 +86,28 @@ impl Pipeline {
 
     fn read(&mut self) {
         let Self { sensor, engine, context, pulse, sinks, metrics, hostname, .. } = self;
+        let mut judge = |sight: &Sight<'_, '_>| {
+            for rule in engine.rules(sight.header.generation).matches(sight) {
+                let time = sight.clock.timestamp(sight.header.time);
+                let alert = Arc::new(Alert::new(rule, sight, time, hostname));
+                metrics.alerted(&alert);
+                sinks.send(&alert);
+            }
+        };
         sensor.read(|record| match decode(record) {
             Ok((header, event)) => {
                 metrics.received(event.kind());
                 if let Event::Heartbeat(beat) = event {
                     return pulse.saw(beat.backend, header.lane);
                 }
-                context.see(&header, &event, |sight| {
-                    for rule in engine.rules(header.generation).matches(sight) {
-                        let time = sight.clock.timestamp(header.time);
-                        let alert = Arc::new(Alert::new(rule, sight, time, hostname));
-                        metrics.alerted(&alert);
-                        sinks.send(&alert);
-                    }
-                });
+                context.see(&header, &event, record, &mut judge);
             }
             Err(error) => {
                 metrics.malformed();
                 tracing::warn!("refused a record of {} bytes: {error}", record.len());
             }
         });
+        context.give_up(sensor::boot_time(), &mut judge);
     }
 
     /// Puts other rules in force.
@@ -126,7 +130,7 @@ impl Pipeline {
     /// What is done once a second.
     fn tick(&mut self) {
         // With the lanes read to their end, nothing that was sent before the last reload is left.
-        if !self.sensor.is_busy() {
+        if !self.sensor.is_busy() && self.context.outcomes.is_empty() {
             self.engine.settle();
         }
         if let Some(ruleset) = self.reloads.try_iter().last() {
@@ -173,6 +177,7 @@ impl Context {
             clock: Clock::now()?,
             own: Pid(std::process::id()),
             events: 0,
+            outcomes: Outcomes::default(),
         })
     }
 
@@ -186,6 +191,7 @@ impl Context {
             // No process has that one.
             own: Pid(0),
             events: 0,
+            outcomes: Outcomes::default(),
         }
     }
 
@@ -198,26 +204,78 @@ impl Context {
         }
     }
 
-    /// Brings the context up to an event, hands both on, and forgets what ended with it.
+    /// Brings the context up to an event, hands both on, and forgets what ended with it. An event of
+    /// which more will be known comes again then.
     pub(crate) fn see(
         &mut self,
         header: &Header,
         event: &Event<'_>,
-        look: impl FnOnce(&Sight<'_, '_>),
+        record: &[u8],
+        look: &mut impl FnMut(&Sight<'_, '_>),
     ) {
-        self.events += 1;
-        self.processes.apply(header, event);
-        if header.tgid != self.own {
-            look(&Sight {
-                number: self.events,
-                header,
-                event,
-                processes: &self.processes,
-                users: &self.users,
-                host: &self.host,
-                clock: self.clock,
-            });
+        if let Event::Outcome(outcome) = event {
+            for waiting in self.outcomes.ended(header, outcome.since) {
+                self.look_again(&waiting, Some(outcome.result), look);
+            }
+            return;
         }
+        self.events += 1;
+        if header.has(Header::RAW) {
+            // Nothing has happened. What became of it follows.
+            return self.outcomes.wait(self.events, header, record);
+        }
+        self.processes.apply(header, event);
+        let stage = if header.has(Header::OUTCOME) {
+            self.outcomes.wait(self.events, header, record);
+            Stage::Begun
+        } else {
+            Stage::Whole
+        };
+        self.look(self.events, header, event, (stage, result::implied(header, event)), look);
         self.processes.settle(header, event);
+    }
+
+    /// Hands on the events that have waited too long, without a result.
+    pub(crate) fn give_up(&mut self, now: u64, look: &mut impl FnMut(&Sight<'_, '_>)) {
+        for waiting in self.outcomes.overdue(now) {
+            self.look_again(&waiting, None, look);
+        }
+    }
+
+    /// Hands on an event that has waited.
+    fn look_again(
+        &self,
+        waiting: &Waiting,
+        result: Option<i64>,
+        look: &mut impl FnMut(&Sight<'_, '_>),
+    ) {
+        // It was decoded before.
+        let Ok((header, event)) = decode(&waiting.record) else { return };
+        let stage = if header.has(Header::RAW) { Stage::Attempt } else { Stage::Ended };
+        self.look(waiting.number, &header, &event, (stage, result), look);
+    }
+
+    fn look(
+        &self,
+        number: u64,
+        header: &Header,
+        event: &Event<'_>,
+        (stage, result): (Stage, Option<i64>),
+        look: &mut impl FnMut(&Sight<'_, '_>),
+    ) {
+        if header.tgid == self.own {
+            return;
+        }
+        look(&Sight {
+            number,
+            header,
+            event,
+            result,
+            stage,
+            processes: &self.processes,
+            users: &self.users,
+            host: &self.host,
+            clock: self.clock,
+        });
     }
 }

@@ -35,8 +35,12 @@ impl KindPlan {
 const KNOWN: &[FieldId] = &[
     FieldId::BpfCmd,
     FieldId::ContainerMembership,
+    FieldId::EvtFailed,
     FieldId::EvtIsOpenRead,
     FieldId::EvtIsOpenWrite,
+    FieldId::EvtRaw,
+    FieldId::EvtRawres,
+    FieldId::EvtRes,
     FieldId::FdBoundFilename,
     FieldId::FdDirectory,
     FieldId::FdFilename,
@@ -44,6 +48,7 @@ const KNOWN: &[FieldId] = &[
     FieldId::FdFstype,
     FieldId::FdMountForeign,
     FieldId::FdName,
+    FieldId::FdNum,
     FieldId::PtraceMode,
     FieldId::SocketFamily,
 ];
@@ -56,9 +61,14 @@ impl Plans {
         Self { kinds: Kind::ALL.iter().map(plan).collect() }
     }
 
-    /// All events of some kinds, or all of them that containers' tasks cause.
-    pub(crate) fn of_kinds(kinds: KindSet, only_containers: bool) -> Self {
+    /// All events of some kinds, or all of them that containers' tasks cause; with what became of
+    /// them, or as they begin.
+    pub(crate) fn of_kinds(kinds: KindSet, only_containers: bool, results: bool) -> Self {
         let mut all = KindPlan { tables: Plan::ALL, prefixes: Prefixes::new() };
+        if results {
+            all.tables.outcome = Alternatives::MAX;
+            all.tables.attempt = Alternatives::MAX;
+        }
         if only_containers {
             all.tables.scope[Membership::None as usize] = 0;
         }
@@ -75,6 +85,11 @@ impl Plans {
     /// Whether events of a kind are to be sent at all.
     pub(crate) fn needs(&self, kind: Kind) -> bool {
         kind.need() == Need::Always || self.of(kind).tables.scope != [0; 2]
+    }
+
+    /// Whether it is asked what became of events of a kind.
+    pub(crate) fn needs_outcome(&self, kind: Kind) -> bool {
+        self.of(kind).tables.outcome != 0
     }
 }
 
@@ -98,6 +113,8 @@ fn kind_plan(kind: Kind, alternatives: &[Alternative<'_>]) -> KindPlan {
         *entry =
             bits(&|one| fields.iter().all(|(field, value)| one.allows(*field, value.as_ref())));
     }
+    tables.outcome = bits(&|one| one.asks_for_result());
+    tables.attempt = bits(&|one| one.asks_for_result() && property::can_fail(one));
     for foreign in [false, true] {
         tables.foreign[usize::from(foreign)] =
             bits(&|one| allows(one, FieldId::FdMountForeign, foreign));
@@ -293,7 +310,7 @@ mod tests {
 
     #[test]
     fn watching_containers_leaves_out_the_host() {
-        let plans = Plans::of_kinds([Kind::Mount].into_iter().collect(), true);
+        let plans = Plans::of_kinds([Kind::Mount].into_iter().collect(), true, false);
         assert_eq!(plans.of(Kind::Mount).tables.scope, [0, Alternatives::MAX]);
         assert!(!plans.needs(Kind::Ptrace));
     }

@@ -11,6 +11,7 @@ use shrike_common::{Header, Kind, decode};
 use shrike_rules::{Ruleset, diagnose};
 
 use crate::alert::Alert;
+use crate::detect::Sight;
 use crate::detect::files::{self, RuleFile};
 use crate::events::{Form, Printer};
 use crate::pipeline::Context;
@@ -52,12 +53,16 @@ fn show(recording: &mut Recording<impl io::Read>, form: Form) -> anyhow::Result<
     let mut printer = Printer::new(BufWriter::new(io::stdout().lock()), form);
     let clock = crate::context::clock::Clock::at(recording.origin().boot);
     each(recording, |record| match decode(record) {
-        Ok((header, event)) => Ok(printer.event(&header, &event, clock)?),
+        Ok((header, event)) => {
+            printer.give_up(header.time, clock)?;
+            Ok(printer.event(&header, &event, record, clock)?)
+        }
         Err(error) => {
             refused(record, error);
             Ok(())
         }
     })?;
+    printer.give_up(u64::MAX, clock)?;
     Ok(printer.flush()?)
 }
 
@@ -71,30 +76,35 @@ fn judge(
     let mut context = Context::of_recording(&origin);
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut events, mut alerts) = (0_u64, 0_u64);
-    each(recording, |record| {
-        let (header, event) = match decode(record) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                refused(record, error);
-                return Ok(());
+    let mut written = Ok(());
+    let mut judge = |sight: &Sight<'_, '_>| {
+        for rule in ruleset.matches(sight) {
+            let time = sight.clock.timestamp(sight.header.time);
+            let alert = Alert::new(rule, sight, time, &origin.hostname);
+            let line = match form {
+                Form::Json => writeln!(out, "{}", alert.to_json()),
+                Form::Text { .. } => writeln!(out, "{alert}"),
+            };
+            alerts += 1;
+            if written.is_ok() {
+                written = line;
             }
-        };
-        let mut outcome = Ok(());
-        context.see(&header, &event, |sight| {
-            for rule in ruleset.matches(sight) {
-                let time = sight.clock.timestamp(header.time);
-                let alert = Alert::new(rule, sight, time, &origin.hostname);
-                let written = match form {
-                    Form::Json => writeln!(out, "{}", alert.to_json()),
-                    Form::Text { .. } => writeln!(out, "{alert}"),
-                };
-                alerts += 1;
-                outcome = std::mem::replace(&mut outcome, Ok(())).and(written);
+        }
+    };
+    let outcome = each(recording, |record| {
+        match decode(record) {
+            Ok((header, event)) => {
+                context.give_up(header.time, &mut judge);
+                context.see(&header, &event, record, &mut judge);
             }
-        });
+            Err(error) => refused(record, error),
+        }
         events += 1;
-        Ok(outcome?)
-    })?;
+        Ok(())
+    });
+    context.give_up(u64::MAX, &mut judge);
+    written?;
+    outcome?;
     out.flush()?;
     tracing::info!("alerts: {alerts}, from {events} events");
     Ok(())

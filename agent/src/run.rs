@@ -224,7 +224,7 @@ fn start_sensor(
 pub(crate) fn report_probes(sensor: &Sensor, metrics: &Metrics, health: &Health) {
     let mut attached: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let (mut detached, mut unneeded) = (Vec::new(), Vec::new());
-    for ProbeState { probe, is_needed, attached: way, refused } in sensor.probes() {
+    for ProbeState { probe, exit, is_needed, attached: way, refused } in sensor.probes() {
         let name = probe.name;
         // That no LSM program runs at all was said once.
         for refused in refused.iter().filter(|refused| !refused.is_of_inactive_lsm()) {
@@ -236,7 +236,11 @@ pub(crate) fn report_probes(sensor: &Sensor, metrics: &Metrics, health: &Health)
             attached.entry(backend).or_default().push(name);
         } else {
             metrics.probe_detached(name, *is_needed);
-            if *is_needed { &mut detached } else { &mut unneeded }.push(name);
+            if *is_needed {
+                detached.push(name);
+            } else if exit.is_none() {
+                unneeded.push(name);
+            }
         }
     }
     for (backend, probes) in attached {

@@ -28,6 +28,8 @@ pub(crate) struct Scope {
     pub(crate) kinds: KindSet,
     /// Only those of containers' tasks.
     pub(crate) containers: bool,
+    /// With what became of them, and what was tried and failed.
+    pub(crate) results: bool,
     /// For how long; until SIGINT or SIGTERM if not given.
     pub(crate) limit: Option<Duration>,
 }
@@ -62,7 +64,7 @@ impl Watch {
         let sensor = Sensor::start(&SensorOptions {
             ring_bytes: BTreeMap::default(),
             lsm_active: LsmList::read(Path::new(LsmList::PATH)).is_ok_and(|list| list.has_bpf()),
-            plans: Plans::of_kinds(scope.kinds, scope.containers),
+            plans: Plans::of_kinds(scope.kinds, scope.containers, scope.results),
             own: process::own().context("cannot read /proc/self")?,
             init_mnt_ns: host.mnt,
         })
@@ -115,6 +117,7 @@ impl Watch {
 impl Scope {
     /// Whether an event of this kind by such a task is within.
     pub(crate) fn contains(&self, kind: Kind, is_member: bool) -> bool {
-        self.kinds.contains(kind) && (is_member || !self.containers)
+        let is_kind = self.kinds.contains(kind) || kind == Kind::Outcome && self.results;
+        is_kind && (is_member || !self.containers)
     }
 }

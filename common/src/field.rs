@@ -56,4 +56,4 @@ macro_rules! numbers {
         })*
     };
 }
-numbers!(u32 i32 u64; CgroupId NsId Pid StartTime);
+numbers!(u32 i32 u64 i64; CgroupId NsId Pid StartTime);

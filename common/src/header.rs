@@ -4,7 +4,7 @@ use crate::wire::layout;
 use crate::{CgroupId, Gid, NsId, Pid, StartTime, Uid};
 
 /// The version of the record format. The agent refuses records of any other.
-pub const ABI_VERSION: u16 = 1;
+pub const ABI_VERSION: u16 = 2;
 
 layout! {
     /// The header of a record. Identity and credentials are those of the task that acted
@@ -20,6 +20,10 @@ layout! {
         membership: u32,
         /// The [`Lane`](crate::Lane) that the record was sent in.
         lane: u32,
+        /// A set of [`Header::RAW`] and [`Header::OUTCOME`].
+        flags: u32,
+        /// Reserved; 0.
+        reserved: u32,
         /// Counts the events of one CPU and lane from 0 on, lost ones included.
         sequence: u64,
         /// Nanoseconds of boot time (`CLOCK_BOOTTIME`).
@@ -193,6 +197,17 @@ impl Abi {
 }
 
 impl Header {
+    /// The system call failed before a hook was reached: the arguments are the caller's own, which
+    /// it may have changed meanwhile, and nobody has looked at what they stand for.
+    pub const RAW: u32 = 1;
+    /// An outcome will follow, when the system call ends.
+    pub const OUTCOME: u32 = 1 << 1;
+
+    /// Whether all of `flags` are set.
+    pub const fn has(&self, flags: u32) -> bool {
+        self.flags & flags == flags
+    }
+
     /// The thread's name without the padding.
     pub fn comm(&self) -> &[u8] {
         let end = self.comm.iter().position(|&byte| byte == 0).unwrap_or(self.comm.len());

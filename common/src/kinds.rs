@@ -369,11 +369,26 @@ kinds! {
         /// Reserved; 0.
         reserved: u32,
     }
+
+    /// A system call has ended that had caused an event of which the outcome is asked for. Rules see
+    /// it as a part of that event.
+    Outcome = 19 "outcome" in Bulk when Asked {
+        /// What the system call returned: a descriptor or the like, or a negative error number.
+        result: i64,
+        /// The events of the task since this time (nanoseconds of boot time) are meant.
+        since: u64,
+    }
 }
 
 impl Kind {
     /// Room for this many kinds in the maps that are indexed by kind.
     pub const LIMIT: u16 = 128;
+
+    /// Whether events of this kind are between the probes and the agent: no rule and no reader sees
+    /// them by themselves.
+    pub const fn is_internal(self) -> bool {
+        matches!(self, Self::Heartbeat | Self::Outcome)
+    }
 
     /// The kind with this number.
     pub fn from_code(code: u16) -> Option<Self> {

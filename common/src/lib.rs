@@ -8,6 +8,7 @@
 
 mod books;
 mod decode;
+mod exit;
 mod field;
 mod header;
 mod ids;
@@ -21,6 +22,7 @@ pub mod wire;
 
 pub use books::{COUNTERS, Counter};
 pub use decode::{Malformed, decode};
+pub use exit::{SYSCALL_EXITS, SyscallExit};
 pub use field::Value;
 pub use header::{ABI_VERSION, Abi, Header, Namespaces, NsType};
 pub use ids::{Address, CgroupId, Gid, NsId, Pid, StartTime, Uid};

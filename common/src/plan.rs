@@ -35,6 +35,13 @@ pub struct Plan {
     pub name: [Alternatives; Self::NAMES],
     /// Those that the path decides, as the table of path prefixes tells; see [`PathKey`].
     pub path: Alternatives,
+    /// Those that also ask what became of it.
+    pub outcome: Alternatives,
+    /// Those of them that what failed before a hook was reached may satisfy.
+    pub attempt: Alternatives,
+    /// By the [`Abi`](crate::Abi), a set of the system calls that will tell how they end; see
+    /// [`Plan::exit`].
+    pub exits: [[u64; Self::EXITS]; 2],
 }
 
 impl Plan {
@@ -48,6 +55,8 @@ impl Plan {
 
     /// How many classes a plan tells apart.
     pub const CLASSES: usize = 64;
+    /// How many words a set of system calls has.
+    pub const EXITS: usize = 8;
     const MAGICS: usize = 32;
     const NAMES: usize = 256;
 
@@ -63,7 +72,18 @@ impl Plan {
             magic: [bits; Self::MAGICS],
             name: [bits; Self::NAMES],
             path: 0,
+            outcome: 0,
+            attempt: 0,
+            exits: [[0; Self::EXITS]; 2],
         }
+    }
+
+    /// Where a system call is in [`Plan::exits`]: the table, the word and the bit. Tables of system
+    /// calls are shorter; what is behind their end shares its place with others.
+    pub const fn exit(is_compat: bool, syscall: i32) -> (usize, usize, u64) {
+        let syscall = syscall.cast_unsigned();
+        let word = (syscall / u64::BITS) as usize % Self::EXITS;
+        (is_compat as usize, word, 1 << (syscall % u64::BITS))
     }
 
     /// The index of a class; all that are too high share the last one.

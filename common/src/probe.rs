@@ -33,6 +33,13 @@ pub enum Attach {
         /// The function.
         function: &'static str,
     },
+    /// The end of a kernel function, with its result.
+    Fexit {
+        /// The program in the object.
+        program: &'static str,
+        /// The function.
+        function: &'static str,
+    },
     /// A tracepoint, with typed arguments.
     Tracepoint {
         /// The program in the object.
@@ -237,6 +244,7 @@ impl Attach {
         match self {
             Self::Lsm { program, .. }
             | Self::Fentry { program, .. }
+            | Self::Fexit { program, .. }
             | Self::Tracepoint { program, .. }
             | Self::CgroupSysctl { program } => program,
         }
@@ -247,6 +255,7 @@ impl Attach {
         match self {
             Self::Lsm { .. } => Backend::Lsm,
             Self::Fentry { .. } => Backend::Fentry,
+            Self::Fexit { .. } => Backend::Fexit,
             Self::Tracepoint { .. } => Backend::Tracepoint,
             Self::CgroupSysctl { .. } => Backend::CgroupSysctl,
         }
@@ -265,11 +274,14 @@ pub enum Backend {
     Tracepoint = 2,
     /// The cgroup hierarchy, for kernel parameters.
     CgroupSysctl = 3,
+    /// The ends of functions.
+    Fexit = 4,
 }
 
 impl Backend {
     /// Every backend, in the order of its number.
-    pub const ALL: [Self; 4] = [Self::Lsm, Self::Fentry, Self::Tracepoint, Self::CgroupSysctl];
+    pub const ALL: [Self; 5] =
+        [Self::Lsm, Self::Fentry, Self::Tracepoint, Self::CgroupSysctl, Self::Fexit];
 
     /// The `backend` label in metrics and messages.
     pub const fn name(self) -> &'static str {
@@ -278,6 +290,7 @@ impl Backend {
             Self::Fentry => "fentry",
             Self::Tracepoint => "tp_btf",
             Self::CgroupSysctl => "cgroup/sysctl",
+            Self::Fexit => "fexit",
         }
     }
 

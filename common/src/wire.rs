@@ -117,4 +117,4 @@ macro_rules! integers {
         })*
     };
 }
-integers!(u16 u32 i32 u64);
+integers!(u16 u32 i32 u64 i64);

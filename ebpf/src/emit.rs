@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::btf_maps::RingBuf;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
 };
@@ -32,26 +32,25 @@ pub(crate) struct Record {
     len: usize,
 }
 
+/// What the header of a record says beside who acted.
+#[derive(Clone, Copy)]
+pub(crate) struct Address {
+    pub(crate) lane: Lane,
+    pub(crate) generation: u32,
+    pub(crate) flags: u32,
+}
+
 /// Sends an event of a kind that is always sent. `build` returns the fixed part and appends the
 /// texts.
 #[inline(always)]
 pub(crate) fn emit<P: Payload>(build: impl FnOnce(&mut Record) -> P) {
-    emit_by(plan::generation().unwrap_or(0), build);
+    emit_to(Address::now(P::KIND.lane()), build);
 }
 
-/// Sends an event that the plan of this generation wants.
+/// Sends an event.
 #[inline(always)]
-pub(crate) fn emit_by<P: Payload>(generation: u32, build: impl FnOnce(&mut Record) -> P) {
-    emit_to(P::KIND.lane(), generation, build);
-}
-
-/// Sends an event in this lane.
-#[inline(always)]
-pub(crate) fn emit_to<P: Payload>(
-    lane: Lane,
-    generation: u32,
-    build: impl FnOnce(&mut Record) -> P,
-) {
+pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Record) -> P) {
+    let Address { lane, generation, flags } = address;
     let kind = P::KIND;
     let sequence = next_sequence(lane);
     count(Counter::Attempted, kind);
@@ -73,6 +72,8 @@ pub(crate) fn emit_to<P: Payload>(
         (*header).kind = kind as u16;
         (*header).size = size as u32;
         (*header).lane = lane as u32;
+        (*header).flags = flags;
+        (*header).reserved = 0;
         (*header).generation = generation;
         (*header).sequence = sequence;
         let bytes = core::slice::from_raw_parts(start, size);
@@ -96,6 +97,14 @@ fn send<const SIZE: usize>(lane: Lane, ring: &RingBuf<u8, SIZE>, record: &[u8]) 
         wake(lane, ring);
     }
     sent
+}
+
+impl Address {
+    /// For an event of the present plan.
+    #[inline(always)]
+    pub(crate) fn now(lane: Lane) -> Self {
+        Self { lane, generation: plan::generation().unwrap_or(0), flags: 0 }
+    }
 }
 
 impl Record {
@@ -144,6 +153,18 @@ impl Record {
             // SAFETY: there is room for a whole text, and the helper checks the address. Its result
             // counts the NUL.
             let len = unsafe { bpf_probe_read_kernel_str(to.cast(), room, at) };
+            if len > 0 { len - 1 } else { len }
+        })
+    }
+
+    /// Appends a string of the current process.
+    #[inline(always)]
+    pub(crate) fn user_string(&mut self, at: u64) -> Span {
+        const ROOM: u32 = TEXT as u32;
+        self.written(ROOM, |to| {
+            // SAFETY: there is room for a whole text, and the helper checks the address. Its result
+            // counts the NUL.
+            let len = unsafe { bpf_probe_read_user_str(to.cast(), ROOM, at as Pointer) };
             if len > 0 { len - 1 } else { len }
         })
     }

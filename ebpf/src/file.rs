@@ -140,7 +140,7 @@ fn file_type(mode: u16) -> u32 {
 
 /// From the encoding of `mknod(2)` to that of the kernel (`new_decode_dev`, `MKDEV`).
 #[inline(always)]
-fn decode(device: u32) -> u32 {
+pub(crate) fn decode(device: u32) -> u32 {
     let major = device >> 8 & 0xFFF;
     let minor = device & 0xFF | device >> 12 & 0xF_FF00;
     major << 20 | minor

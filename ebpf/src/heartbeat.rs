@@ -3,7 +3,7 @@
 
 use shrike_common::{Backend, Lane, wire};
 
-use crate::emit::emit_to;
+use crate::emit::{Address, emit_to};
 use crate::kernel::Task;
 use crate::plan;
 
@@ -20,6 +20,5 @@ pub(crate) fn beat(backend: Backend) {
 
 #[inline(never)]
 fn answer(lane: Lane, backend: u32) {
-    let generation = plan::generation().unwrap_or(0);
-    emit_to(lane, generation, |_| wire::Heartbeat { backend, reserved: 0 });
+    emit_to(Address::now(lane), |_| wire::Heartbeat { backend, reserved: 0 });
 }

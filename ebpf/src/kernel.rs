@@ -156,6 +156,12 @@ structs! {
     }
     /// `struct pt_regs`: the registers at the entry into the kernel.
     Regs {
+        bx: u64 = RegsBx,
+        cx: u64 = RegsCx,
+        di: u64 = RegsDi,
+        dx: u64 = RegsDx,
+        r10: u64 = RegsR10,
+        si: u64 = RegsSi,
         syscall: u64 = RegsSyscall,
     }
     /// `struct signal_struct`: what the threads of a process share.
@@ -370,8 +376,14 @@ impl Task {
     /// The number of the system call as the entry code left it (`orig_ax`).
     #[inline(always)]
     pub(crate) fn syscall(self) -> u64 {
+        self.regs().syscall()
+    }
+
+    /// The registers at the entry into the kernel.
+    #[inline(always)]
+    pub(crate) fn regs(self) -> Regs {
         // SAFETY: the helper takes any task.
-        Regs(unsafe { bpf_task_pt_regs(self.0.cast_mut().cast()) } as Pointer).syscall()
+        Regs(unsafe { bpf_task_pt_regs(self.0.cast_mut().cast()) } as Pointer)
     }
 }
 

@@ -16,6 +16,7 @@
               types and bounds does not always reach"
 )]
 
+mod attempt;
 mod books;
 mod cgroup;
 mod emit;
@@ -26,6 +27,7 @@ mod member;
 mod mount;
 mod namespace;
 mod network;
+mod outcome;
 mod plan;
 mod privilege;
 mod process;
@@ -36,8 +38,11 @@ mod verdict;
 mod wake;
 mod walk;
 
-use aya_ebpf::macros::{btf_tracepoint, cgroup_sysctl, fentry, lsm};
-use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, LsmContext, SysctlContext};
+use attempt::End;
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sysctl, fentry, fexit, lsm};
+use aya_ebpf::programs::{
+    BtfTracePointContext, FEntryContext, FExitContext, LsmContext, SysctlContext,
+};
 use kernel::{Binprm, Cgroup, Dentry, File, Nsproxy, PathRef, Sock, Socket, Superblock, Task, Vma};
 use shrike_common::Backend;
 
@@ -100,6 +105,63 @@ probes! {
         heartbeat::beat(Backend::Tracepoint);
     #[fentry] namespaces_fentry(ctx: FEntryContext) =>
         namespace::switch(Task(ctx.arg(0)), Nsproxy(ctx.arg(1)));
+}
+
+/// Declares programs for the ends of system calls. Behind the one argument (`struct pt_regs`) the
+/// context has the result.
+macro_rules! exits {
+    (both { $($both:ident $both_compat:ident => $both_end:ident;)* }
+     native { $($native:ident => $native_end:ident;)* }
+     compat { $($compat:ident => $compat_end:ident;)* }) => {
+        probes! {
+            $(
+                #[fexit] $both(ctx: FExitContext) => attempt::$both_end(End::native(ctx.arg(1)));
+                #[fexit] $both_compat(ctx: FExitContext) =>
+                    attempt::$both_end(End::compat(ctx.arg(1)));
+            )*
+            $(#[fexit] $native(ctx: FExitContext) =>
+                attempt::$native_end(End::native(ctx.arg(1)));)*
+            $(#[fexit] $compat(ctx: FExitContext) =>
+                attempt::$compat_end(End::compat(ctx.arg(1)));)*
+        }
+    };
+}
+
+exits! {
+    both {
+        exit_bpf exit_compat_bpf => bpf;
+        exit_connect exit_compat_connect => connect;
+        exit_creat exit_compat_creat => creat;
+        exit_execve exit_compat_execve => execve;
+        exit_execveat exit_compat_execveat => execveat;
+        exit_finit_module exit_compat_finit_module => module;
+        exit_fsconfig exit_compat_fsconfig => fsconfig;
+        exit_init_module exit_compat_init_module => module;
+        exit_mknod exit_compat_mknod => mknod;
+        exit_mknodat exit_compat_mknodat => mknodat;
+        exit_mount exit_compat_mount => mount;
+        exit_move_mount exit_compat_move_mount => move_mount;
+        exit_mprotect exit_compat_mprotect => mapping;
+        exit_open exit_compat_open => open;
+        exit_open_by_handle_at exit_compat_open_by_handle_at => open_by_handle_at;
+        exit_openat exit_compat_openat => openat;
+        exit_openat2 exit_compat_openat2 => openat2;
+        exit_pidfd_getfd exit_compat_pidfd_getfd => pidfd_getfd;
+        exit_pkey_mprotect exit_compat_pkey_mprotect => mapping;
+        exit_process_vm_readv exit_compat_process_vm_readv => process_vm;
+        exit_process_vm_writev exit_compat_process_vm_writev => process_vm;
+        exit_ptrace exit_compat_ptrace => ptrace;
+        exit_setns exit_compat_setns => setns;
+        exit_socket exit_compat_socket => socket;
+        exit_socketpair exit_compat_socketpair => socket;
+        exit_unshare exit_compat_unshare => unshare;
+    }
+    native {
+        exit_mmap => mapping;
+    }
+    compat {
+        exit_compat_socketcall => socketcall;
+    }
 }
 
 /// Answers 1: that is "go on" to a `cgroup/sysctl` program.

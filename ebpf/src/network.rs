@@ -5,15 +5,15 @@ use shrike_common::{Address, Kind, Offset, wire};
 use crate::kernel::{Pointer, Sock, Socket, offset, read, read_at};
 use crate::plan::Wanted;
 
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub(crate) const AF_UNIX: u16 = 1;
+pub(crate) const AF_INET: u16 = 2;
+pub(crate) const AF_INET6: u16 = 10;
 
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u16 = 2;
 
 /// `sizeof(sa_family_t)`, in front of every address.
-const FAMILY: u32 = 2;
+pub(crate) const FAMILY: u32 = 2;
 
 /// `security_socket_create`; the kernel's own sockets are not of interest.
 #[inline(always)]

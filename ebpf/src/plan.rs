@@ -4,11 +4,11 @@
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
 use shrike_common::wire::Payload;
-use shrike_common::{Alternatives, Control, Kind, Membership, Plan};
+use shrike_common::{Abi, Alternatives, Control, Header, Kind, Membership, Plan};
 
-use crate::emit::{Record, emit_by};
+use crate::emit::{Address, Record, emit_to};
 use crate::kernel::{Dentry, Path, Superblock, Task, Vfsmount};
-use crate::{member, verdict};
+use crate::{member, outcome, syscall, verdict};
 
 #[btf_map]
 static PLANS: Array<Plan, { Control::PLANS }> = Array::new();
@@ -114,12 +114,66 @@ impl Wanted {
         self.and(verdict::of(kind, self.generation, path))
     }
 
+    /// What may be wanted of what the current task has tried, but failed to do.
+    #[inline(always)]
+    pub(crate) fn of_attempt(kind: Kind) -> Option<Self> {
+        let wanted = Self::of(kind)?;
+        // SAFETY: `of` found a valid entry.
+        wanted.and(unsafe { (*wanted.plan).attempt })
+    }
+
     /// Sends the event, unless it is the agent that acts.
     #[inline(always)]
     pub(crate) fn emit<P: Payload>(self, build: impl FnOnce(&mut Record) -> P) {
-        if !is_agent(Task::current()) {
-            emit_by(self.generation, build);
+        if is_agent(Task::current()) {
+            return;
         }
+        let flags = if self.asks_for_outcome() && self.has_outcome() {
+            outcome::expect();
+            Header::OUTCOME
+        } else {
+            0
+        };
+        emit_to(Address { lane: P::KIND.lane(), generation: self.generation, flags }, build);
+    }
+
+    /// Sends an attempt, and that it failed with this result.
+    #[inline(always)]
+    pub(crate) fn emit_attempt<P: Payload>(
+        self,
+        result: i64,
+        build: impl FnOnce(&mut Record) -> P,
+    ) {
+        if is_agent(Task::current()) {
+            return;
+        }
+        let address = Address {
+            lane: P::KIND.lane(),
+            generation: self.generation,
+            flags: Header::RAW | Header::OUTCOME,
+        };
+        let since = outcome::now();
+        emit_to(address, build);
+        outcome::report(P::KIND.lane(), result, since);
+    }
+
+    #[inline(always)]
+    fn asks_for_outcome(self) -> bool {
+        // SAFETY: `of` found a valid entry.
+        self.bits & unsafe { (*self.plan).outcome } != 0
+    }
+
+    /// Whether the end of the system call that the task is in will be seen.
+    #[inline(never)]
+    fn has_outcome(self) -> bool {
+        let (abi, number) = syscall::of(Task::current());
+        let (table, word, bit) = Plan::exit(matches!(abi, Abi::I386), number);
+        // SAFETY: `of` found a valid entry, and the indices are within its table.
+        let exits = unsafe {
+            let table = (&raw const (*self.plan).exits).cast::<[u64; Plan::EXITS]>().add(table);
+            table.cast::<u64>().add(word).read()
+        };
+        number >= 0 && exits & bit != 0
     }
 
     #[inline(always)]

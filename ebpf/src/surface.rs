@@ -54,13 +54,10 @@ pub(crate) fn module_from_memory() {
 #[inline(always)]
 pub(crate) fn bpf(cmd: u32, attr: Pointer) {
     const BPF_PROG_LOAD: u32 = 5;
-    /// Commands that work with the elements of maps, run a program for a test, or ask about objects
-    /// (`enum bpf_cmd`): a bit each. They change nothing but data, and come by the thousand.
-    const PLAIN: u64 = 0b1_1110 | 0b111 << 10 | 0b11 << 15 | 0b11 << 20 | 0x1F << 23 | 1 << 31;
     /// Where `union bpf_attr` has these for that command (`include/uapi/linux/bpf.h`).
     const PROG_TYPE: u64 = 0;
     const PROG_NAME: u64 = 48;
-    if cmd < u64::BITS && PLAIN >> cmd & 1 != 0 {
+    if !is_told(cmd) {
         return;
     }
     let attr = attr as u64;
@@ -71,4 +68,13 @@ pub(crate) fn bpf(cmd: u32, attr: Pointer) {
         prog_type: if is_load { read_at(attr + PROG_TYPE) } else { 0 },
         prog_name: if is_load { read_at(attr + PROG_NAME) } else { Default::default() },
     });
+}
+
+/// Whether a command of `bpf(2)` is told. Those that work with the elements of maps, run a program for
+/// a test, or ask about objects are not: they change nothing but data, and come by the thousand.
+#[inline(always)]
+pub(crate) fn is_told(cmd: u32) -> bool {
+    /// They, by their number (`enum bpf_cmd`).
+    const PLAIN: u64 = 0b1_1110 | 0b111 << 10 | 0b11 << 15 | 0b11 << 20 | 0x1F << 23 | 1 << 31;
+    cmd >= u64::BITS || PLAIN >> cmd & 1 == 0
 }

@@ -47,6 +47,17 @@ impl Program {
         &self.nodes[node.0]
     }
 
+    /// Whether a condition tests a field of such a kind.
+    pub(crate) fn mentions(&self, condition: NodeId, field: fn(FieldId) -> bool) -> bool {
+        match self.node(condition) {
+            Node::And(operands) | Node::Or(operands) => {
+                operands.iter().any(|operand| self.mentions(*operand, field))
+            }
+            Node::Check(check) => field(check.subject.field),
+            Node::Not(operand) => self.mentions(*operand, field),
+        }
+    }
+
     /// Whether `event` satisfies the condition.
     pub(crate) fn holds(&self, condition: NodeId, event: &impl Event) -> bool {
         match &self.nodes[condition.0] {

@@ -19,11 +19,30 @@ pub trait Event {
     /// The kind of the event.
     fn kind(&self) -> Kind;
 
+    /// How much is known of the event.
+    fn stage(&self) -> Stage {
+        Stage::Whole
+    }
+
     /// The value of `field`, or `None` where the event has no such value.
     ///
     /// Fields that walk the ancestors (`proc.aname`) are asked with one [`Argument::Index`] after
     /// the other, from 1 (the parent) until the answer is `None`; 0 is the process itself.
     fn field(&self, field: FieldId, argument: Option<Argument<'_>>) -> Option<Value<'_>>;
+}
+
+/// How much is known of an event. Rules that ask for the result of a system call
+/// ([`Rule::asks_for_result`](crate::Rule::asks_for_result)) have to wait for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stage {
+    /// All that will be. Every rule judges it.
+    Whole,
+    /// The result is still to come: the rules that do not ask for it judge it.
+    Begun,
+    /// What had begun is whole now: the other rules judge it.
+    Ended,
+    /// Something was tried that failed before anything was done: for rules that ask for results.
+    Attempt,
 }
 
 /// The argument of a field, as in `proc.aname[2]`.
@@ -117,6 +136,7 @@ pub fn event_type(kind: Kind, syscall: Option<&str>) -> &'static str {
         Kind::CgroupAttach => "cgroup_attach",
         Kind::FileCreate => "file_create",
         Kind::Heartbeat => "heartbeat",
+        Kind::Outcome => "outcome",
         Kind::MmapExec => "mmap_exec",
         Kind::Socket => "socket",
     };
@@ -132,11 +152,13 @@ pub fn event_type(kind: Kind, syscall: Option<&str>) -> &'static str {
 pub struct KindSet(u128);
 
 impl KindSet {
-    /// Every kind.
+    /// Every kind that rules can see.
     pub const ALL: Self = {
         let (mut set, mut index) = (Self::NONE, 0);
         while index < Kind::ALL.len() {
-            set = set.union(Self::of(Kind::ALL[index]));
+            if !Kind::ALL[index].is_internal() {
+                set = set.union(Self::of(Kind::ALL[index]));
+            }
             index += 1;
         }
         set
@@ -200,7 +222,7 @@ mod tests {
         assert_eq!(event_type(Kind::FileOpen, Some("io_uring_enter")), "file_open");
         assert_eq!(event_type(Kind::FileOpen, Some("execve")), "file_open");
         assert_eq!(event_type(Kind::Exec, Some("execveat")), "execveat");
-        for &kind in Kind::ALL {
+        for kind in KindSet::ALL.iter() {
             assert_eq!(names::kind_of(event_type(kind, None)), Some(kind));
         }
     }
@@ -210,6 +232,6 @@ mod tests {
         let set: KindSet = [Kind::Exec, Kind::FileOpen].into_iter().collect();
         assert!(set.contains(Kind::Exec) && !set.contains(Kind::Fork));
         assert_eq!(format!("{set:?}"), "{Exec, FileOpen}");
-        assert_eq!(Kind::ALL.iter().copied().collect::<KindSet>(), KindSet::ALL);
+        assert!(KindSet::ALL.contains(Kind::Exec) && !KindSet::ALL.contains(Kind::Outcome));
     }
 }

@@ -90,6 +90,12 @@ impl FieldId {
         self.info().name
     }
 
+    /// Whether the field tells what became of a system call.
+    pub(crate) fn is_result(self) -> bool {
+        use FieldId::{EvtFailed, EvtRaw, EvtRawres, EvtRes, FdNum};
+        matches!(self, EvtFailed | EvtRaw | EvtRawres | EvtRes | FdNum)
+    }
+
     /// The field with exactly this name.
     pub fn by_name(name: &str) -> Option<Self> {
         FIELDS.iter().find(|field| field.name == name).map(|field| field.id)
@@ -132,9 +138,14 @@ fields! {
     EvtIsOpenExec "evt.is_open_exec" Bool NoArgument, FILE_OPEN, "whether the open created an executable file";
     EvtArgFlags "evt.arg.flags" Text NoArgument, FILE_OPEN, "open flags by name, joined by |";
     MmapProt "mmap.prot" Text NoArgument, MAPPED, "protection of the mapping by name, joined by |";
+    EvtFailed "evt.failed" Bool NoArgument, ALL, "whether the system call failed; like the other fields of the result, absent where it is not known";
+    EvtRawres "evt.rawres" Number NoArgument, ALL, "result of the system call: a negative error number if it failed";
+    EvtRes "evt.res" Text NoArgument, ALL, "result of the system call: SUCCESS, or the name of the error";
+    EvtRaw "evt.raw" Bool NoArgument, ALL, "whether the system call failed before the kernel had looked at what its arguments stand for: they are the caller's own words then";
     EvtSyscall "evt.syscall" Text NoArgument, ALL, "system call that the task was in, by name or number";
     EvtAbi "evt.abi" Text NoArgument, ALL, "table of the system call: x86_64, i386 or x32";
     EvtSeq "evt.seq" Number NoArgument, ALL, "sequence number of the event on its CPU and lane";
+    FdNum "fd.num" Number NoArgument, FILE_OPEN.union(CREATED).union(KindSet::of(Kind::Socket)), "number of the descriptor that the system call returned";
     FdName "fd.name" Text NoArgument, PATH, "path of the file; of a connection, where its listener is bound";
     FdDirectory "fd.directory" Text NoArgument, PATH, "directory of the file";
     FdFilename "fd.filename" Text NoArgument, PATH, "name of the file without its directory";

@@ -74,7 +74,7 @@ mod text;
 mod yaml;
 
 pub use diagnose::{Diagnostic, Severity};
-pub use event::{Argument, Event, KindSet, Value, event_type};
+pub use event::{Argument, Event, KindSet, Stage, Value, event_type};
 pub use field::{Field, FieldId, all as fields};
 pub use need::Alternative;
 pub use output::Output;

@@ -115,6 +115,7 @@ impl<'a> Loader<'a> {
             condition: text.as_str().to_owned(),
             output,
             enabled: body.enabled.unwrap_or(true),
+            asks_for_result: false,
             kinds: condition.holds.kinds(),
         };
         Some((rule, condition.node))

@@ -18,9 +18,16 @@ const LIMIT: usize = 32;
 pub struct Alternative<'a> {
     /// Checks, and whether each must hold or must not.
     checks: Vec<(&'a Check, bool)>,
+    /// Whether the rule asks for the result of the system call.
+    pub(crate) asks_for_result: bool,
 }
 
 impl Alternative<'_> {
+    /// Whether the rule asks for the result of the system call.
+    pub fn asks_for_result(&self) -> bool {
+        self.asks_for_result
+    }
+
     /// Whether an event can satisfy this if its `field` has this value, or none.
     pub fn allows(&self, field: FieldId, value: Option<&Value<'_>>) -> bool {
         self.of(field)
@@ -97,7 +104,7 @@ impl<'a> Search<'a, '_> {
         } else {
             Vec::new()
         };
-        vec![Alternative { checks }]
+        vec![Alternative { checks, ..Alternative::default() }]
     }
 }
 
@@ -108,6 +115,7 @@ fn both<'a>(left: Vec<Alternative<'a>>, right: Vec<Alternative<'a>>) -> Vec<Alte
     }
     let pair = |left: &Alternative<'a>, right: &Alternative<'a>| Alternative {
         checks: left.checks.iter().chain(&right.checks).copied().collect(),
+        ..Alternative::default()
     };
     left.iter().flat_map(|left| right.iter().map(move |right| pair(left, right))).collect()
 }

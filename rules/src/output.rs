@@ -7,7 +7,7 @@ use crate::check::{self, Problem};
 use crate::diagnose::Code;
 use crate::eval::Subject;
 use crate::event::{Event, Value};
-use crate::field;
+use crate::field::{self, FieldId};
 use crate::lex;
 use crate::suggest;
 use crate::text::Escaped;
@@ -101,6 +101,11 @@ impl Output {
             let is_repeated = self.placeholders().take(index).any(|earlier| earlier.name == *name);
             (!is_repeated).then(|| (name.as_str(), subject.value(event)))
         })
+    }
+
+    /// Whether the message has a field of such a kind.
+    pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
+        self.placeholders().any(|placeholder| field(placeholder.subject.field))
     }
 
     fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {

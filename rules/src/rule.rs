@@ -19,6 +19,7 @@ pub struct Rule {
     pub(crate) condition: String,
     pub(crate) output: Output,
     pub(crate) enabled: bool,
+    pub(crate) asks_for_result: bool,
     pub(crate) kinds: KindSet,
 }
 
@@ -61,6 +62,12 @@ impl Rule {
     /// Whether the rule takes part in matching.
     pub fn is_enabled(&self) -> bool {
         self.enabled
+    }
+
+    /// Whether the condition or the message has a field that tells the result of a system call, like
+    /// `evt.rawres`. Such a rule is also for attempts that fail before anything is done.
+    pub fn asks_for_result(&self) -> bool {
+        self.asks_for_result
     }
 
     /// The kinds of events that can satisfy the condition.

@@ -2,7 +2,7 @@
 
 use crate::diagnose::{Diagnostic, Severity};
 use crate::eval::{NodeId, Program};
-use crate::event::{Event, KindSet};
+use crate::event::{Event, KindSet, Stage};
 use crate::field::FieldId;
 use crate::load;
 use crate::need::{self, Alternative};
@@ -98,7 +98,9 @@ impl Ruleset {
     pub(crate) fn new(compiled: Vec<(Rule, NodeId)>, program: Program, matching: Matching) -> Self {
         let mut buckets = vec![Vec::new(); usize::from(Kind::LIMIT)];
         let mut rules = Vec::with_capacity(compiled.len());
-        for (rule, condition) in compiled {
+        for (mut rule, condition) in compiled {
+            rule.asks_for_result = program.mentions(condition, FieldId::is_result)
+                || rule.output.mentions(FieldId::is_result);
             if rule.enabled {
                 for kind in rule.kinds.iter() {
                     buckets[kind as usize].push(Entry { rule: rules.len(), condition });
@@ -126,23 +128,38 @@ impl Ruleset {
         kind: Kind,
         known: &dyn Fn(FieldId) -> bool,
     ) -> Vec<Alternative<'_>> {
-        self.buckets[kind as usize]
-            .iter()
-            .flat_map(|entry| need::alternatives(&self.program, entry.condition, kind, known))
-            .collect()
+        let of_rule = |entry: &Entry| {
+            let asks_for_result = self.rules[entry.rule].asks_for_result;
+            let mut all = need::alternatives(&self.program, entry.condition, kind, known);
+            for alternative in &mut all {
+                alternative.asks_for_result = asks_for_result;
+            }
+            all
+        };
+        self.buckets[kind as usize].iter().flat_map(of_rule).collect()
     }
 
-    /// The rules that match `event`, in load order; one at most with [`Matching::First`].
+    /// The rules that match `event`, in load order; one at most with [`Matching::First`]. Of an event
+    /// that ends, those that are not known from its beginning.
     pub fn matches<'a, E: Event>(&'a self, event: &'a E) -> impl Iterator<Item = &'a Rule> {
         let limit = match self.matching {
             Matching::All => usize::MAX,
             Matching::First => 1,
         };
+        let stage = event.stage();
+        let is_in_time = move |rule: &Rule| match stage {
+            // Where the first rule counts, one that does not ask may come before one that does.
+            Stage::Whole | Stage::Ended => true,
+            Stage::Begun => !rule.asks_for_result,
+            Stage::Attempt => rule.asks_for_result,
+        };
         self.buckets[event.kind() as usize]
             .iter()
-            .filter(|entry| self.program.holds(entry.condition, event))
+            .filter(move |entry| is_in_time(&self.rules[entry.rule]))
+            .filter(move |entry| self.program.holds(entry.condition, event))
             .map(|entry| &self.rules[entry.rule])
             .take(limit)
+            .filter(move |rule| stage != Stage::Ended || rule.asks_for_result)
     }
 }
 

@@ -2,7 +2,8 @@
 
 /// The candidate that `name` is probably a misspelling of.
 ///
-/// Ties go to the candidate that comes first, so the answer does not change from run to run.
+/// Ties go to the candidate with the longest beginning in common, as ends are what is left out; then to
+/// the one that comes first, so the answer does not change from run to run.
 pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -19,7 +20,10 @@ pub(crate) fn nearest<'a>(
         .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit)
         .map(|candidate| (distance(name.as_bytes(), candidate.as_bytes()), candidate))
         .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
+        .min_by_key(|(distance, candidate)| {
+            let same = name.bytes().zip(candidate.bytes()).take_while(|(a, b)| a == b).count();
+            (*distance, std::cmp::Reverse(same))
+        })
         .map(|(_, candidate)| candidate)
 }
 

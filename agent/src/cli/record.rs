@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use shrike_common::Kind;
 
+use super::events::ScopeArgs;
 use crate::events::Form;
 use crate::record;
 use crate::replay::{self, Purpose};
-use crate::watch::Scope;
 
 const RECORD_EXAMPLES: &str = "\
 Examples:
@@ -33,13 +32,8 @@ pub(super) struct RecordArgs {
     /// The file to write; it must not exist
     file: PathBuf,
 
-    /// Only events of this kind; may be given several times
-    #[arg(long = "kind", value_name = "KIND", value_parser = super::events::kind)]
-    kinds: Vec<Kind>,
-
-    /// Only what containers' tasks do
-    #[arg(long)]
-    containers: bool,
+    #[command(flatten)]
+    scope: ScopeArgs,
 
     /// Stop after so many seconds; by default on SIGINT or SIGTERM
     #[arg(long, value_name = "N")]
@@ -69,10 +63,7 @@ pub(super) struct ReplayArgs {
 
 /// Records until SIGINT, SIGTERM or the time is over.
 pub(super) fn record(args: &RecordArgs) -> anyhow::Result<ExitCode> {
-    let RecordArgs { file, kinds, containers, seconds } = args;
-    let limit = seconds.map(Duration::from_secs);
-    let scope = Scope { kinds: super::events::kinds(kinds), containers: *containers, limit };
-    record::record(file, scope)?;
+    record::record(&args.file, args.scope.scope(args.seconds.map(Duration::from_secs)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,11 +7,12 @@ pub(crate) mod files;
 mod fstype;
 mod payload;
 pub(crate) mod property;
+pub(crate) mod result;
 mod socket;
-mod syscall;
+pub(crate) mod syscall;
 
 use shrike_common::{Abi, Event, Header, Kind, Membership, Namespaces};
-use shrike_rules::{Argument, FieldId, Value, event_type};
+use shrike_rules::{Argument, FieldId, Stage, Value, event_type};
 
 use crate::capability::Capabilities;
 use crate::context::clock::Clock;
@@ -21,6 +22,9 @@ use crate::context::user::Users;
 /// Set in the flags of an open by the kernel itself, to execute the file (`__FMODE_EXEC`).
 const FMODE_EXEC: u32 = 1 << 5;
 
+/// The system calls that return a descriptor.
+const RETURNS_FD: [&str; 6] = ["creat", "open", "open_by_handle_at", "openat", "openat2", "socket"];
+
 /// An event with everything that is known about it.
 pub(crate) struct Sight<'a, 'r> {
     /// Which one it is, counted from 1.
@@ -29,6 +33,10 @@ pub(crate) struct Sight<'a, 'r> {
     pub(crate) header: &'a Header,
     /// What was done.
     pub(crate) event: &'a Event<'r>,
+    /// What the system call returned, as far as that is known.
+    pub(crate) result: Option<i64>,
+    /// How much is known.
+    pub(crate) stage: Stage,
     /// Where the acting process came from.
     pub(crate) processes: &'a Processes,
     /// The names of users.
@@ -42,6 +50,10 @@ pub(crate) struct Sight<'a, 'r> {
 impl shrike_rules::Event for Sight<'_, '_> {
     fn kind(&self) -> Kind {
         self.event.kind()
+    }
+
+    fn stage(&self) -> Stage {
+        self.stage
     }
 
     fn field(&self, field: FieldId, argument: Option<Argument<'_>>) -> Option<Value<'_>> {
@@ -60,6 +72,13 @@ impl shrike_rules::Event for Sight<'_, '_> {
             FieldId::EvtRawtime => Value::Number(self.clock.timestamp(header.time).as_nanosecond()),
             FieldId::EvtCpu => header.cpu.into(),
             FieldId::EvtSource => "syscall".into(),
+            FieldId::EvtFailed => (self.result? < 0).into(),
+            FieldId::EvtRaw => header.has(Header::RAW).into(),
+            FieldId::EvtRawres => self.result?.into(),
+            FieldId::EvtRes => result::name(self.result?).into_owned().into(),
+            FieldId::FdNum => {
+                self.result.filter(|&result| result >= 0 && self.returns_fd())?.into()
+            }
             FieldId::EvtSyscall => match syscall::name(header) {
                 Some(name) => name.into(),
                 None if header.syscall < 0 => return None,
@@ -124,6 +143,11 @@ impl Sight<'_, '_> {
             }
             _ => own,
         }
+    }
+
+    /// Whether the system call returns a descriptor.
+    fn returns_fd(&self) -> bool {
+        matches!(syscall::name(self.header), Some(name) if RETURNS_FD.contains(&name))
     }
 
     /// The name of the main thread. It may have changed since the exec: the thread's own events tell.

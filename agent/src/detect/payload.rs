@@ -28,7 +28,11 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
         Event::Ptrace(ptrace) => access(ptrace, header, field),
         Event::Sysctl(sysctl) => parameter(sysctl, field),
         Event::Bpf(bpf) => program(bpf, field),
-        Event::Exec(_) | Event::Fork(_) | Event::Exit(_) | Event::Heartbeat(_) => None,
+        Event::Exec(_)
+        | Event::Exit(_)
+        | Event::Fork(_)
+        | Event::Heartbeat(_)
+        | Event::Outcome(_) => None,
     }
 }
 

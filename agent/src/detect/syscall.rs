@@ -5,7 +5,7 @@ use syscalls::{x86, x86_64};
 
 /// The name of the system call that the acting task was in; `None` if it was in none, or in one
 /// that this agent does not know.
-pub(super) fn name(header: &Header) -> Option<&'static str> {
+pub(crate) fn name(header: &Header) -> Option<&'static str> {
     let number = usize::try_from(header.syscall).ok()?;
     match Abi::from_code(header.abi)? {
         Abi::X86_64 | Abi::X32 => x86_64::Sysno::new(number).map(|call| call.name()),

@@ -6,8 +6,8 @@ use std::path::Path;
 use shrike_common::wire::Text;
 use shrike_common::{
     Address, Bpf, CgroupAttach, CgroupId, Connect, Exec, Exit, FileCreate, FileOpen, Fork,
-    Heartbeat, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, NsId, Pid, Ptrace, Setns, Socket,
-    StartTime, Sysctl, Unshare,
+    Heartbeat, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, NsId, Outcome, Pid, Ptrace, Setns,
+    Socket, StartTime, Sysctl, Unshare,
 };
 use shrike_rules::Event as _;
 
@@ -73,6 +73,8 @@ fn value(
         number: 1,
         header,
         event,
+        result: None,
+        stage: Stage::Whole,
         processes,
         users: &Users::read(Path::new("/nonexistent")),
         host: &HOST,
@@ -208,6 +210,7 @@ fn samples() -> Vec<Event<'static>> {
             path: text("/tmp/new"),
         }),
         Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 }),
+        Event::Outcome(Outcome { result: 0, since: 0 }),
     ];
     assert_eq!(samples.iter().map(Event::kind).collect::<Vec<_>>(), Kind::ALL);
     samples
@@ -243,6 +246,8 @@ fn every_field_has_a_value_in_each_of_its_kinds() {
             number: 1,
             header: &child,
             event: &event,
+            result: Some(7),
+            stage: Stage::Whole,
             processes: &processes,
             users: &users,
             host: &HOST,

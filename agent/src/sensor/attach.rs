@@ -7,20 +7,23 @@ use std::path::Path;
 use std::time::Instant;
 
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSysctl, FEntry, Lsm, Program, ProgramError,
+    BtfTracePoint, CgroupAttachMode, CgroupSysctl, FEntry, FExit, Lsm, Program, ProgramError,
 };
 use aya::{Btf as AyaBtf, Ebpf};
-use shrike_common::{Attach, Backend, Kind, PROBES, Probe};
+use shrike_common::{Attach, Backend, PROBES, Probe, SYSCALL_EXITS, SyscallExit};
 
 use super::btf::{Btf, BtfError};
 use super::cgroup::{self, CgroupError};
 use super::{SensorError, VMLINUX_BTF};
+use crate::plan::Plans;
 
 /// A probe and what became of it.
 #[derive(Debug)]
 pub(crate) struct ProbeState {
     /// The probe.
     pub(crate) probe: &'static Probe,
+    /// The system call at whose end it is, if it is at one.
+    pub(crate) exit: Option<&'static SyscallExit>,
     /// Whether anybody needs its events; if not, it is not attached.
     pub(crate) is_needed: bool,
     /// How it is attached; `None` if it could not be, or need not be.
@@ -66,8 +69,15 @@ pub(crate) enum AttachError {
 
 /// All probes, none of them attached yet.
 pub(super) fn probes() -> Vec<ProbeState> {
-    let state = |probe| ProbeState { probe, is_needed: false, attached: None, refused: Vec::new() };
-    PROBES.iter().map(state).collect()
+    let state = |probe, exit| ProbeState {
+        probe,
+        exit,
+        is_needed: false,
+        attached: None,
+        refused: Vec::new(),
+    };
+    let exits = SYSCALL_EXITS.iter().map(|exit| state(&exit.probe, Some(exit)));
+    PROBES.iter().map(|probe| state(probe, None)).chain(exits).collect()
 }
 
 /// Attaches every probe that has a kind which is needed, unless it is.
@@ -75,12 +85,16 @@ pub(super) fn attach(
     probes: &mut [ProbeState],
     ebpf: &mut Ebpf,
     lsm_active: bool,
-    is_needed: impl Fn(Kind) -> bool,
+    plans: &Plans,
 ) -> Result<(), SensorError> {
     for state in &mut *probes {
         let is_possible = |way: &Attach| lsm_active || way.backend() != Backend::Lsm;
-        state.is_needed = state.probe.kinds.iter().any(|&kind| is_needed(kind))
-            && state.probe.ways.iter().any(is_possible);
+        let is_needed = |&kind| match state.exit {
+            Some(_) => plans.needs_outcome(kind),
+            None => plans.needs(kind),
+        };
+        state.is_needed =
+            state.probe.kinds.iter().any(is_needed) && state.probe.ways.iter().any(is_possible);
     }
     let mut missing =
         probes.iter_mut().filter(|state| state.is_needed && state.attached.is_none()).peekable();
@@ -105,10 +119,21 @@ pub(super) fn attach(
             match outcome {
                 Ok(()) => {
                     state.attached = Some(way);
+                    // Another function of the same kind is as good.
+                    state.refused.retain(|refused| refused.way.backend() != way.backend());
                     break;
                 }
                 Err(reason) => state.refused.push(Refused { way, reason }),
             }
+        }
+        // A system call that the kernel does not have cannot end.
+        let is_absent = |refused: &Refused| {
+            matches!(refused.reason, AttachError::Prototype(BtfError::NoFunction(_)))
+        };
+        if state.exit.is_some() && state.attached.is_none() && state.refused.iter().all(is_absent) {
+            tracing::debug!("this kernel has no {}", state.probe.name);
+            state.is_needed = false;
+            state.refused.clear();
         }
     }
     Ok(())
@@ -121,6 +146,7 @@ pub(super) fn detach_unneeded(probes: &mut [ProbeState], ebpf: &mut Ebpf) {
         let outcome = match ebpf.program_mut(way.program()) {
             Some(Program::Lsm(program)) => program.unload(),
             Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::FExit(program)) => program.unload(),
             Some(Program::BtfTracePoint(program)) => program.unload(),
             Some(Program::CgroupSysctl(program)) => program.unload(),
             _ => continue,
@@ -135,7 +161,9 @@ pub(super) fn detach_unneeded(probes: &mut [ProbeState], ebpf: &mut Ebpf) {
 fn check_prototype(btf: &Btf, probe: &Probe, way: Attach) -> Result<(), AttachError> {
     let found = match way {
         Attach::Lsm { hook, .. } => btf.function(&format!("bpf_lsm_{hook}"))?,
-        Attach::Fentry { function, .. } => btf.function(function)?,
+        Attach::Fentry { function, .. } | Attach::Fexit { function, .. } => {
+            btf.function(function)?
+        }
         Attach::Tracepoint { name, .. } => btf.tracepoint(name)?,
         Attach::CgroupSysctl { .. } => return Ok(()),
     };
@@ -155,6 +183,7 @@ fn attach_by(ebpf: &mut Ebpf, btf: &AyaBtf, way: Attach) -> Result<(), AttachErr
         (Attach::Fentry { function, .. }, Program::FEntry(program)) => {
             fentry(program, function, btf)
         }
+        (Attach::Fexit { function, .. }, Program::FExit(program)) => fexit(program, function, btf),
         (Attach::Tracepoint { name, .. }, Program::BtfTracePoint(program)) => {
             tracepoint(program, name, btf)
         }
@@ -177,6 +206,11 @@ fn lsm(program: &mut Lsm, hook: &str, btf: &AyaBtf) -> Result<(), ProgramError> 
 }
 
 fn fentry(program: &mut FEntry, function: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
+    program.load(function, btf)?;
+    program.attach().map(drop)
+}
+
+fn fexit(program: &mut FExit, function: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
     program.load(function, btf)?;
     program.attach().map(drop)
 }

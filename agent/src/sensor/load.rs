@@ -59,7 +59,7 @@ pub(crate) fn load(
 mod tests {
     use std::collections::BTreeSet;
 
-    use shrike_common::PROBES;
+    use shrike_common::{PROBES, SYSCALL_EXITS};
 
     use super::*;
 
@@ -68,7 +68,9 @@ mod tests {
     fn the_object_has_exactly_the_programs_of_the_list() {
         let object = aya_obj::Object::parse(OBJECT).unwrap();
         let built: BTreeSet<&str> = object.programs.keys().map(String::as_str).collect();
-        let listed = PROBES.iter().flat_map(|probe| probe.ways).map(|way| way.program()).collect();
+        let exits = SYSCALL_EXITS.iter().map(|exit| &exit.probe);
+        let ways = PROBES.iter().chain(exits).flat_map(|probe| probe.ways);
+        let listed = ways.map(|way| way.program()).collect();
         assert_eq!(built, listed);
     }
 

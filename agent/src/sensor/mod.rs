@@ -32,7 +32,7 @@ pub(crate) use books::BooksError;
 use btf::Btf;
 use lane::LaneReader;
 use order::Order;
-use plan::PlanWriter;
+use plan::{Exits, PlanWriter};
 use wake::WakeWord;
 
 /// Where the running kernel shows its type information.
@@ -110,17 +110,21 @@ impl Sensor {
         let messages = aya_log::EbpfLogger::init(&mut ebpf)?;
         // Before a probe runs that would follow it.
         let mut plan = PlanWriter::open(&mut ebpf, options.own)?;
-        plan.follow(&options.plans)?;
+        plan.follow(&options.plans, &Exits::default())?;
         drop(btf);
         let mut probes = attach::probes();
-        let is_needed = |kind| options.plans.needs(kind);
-        attach::attach(&mut probes, &mut ebpf, options.lsm_active, is_needed)?;
+        attach::attach(&mut probes, &mut ebpf, options.lsm_active, &options.plans)?;
         if probes.iter().all(|state| state.attached.is_none()) {
             let reason = probes
                 .first()
                 .and_then(|state| state.refused.first())
                 .map_or_else(String::new, |refused| refused.reason.to_string());
             return Err(SensorError::Nothing(reason));
+        }
+        // Only now is it known which outcomes will be told.
+        let exits = Exits::of(&probes);
+        if !exits.is_empty() {
+            plan.follow(&options.plans, &exits)?;
         }
         Ok(Self {
             ebpf,
@@ -141,9 +145,8 @@ impl Sensor {
     /// that is returned, or a later one. No event is lost that one of both plans wants, unless the
     /// new one needs a probe that cannot be attached.
     pub(crate) fn follow(&mut self, plans: &Plans) -> Result<u32, SensorError> {
-        let is_needed = |kind| plans.needs(kind);
-        attach::attach(&mut self.probes, &mut self.ebpf, self.lsm_active, is_needed)?;
-        let generation = self.plan.follow(plans)?;
+        attach::attach(&mut self.probes, &mut self.ebpf, self.lsm_active, plans)?;
+        let generation = self.plan.follow(plans, &Exits::of(&self.probes))?;
         attach::detach_unneeded(&mut self.probes, &mut self.ebpf);
         Ok(generation)
     }
@@ -234,7 +237,7 @@ impl Sensor {
 }
 
 /// Nanoseconds of boot time, the clock of the records.
-fn boot_time() -> u64 {
+pub(crate) fn boot_time() -> u64 {
     clock_gettime(ClockId::CLOCK_BOOTTIME)
         .map_or(0, |now| u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
 }

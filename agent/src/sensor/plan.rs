@@ -6,8 +6,12 @@ use std::io;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, MapData, MapError};
 use aya::{Ebpf, Pod};
-use shrike_common::{Alternatives, Control, Kind, PATH_KEYS, PathKey, Pid, Plan, StartTime};
+use shrike_common::{
+    Alternatives, Control, Kind, PATH_KEYS, PathKey, Pid, Plan, StartTime, SyscallExit,
+};
+use syscalls::{x86, x86_64};
 
+use super::attach::ProbeState;
 use crate::plan::{KindPlan, Plans};
 
 /// The maps that the probes read.
@@ -68,7 +72,7 @@ impl PlanWriter {
 
     /// Makes this the plan of all events from now on, and returns its generation. When it returns, no
     /// probe follows the former one any more.
-    pub(crate) fn follow(&mut self, plans: &Plans) -> Result<u32, PlanError> {
+    pub(crate) fn follow(&mut self, plans: &Plans, exits: &Exits) -> Result<u32, PlanError> {
         let generation = self.generation.wrapping_add(1);
         let table = Control::table(generation);
         let keys = self.keys.get_mut(table as usize).map(std::mem::take).unwrap_or_default();
@@ -79,6 +83,7 @@ impl PlanWriter {
         let mut room = PATH_KEYS as usize / Control::TABLES as usize;
         for &kind in Kind::ALL {
             let KindPlan { mut tables, ref prefixes } = *plans.of(kind);
+            tables.exits = exits.of_kind(kind);
             if prefixes.len() > room {
                 tracing::warn!(
                     "the rules ask for too many paths of {}: {} more than the probes can tell \
@@ -115,6 +120,45 @@ impl PlanWriter {
     }
 }
 
+/// The system calls at whose ends probes are attached.
+#[derive(Debug, Default)]
+pub(crate) struct Exits(Vec<&'static SyscallExit>);
+
+impl Exits {
+    /// Those that these probes are at.
+    pub(crate) fn of(probes: &[ProbeState]) -> Self {
+        let attached = probes.iter().filter(|state| state.attached.is_some());
+        Self(attached.filter_map(|state| state.exit).collect())
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that cause events of a kind, as [`Plan::exits`].
+    fn of_kind(&self, kind: Kind) -> [[u64; Plan::EXITS]; 2] {
+        let mut sets = [[0; Plan::EXITS]; 2];
+        for exit in self.0.iter().filter(|exit| exit.probe.kinds.contains(&kind)) {
+            let Some(number) = number(exit) else { continue };
+            let (table, word, bit) = Plan::exit(exit.is_compat, number);
+            if let Some(word) = sets.get_mut(table).and_then(|set| set.get_mut(word)) {
+                *word |= bit;
+            }
+        }
+        sets
+    }
+}
+
+/// The number of a system call.
+fn number(exit: &SyscallExit) -> Option<i32> {
+    if exit.is_compat {
+        Some(exit.syscall.parse::<x86::Sysno>().ok()?.id())
+    } else {
+        Some(exit.syscall.parse::<x86_64::Sysno>().ok()?.id())
+    }
+}
+
 fn key(generation: u32, kind: Kind, prefix: &[u8]) -> Key<[u8; PathKey::LEN]> {
     let mut data = [0; PathKey::LEN];
     let (head, path) = data.split_at_mut(PathKey::PATH);
@@ -130,4 +174,21 @@ fn wait_for_probes() -> io::Result<()> {
     // SAFETY: the call takes numbers only.
     let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use shrike_common::SYSCALL_EXITS;
+
+    use super::*;
+
+    #[test]
+    fn every_system_call_has_a_number_in_its_table() {
+        for exit in SYSCALL_EXITS {
+            let (_, word, bit) = Plan::exit(exit.is_compat, number(exit).expect(exit.probe.name));
+            let sets = Exits(vec![exit]).of_kind(exit.probe.kinds[0]);
+            assert_eq!(sets[usize::from(exit.is_compat)][word], bit);
+            assert_eq!(sets[usize::from(!exit.is_compat)], [0; Plan::EXITS]);
+        }
+    }
 }
