@@ -76,6 +76,8 @@ impl Watch {
                 state.refused.iter().map(|refused| refused.reason.to_string()).collect();
             tracing::warn!("probe {} is not attached: {}", state.probe.name, reasons.join("; "));
         }
+        let attached = sensor.probes().iter().filter(|state| state.attached.is_some()).count();
+        tracing::info!("watching by {attached} probes");
         Ok(Self { sensor, stop, scope, host })
     }
 

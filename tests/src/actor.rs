@@ -126,40 +126,58 @@ fn isolate() -> Result<PathBuf> {
 
 /// Opens the file once, between two looks at the clock.
 fn act(path: &Path) -> Result<Facts> {
-    let cpu = sched_getcpu()?;
-    let mut only = CpuSet::new();
-    only.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(0), &only)?;
+    let facts = Facts::read()?;
     let before = now();
     let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let after = now();
     drop(file);
-    // What `/proc` calls `self` is the pid in the namespace that it was mounted in: the host's.
-    let process = fs::read_link("/proc/self")?;
-    let thread = fs::read_link("/proc/thread-self")?;
-    let status = fs::read_to_string("/proc/thread-self/status")?;
-    let (uids, gids) = (numbers(&status, "Uid")?, numbers(&status, "Gid")?);
-    let process_status = fs::read_to_string("/proc/self/status")?;
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let (_, stat) = stat.rsplit_once(") ").context("split /proc/self/stat")?;
-    let stat: Vec<&str> = stat.split(' ').collect();
-    Ok(Facts {
-        pid: process.to_string_lossy().parse()?,
-        tid: thread.file_name().context("no thread directory")?.to_string_lossy().parse()?,
-        ppid: stat[1].parse()?,
-        vpid: *numbers(&process_status, "NSpid")?.last().context("NSpid is empty")?,
-        uid: uids[0],
-        euid: uids[1],
-        gid: gids[0],
-        comm: fs::read_to_string("/proc/self/comm")?.trim_end().to_owned(),
-        cap_effective: u64::from_str_radix(field(&status, "CapEff")?, 16)?,
-        start_ticks: stat[19].parse()?,
-        cpu,
-        cgroup: cgroup()?,
-        ns: namespaces()?,
-        before,
-        after,
-    })
+    Ok(Facts { before, after, ..facts })
+}
+
+impl Facts {
+    /// What this thread knows of itself, bound to the CPU that it is on.
+    pub fn read() -> Result<Self> {
+        let cpu = sched_getcpu()?;
+        let mut only = CpuSet::new();
+        only.set(cpu)?;
+        sched_setaffinity(Pid::from_raw(0), &only)?;
+        // What `/proc` calls `self` is the pid in the namespace that it was mounted in: the host's.
+        let process = fs::read_link("/proc/self")?;
+        let thread = fs::read_link("/proc/thread-self")?;
+        let status = fs::read_to_string("/proc/thread-self/status")?;
+        let (uids, gids) = (numbers(&status, "Uid")?, numbers(&status, "Gid")?);
+        let process_status = fs::read_to_string("/proc/self/status")?;
+        let stat = stat("self")?;
+        Ok(Self {
+            pid: process.to_string_lossy().parse()?,
+            tid: thread.file_name().context("no thread directory")?.to_string_lossy().parse()?,
+            ppid: stat[1].parse()?,
+            vpid: *numbers(&process_status, "NSpid")?.last().context("NSpid is empty")?,
+            uid: uids[0],
+            euid: uids[1],
+            gid: gids[0],
+            comm: fs::read_to_string("/proc/self/comm")?.trim_end().to_owned(),
+            cap_effective: u64::from_str_radix(field(&status, "CapEff")?, 16)?,
+            start_ticks: stat[19].parse()?,
+            cpu,
+            cgroup: cgroup()?,
+            ns: namespaces()?,
+            before: 0,
+            after: 0,
+        })
+    }
+}
+
+/// The fields of a process's `stat` file, from the third (the state) on.
+fn stat(process: &str) -> Result<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, stat) = stat.rsplit_once(") ").context("split stat")?;
+    Ok(stat.split(' ').map(str::to_owned).collect())
+}
+
+/// When a process started, in clock ticks since boot.
+pub fn start_ticks(pid: u32) -> Result<u64> {
+    Ok(stat(&pid.to_string())?[19].parse()?)
 }
 
 /// A field of a `status` file.
@@ -197,6 +215,7 @@ fn namespaces() -> Result<BTreeMap<String, u64>> {
         .collect()
 }
 
-fn now() -> i128 {
+/// Nanoseconds since 1970.
+pub fn now() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos().cast_signed())
 }

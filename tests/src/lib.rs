@@ -17,6 +17,7 @@ pub mod bench;
 pub mod books;
 pub mod configuration;
 pub mod container;
+pub mod deed;
 pub mod demo;
 pub mod errors;
 pub mod escape;
@@ -25,6 +26,7 @@ pub mod health;
 pub mod kinds;
 pub mod launcher;
 pub mod listener;
+pub mod matrix;
 pub mod mission;
 pub mod nameserver;
 pub mod record;
@@ -40,6 +42,7 @@ pub const SUITES: &[Suite] = &[
     alert::SUITE,
     books::SUITE,
     kinds::SUITE,
+    matrix::SUITE,
     health::SUITE,
     errors::SUITE,
     launcher::SUITE,

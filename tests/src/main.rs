@@ -11,6 +11,7 @@ use serde::Serialize;
 use shrike_tests::actor::{self, Guise};
 use shrike_tests::bench::{self, Scope};
 use shrike_tests::configuration::Configuration;
+use shrike_tests::deed::{self, Deed};
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
 use shrike_tests::suite::{Suite, Tier};
@@ -55,6 +56,9 @@ enum Action {
     /// Be the workload of a test that counts: open a file as often as it is told to
     #[command(hide = true)]
     Opener { file: PathBuf },
+    /// Do something of a kind, and say what this process knows of it
+    #[command(hide = true)]
+    Deed { kind: String, outcome: String, place: PathBuf },
     /// Measure what the agent costs
     #[command(hide = true, subcommand)]
     Bench(Bench),
@@ -105,6 +109,7 @@ fn run(action: Action) -> Result<ExitCode> {
         }
         Action::Actor { guise, file } => actor::main(guise, &file).map(|()| ExitCode::SUCCESS),
         Action::Opener { file } => books::opener(&file).map(|()| ExitCode::SUCCESS),
+        Action::Deed { kind, outcome, place } => deed(&kind, &outcome, &place),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Worker { operation, scope }) => {
             bench::worker(&operation, scope).map(|()| ExitCode::SUCCESS)
@@ -116,6 +121,17 @@ fn run(action: Action) -> Result<ExitCode> {
             (test.run)().map(|()| ExitCode::SUCCESS)
         }
     }
+}
+
+fn deed(kind: &str, outcome: &str, place: &Path) -> Result<ExitCode> {
+    if (kind, outcome) == ("exec", "executed") {
+        deed::executed(&place.to_string_lossy())?;
+    } else {
+        let deed =
+            Deed::find(kind, outcome).with_context(|| format!("no deed {kind} {outcome}"))?;
+        deed.main(place)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn suite(name: &str) -> Result<&'static Suite, String> {

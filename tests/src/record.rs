@@ -29,7 +29,7 @@ pub struct Record {
     pub outcome: Outcome,
     /// How long it took.
     pub seconds: f64,
-    /// What it said, unless it is ok.
+    /// What it said; if it is ok, only what belongs into a report.
     pub message: String,
 }
 

@@ -129,7 +129,7 @@ fn judge(status: Option<ExitStatus>, output: String, limit: Duration) -> (Outcom
         return failed(format!("still running after {} s", limit.as_secs()));
     };
     match (status.code(), status.signal()) {
-        (Some(0), _) => (Outcome::Ok, String::new()),
+        (Some(0), _) => (Outcome::Ok, cells(&output)),
         (Some(SKIPPED), _) => (Outcome::Skipped, output),
         // An error or a panic: its own message says it all.
         (Some(1 | 101), _) if !output.is_empty() => (Outcome::Failed, output),
@@ -138,6 +138,11 @@ fn judge(status: Option<ExitStatus>, output: String, limit: Duration) -> (Outcom
             failed(format!("its process was ended by signal {}", signal.unwrap_or_default()))
         }
     }
+}
+
+/// What a test that is ok has found out about parts of what it tests: the lines that begin so.
+fn cells(output: &str) -> String {
+    output.lines().filter(|line| line.starts_with("cell ")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -152,6 +157,7 @@ mod tests {
     fn exit_status_tells_the_outcome() {
         let code = |code: i32| Some(code << 8);
         assert_eq!(judged(code(0), "chatter"), (Outcome::Ok, String::new()));
+        assert_eq!(judged(code(0), "a\ncell b: ok\n"), (Outcome::Ok, "cell b: ok".into()));
         assert_eq!(judged(code(77), "no BTF"), (Outcome::Skipped, "no BTF".into()));
         assert_eq!(
             judged(code(101), "panicked at x:1"),
