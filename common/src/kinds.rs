@@ -7,15 +7,15 @@ use crate::{Address, CgroupId, Lane, Namespaces, NsId, Pid, StartTime};
 
 macro_rules! kinds {
     ($(
-        $(#[$doc:meta])*
+        $(#[doc = $doc:literal])*
         $kind:ident = $code:literal $name:literal in $lane:ident when $need:ident {
-            $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+            $($(#[doc = $field_doc:literal])* $field:ident: $type:ty,)*
         }
     )*) => {
         /// What happened.
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         #[repr(u16)]
-        pub enum Kind { $($(#[$doc])* $kind = $code,)* }
+        pub enum Kind { $($(#[doc = $doc])* $kind = $code,)* }
 
         impl Kind {
             /// Every kind, in the order of its number.
@@ -35,11 +35,27 @@ macro_rules! kinds {
             pub const fn need(self) -> Need {
                 match self { $(Self::$kind => Need::$need),* }
             }
+
+            /// What it means, in Markdown with the links of this documentation.
+            pub const fn doc(self) -> &'static str {
+                match self { $(Self::$kind => concat!($($doc),*)),* }
+            }
+
+            /// Its fields, as they are declared.
+            pub const fn declared(self) -> &'static [Declared] {
+                match self {
+                    $(Self::$kind => &[$(Declared {
+                        name: stringify!($field),
+                        ty: stringify!($type),
+                        doc: concat!($($field_doc),*),
+                    }),*]),*
+                }
+            }
         }
 
         /// An event as the agent sees it: the kind and its fields.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub enum Event<'a> { $($(#[$doc])* $kind($kind<'a>),)* }
+        pub enum Event<'a> { $($(#[doc = $doc])* $kind($kind<'a>),)* }
 
         impl<'a> Event<'a> {
             /// The kind of the event.
@@ -63,9 +79,9 @@ macro_rules! kinds {
         }
 
         $(
-            $(#[$doc])*
+            $(#[doc = $doc])*
             #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-            pub struct $kind<'a> { $($(#[$field_doc])* pub $field: <$type as Wire>::View<'a>,)* }
+            pub struct $kind<'a> { $($(#[doc = $field_doc])* pub $field: <$type as Wire>::View<'a>,)* }
         )*
 
         /// The kinds' fields as they stand in a record, behind the header.
@@ -79,10 +95,10 @@ macro_rules! kinds {
             }
 
             $(
-                $(#[$doc])*
+                $(#[doc = $doc])*
                 #[derive(Clone, Copy, Debug, Default)]
                 #[repr(C)]
-                pub struct $kind { $($(#[$field_doc])* pub $field: $type,)* }
+                pub struct $kind { $($(#[doc = $field_doc])* pub $field: $type,)* }
 
                 const _: () = assert!(
                     size_of::<$kind>() == 0 $(+ size_of::<$type>())*,
@@ -108,6 +124,17 @@ macro_rules! kinds {
             )*
         }
     };
+}
+
+/// A field of a kind, for documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Declared {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type.
+    pub ty: &'static str,
+    /// What it means, in Markdown with the links of this documentation.
+    pub doc: &'static str,
 }
 
 /// When the events of a kind are wanted.

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the source's form, unit and doc tests on this machine, and the suites in
 //! guests.
 
+pub mod events;
 pub mod guests;
 pub mod kit;
 pub mod lint;
@@ -33,7 +34,7 @@ filter or a choice leaves the checks of the source out.
 Logs go to vm-logs in the target folder. The last line is `N passed, N failed`.")]
 pub struct Options {
     /// Also the newest kernel, full preemption, the suites that take long, and the probes built by
-    /// each of the distribution's toolchains; writes docs/test-report.md
+    /// each of the distribution's toolchains; writes docs/test-report.md and docs/events.md
     #[arg(long)]
     full: bool,
     /// Only unit and doc tests
@@ -74,7 +75,12 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
         guests::run(cache, &options.selection(), &mut report)?;
     }
     if options.full {
-        write_documentation(&report)?;
+        if stages.lint {
+            write(REPORT, &report.markdown(&commit()?))?;
+        }
+        if report.is_success() && report.of("matrix").next().is_some() {
+            write(events::PATH, &events::page(&report))?;
+        }
     }
     println!("{}", report.closing_line());
     Ok(report.is_success())
@@ -110,10 +116,12 @@ impl Options {
     }
 }
 
-fn write_documentation(report: &Report) -> Result<()> {
-    let path = workspace::root().join("docs/test-report.md");
-    fs::write(&path, report.markdown(&commit()?))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+/// Where the results of a full run are written.
+const REPORT: &str = "docs/test-report.md";
+
+fn write(path: &str, text: &str) -> Result<()> {
+    let path = workspace::root().join(path);
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     note("Written", path.display());
     Ok(())
 }
@@ -124,7 +132,8 @@ fn commit() -> Result<String> {
         capture(Command::new("git").args(arguments).current_dir(workspace::root()))
     };
     let commit = git(&["rev-parse", "--short", "HEAD"])?;
-    let status = git(&["status", "--porcelain", "--", ".", ":!docs/test-report.md"])?;
+    let status =
+        git(&["status", "--porcelain", "--", ".", ":!docs/test-report.md", ":!docs/events.md"])?;
     let changed = if status.is_empty() { "" } else { " with local changes" };
     Ok(format!("{}{changed}", commit.trim_end()))
 }

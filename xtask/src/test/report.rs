@@ -40,7 +40,7 @@ pub struct Entry {
     pub count: usize,
     /// How long it took.
     pub seconds: f64,
-    /// Why it failed or was skipped.
+    /// Why it failed or was skipped; of one that held, what belongs into a report.
     pub message: String,
 }
 
@@ -70,6 +70,11 @@ impl Report {
             seconds: start.elapsed().as_secs_f64(),
             message: held.err().map(|error| format!("{error:#}")).unwrap_or_default(),
         });
+    }
+
+    /// The results of a suite.
+    pub fn of(&self, suite: &str) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.suite == suite)
     }
 
     /// How many tests ended with `outcome`.
@@ -138,6 +143,9 @@ impl Entry {
         };
         let Self { place, suite, test, seconds, .. } = self;
         let mut text = format!("{outcome} {place:<20} {suite}::{test} ({seconds:.1} s)");
+        if self.outcome == Outcome::Ok {
+            return text;
+        }
         for line in self.message.lines() {
             text += "\n             ";
             text += line;
