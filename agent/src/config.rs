@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) metrics: SocketAddr,
     /// The Unix socket that alerts are sent to clients of.
     pub(crate) socket: PathBuf,
+    /// The folder of what an agent leaves for the next one.
+    pub(crate) state: PathBuf,
     /// How alerts are written to standard output.
     pub(crate) format: Format,
     /// The sizes of ring buffers that differ from the default, in bytes.

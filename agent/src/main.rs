@@ -1,6 +1,7 @@
 //! Shrike: a runtime security agent for container hosts.
 
 mod alert;
+mod alive;
 mod capability;
 mod cli;
 mod config;
@@ -9,6 +10,7 @@ mod detect;
 mod doctor;
 mod engine;
 mod events;
+mod gap;
 mod health;
 mod http;
 mod launcher;

@@ -2,11 +2,13 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use shrike_common::{Backend, Counter, Kind, Lane};
 
 use crate::alert::Alert;
+use crate::gap::Gap;
 
 /// Declares the series: the registry, the handles and the documentation come from here.
 macro_rules! series {
@@ -45,7 +47,8 @@ series! {
     attempted: IntCounterVec = "shrike_events_attempted_total" ["kind"]
         "Events that the probes had to send, received or lost.";
     lost: IntCounterVec = "shrike_events_lost_total" ["kind", "lane", "reason"]
-        "Events that the probes could not send: ring_full, no_slot.";
+        "Events that the probes could not send: ring_full, no_slot, over_share (more than the cgroup's \
+         share of a lane that is more than half full).";
     missed: IntCounterVec = "shrike_events_missed_total" ["program"]
         "Runs of a probe that the kernel skipped (fentry and tracepoints only).";
     missing: IntGaugeVec = "shrike_events_missing" ["lane"]
@@ -58,6 +61,10 @@ series! {
     silent: IntGauge = "shrike_pulse_failures" []
         "Backends and lanes of probes that gave no sign of life for more than 3 s, and other reasons \
          why probes may not run (ftrace_enabled is 0); 0 when all is well.";
+    gaps: IntCounterVec = "shrike_gaps_total" ["reason"]
+        "Spans of time that were not seen whole, each told by an alert: start, restart, loss, silence, probe.";
+    gap_seconds: CounterVec = "shrike_gap_seconds_total" ["reason"]
+        "How long they were together.";
     processes: IntGauge = "shrike_processes" []
         "Processes in the process table, including recently ended ones.";
     processes_refused: IntCounter = "shrike_processes_refused_total" []
@@ -107,11 +114,17 @@ impl Metrics {
     pub(crate) fn kernel_total(&self, counter: Counter, kind: Kind, total: u64) {
         match counter {
             Counter::Attempted => advance(&self.attempted.with_label_values(&[kind.name()]), total),
-            Counter::RingFull | Counter::NoSlot => {
+            Counter::RingFull | Counter::NoSlot | Counter::OverShare => {
                 let labels = [kind.name(), kind.lane().name(), counter.name()];
                 advance(&self.lost.with_label_values(&labels), total);
             }
         }
+    }
+
+    /// There was a gap.
+    pub(crate) fn gap(&self, gap: &Gap) {
+        self.gaps.with_label_values(&[gap.reason.name()]).inc();
+        self.gap_seconds.with_label_values(&[gap.reason.name()]).inc_by(gap.seconds());
     }
 
     /// The kernel's count of skipped runs of `program` has reached `total`.
@@ -209,6 +222,12 @@ trait Declare: Collector + Clone + Sized {
 impl Declare for IntCounter {
     fn declare(name: &str, _: &[&str], help: &str) -> Result<Self, prometheus::Error> {
         Self::new(name, help)
+    }
+}
+
+impl Declare for CounterVec {
+    fn declare(name: &str, labels: &[&str], help: &str) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(name, help), labels)
     }
 }
 

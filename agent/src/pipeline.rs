@@ -13,11 +13,13 @@ use shrike_common::{Counter, Event, Header, Kind, Namespaces, Pid, decode};
 use shrike_rules::{Ruleset, Stage};
 
 use crate::alert::Alert;
+use crate::alive::Alive;
 use crate::context::clock::Clock;
 use crate::context::process::Processes;
 use crate::context::user::Users;
 use crate::detect::{Sight, result};
 use crate::engine::Engine;
+use crate::gap::{Gap, Gaps, Reason};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::outcome::{Outcomes, Waiting};
@@ -42,6 +44,9 @@ pub(crate) struct Pipeline {
     pub(crate) reloads: Receiver<Ruleset>,
     pub(crate) context: Context,
     pub(crate) pulse: Pulse,
+    /// The mark for the next agent, if it can be left.
+    pub(crate) alive: Option<Alive>,
+    pub(crate) gaps: Gaps,
     pub(crate) sinks: Sinks,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
@@ -65,8 +70,11 @@ impl Pipeline {
     /// The subject of this thread in the agent's health.
     pub(crate) const HEALTH: &str = "events";
 
-    /// Handles events until the other end of `stopped` is closed.
-    pub(crate) fn run(mut self, stopped: &OwnedFd) -> Result<(), Errno> {
+    /// Handles events until the other end of `stopped` is closed. Before, nobody had watched `since`
+    /// then.
+    pub(crate) fn run(mut self, since: &Gap, stopped: &OwnedFd) -> Result<(), Errno> {
+        self.tell(since);
+        self.tell_missing_probes();
         self.tick();
         self.health.met(Self::HEALTH);
         let mut ticked = Instant::now();
@@ -80,6 +88,10 @@ impl Pipeline {
         // What happened before the end was asked for is still in the lanes.
         for _ in 0..LAST_BITES {
             self.read();
+        }
+        self.tick();
+        for gap in std::mem::take(&mut self.gaps).end() {
+            self.tell(&gap);
         }
         Ok(())
     }
@@ -119,6 +131,7 @@ impl Pipeline {
                 self.metrics.rules(ruleset.rules().len(), 0);
                 self.engine.replace(generation, ruleset);
                 run::report_probes(&self.sensor, &self.metrics, &self.health);
+                self.tell_missing_probes();
             }
             Err(error) => {
                 let error = anyhow::Error::from(error);
@@ -136,34 +149,89 @@ impl Pipeline {
         if let Some(ruleset) = self.reloads.try_iter().last() {
             self.reload(ruleset);
         }
-        let Self { sensor, context, metrics, health, pulse, .. } = self;
-        health.beat();
+        self.health.beat();
+        self.context.refresh();
+        let now = sensor::boot_time();
+        self.check_pulse(now);
+        self.read_books(now);
+        for gap in self.gaps.look(now) {
+            self.tell(&gap);
+        }
+        if let Some(alive) = &self.alive
+            && let Err(error) = alive.mark(self.sensor.seen())
+        {
+            tracing::warn!("cannot write {}: {error}; no more marks", alive.path().display());
+            self.alive = None;
+        }
+    }
+
+    fn check_pulse(&mut self, now: u64) {
+        let Self { sensor, metrics, health, pulse, gaps, .. } = self;
         let wrong = pulse.beat(sensor.backends());
         metrics.silent(wrong.len());
         if wrong.is_empty() {
-            health.met("pulse");
-        } else {
-            health.unmet("pulse", wrong.join("; "));
+            return health.met("pulse");
         }
-        context.refresh();
+        let wrong = wrong.join("; ");
+        gaps.note(Reason::Silence, "", now, 0);
+        health.unmet("pulse", wrong);
+    }
+
+    /// Compares what was sent with what has come, and tells both.
+    fn read_books(&mut self, now: u64) {
+        let Self { sensor, context, metrics, gaps, .. } = self;
         metrics.processes(context.processes.len(), context.processes.refused());
         for &kind in Kind::ALL {
             for counter in Counter::ALL {
                 match sensor.total(counter, kind) {
-                    Ok(total) => metrics.kernel_total(counter, kind, total),
+                    Ok(total) => {
+                        metrics.kernel_total(counter, kind, total);
+                        // The agent knows by itself when nobody answers.
+                        if Counter::LOSSES.contains(&counter) && kind != Kind::Heartbeat {
+                            let (kind, reason) = (kind.name(), counter.name());
+                            gaps.count(&format!("{kind}, {reason}"), now, total);
+                        }
+                    }
                     Err(error) => tracing::warn!("{error}"),
                 }
             }
         }
         for (program, missed) in sensor.missed() {
             match missed {
-                Ok(total) => metrics.missed_total(program, total),
+                Ok(total) => {
+                    metrics.missed_total(program, total);
+                    gaps.count(&format!("{program}, missed"), now, total);
+                }
                 Err(error) => tracing::warn!("cannot ask about program {program}: {error}"),
             }
         }
         for (lane, missing) in sensor.missing() {
             metrics.missing(lane, missing);
         }
+    }
+
+    /// What a probe would see that is not attached, nobody sees from now on.
+    fn tell_missing_probes(&self) {
+        let missing =
+            self.sensor.probes().iter().filter(|state| state.is_needed && state.attached.is_none());
+        let names: Vec<&str> = missing.map(|state| state.probe.name).collect();
+        if !names.is_empty() {
+            let (reason, subject, seen) = (Reason::Probe, names.join(", "), self.sensor.seen());
+            self.tell(&Gap { reason, subject, start: seen, end: seen, lost: 0, is_open: true });
+        }
+    }
+
+    /// Tells a gap as an alert of its own.
+    fn tell(&self, gap: &Gap) {
+        if gap.reason == Reason::Start {
+            tracing::info!("{gap}");
+        } else {
+            tracing::warn!("{gap}");
+        }
+        self.metrics.gap(gap);
+        let alert = gap.alert(self.context.clock, &self.hostname);
+        self.metrics.alerted(&alert);
+        self.sinks.send(&alert);
     }
 }
 

@@ -14,10 +14,12 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::alive::Alive;
 use crate::config::Config;
 use crate::context::process;
 use crate::detect::files::{self, RuleFile};
 use crate::engine::Engine;
+use crate::gap::{Gap, Gaps, Reason};
 use crate::health::Health;
 use crate::http::Server;
 use crate::metrics::Metrics;
@@ -68,6 +70,7 @@ async fn serve(
     // After the probes are attached: what happens from here on is in the events.
     let context = Context::scan(host).context("cannot read the running processes from /proc")?;
     return_memory();
+    let (alive, since) = open_state(config, &sensor);
     let rules = ruleset.rules().len();
     let (reload, reloads) = mpsc::channel();
     let (stopped, stop) = nix::unistd::pipe().context("cannot create a pipe")?;
@@ -78,11 +81,14 @@ async fn serve(
             reloads,
             context,
             pulse: Pulse::default(),
+            alive,
+            gaps: Gaps::from(since.end),
             sinks,
             metrics: metrics.clone(),
             health: health.clone(),
             hostname: config.hostname.clone(),
         },
+        since,
         stopped,
     )?;
     let (version, host) = (env!("CARGO_PKG_VERSION"), &config.hostname);
@@ -105,6 +111,24 @@ async fn serve(
     outcome.map_err(|_| anyhow!("the event thread panicked"))?.context("cannot wait for events")
 }
 
+/// Opens the mark for the next agent, and tells since when nobody has watched until now.
+fn open_state(config: &Config, sensor: &Sensor) -> (Option<Alive>, Gap) {
+    let path = config.state.join("alive");
+    let (alive, last) = match Alive::open(&path) {
+        Ok((alive, last)) => (Some(alive), last),
+        Err(error) => {
+            tracing::warn!(
+                "cannot use {}: {error}; the next agent will not know since when nobody watched",
+                path.display()
+            );
+            (None, None)
+        }
+    };
+    let reason = if last.is_some() { Reason::Restart } else { Reason::Start };
+    let (subject, start, end) = (String::new(), last.unwrap_or(0), sensor.seen());
+    (alive, Gap { reason, subject, start, end, lost: 0, is_open: false })
+}
+
 /// Gives back to the kernel what only the start needed, which is most of it: the kernel's types.
 fn return_memory() {
     // SAFETY: the call has no precondition.
@@ -118,13 +142,17 @@ fn return_memory() {
 type Ended = Result<(), Errno>;
 
 /// Runs the pipeline on a thread of its own.
-fn start_events(pipeline: Pipeline, stopped: OwnedFd) -> anyhow::Result<oneshot::Receiver<Ended>> {
+fn start_events(
+    pipeline: Pipeline,
+    since: Gap,
+    stopped: OwnedFd,
+) -> anyhow::Result<oneshot::Receiver<Ended>> {
     let (sender, ended) = oneshot::channel();
     thread::Builder::new()
         .name("events".to_owned())
         .spawn(move || {
             // If nobody listens any more, the agent is ending anyway.
-            let _ = sender.send(pipeline.run(&stopped));
+            let _ = sender.send(pipeline.run(&since, &stopped));
         })
         .context("cannot start the event thread")?;
     Ok(ended)

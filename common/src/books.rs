@@ -13,15 +13,17 @@ pub enum Counter {
     RingFull = 1,
     /// Every record slot of the CPU was in use by a preempted probe.
     NoSlot = 2,
+    /// The lane's ring buffer was more than half full, and the cgroup had put in its share.
+    OverShare = 3,
 }
 
 impl Counter {
     /// Every counter, in the order of its number.
-    pub const ALL: [Self; 3] = [Self::Attempted, Self::RingFull, Self::NoSlot];
+    pub const ALL: [Self; 4] = [Self::Attempted, Self::RingFull, Self::NoSlot, Self::OverShare];
     /// The counters that stand for a lost event.
-    pub const LOSSES: [Self; 2] = [Self::RingFull, Self::NoSlot];
+    pub const LOSSES: [Self; 3] = [Self::RingFull, Self::NoSlot, Self::OverShare];
 
-    const PER_KIND: u32 = 3;
+    const PER_KIND: u32 = 4;
 
     /// The `reason` label of the loss in metrics.
     pub const fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Counter {
             Self::Attempted => "attempted",
             Self::RingFull => "ring_full",
             Self::NoSlot => "no_slot",
+            Self::OverShare => "over_share",
         }
     }
 

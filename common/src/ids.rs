@@ -54,6 +54,8 @@ impl NsId {
     pub const INIT_CGROUP: Self = Self(0xEFFF_FFFB);
     /// The initial namespace of processes (`PROC_PID_INIT_INO`).
     pub const INIT_PID: Self = Self(0xEFFF_FFFC);
+    /// All mount namespaces of detached trees, in kernels that number them (`MNT_NS_ANON_INO`).
+    pub const ANON_MNT: Self = Self(0xEFFF_FFF7);
 }
 
 /// An IP address as IPv6 has it; that of IPv4 is mapped (`::ffff:a.b.c.d`). None is all zero.

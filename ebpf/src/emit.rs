@@ -13,6 +13,7 @@ use shrike_common::{ABI_VERSION, CgroupId, Counter, Header, Lane};
 
 use crate::books::{count, next_sequence};
 use crate::kernel::{Path, Pointer, Task, read_kernel, read_user};
+use crate::share::Level;
 use crate::slot::{Claim, Slot, TEXT};
 use crate::wake::wake;
 use crate::{member, plan, syscall, walk};
@@ -54,6 +55,17 @@ pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Reco
     let kind = P::KIND;
     let sequence = next_sequence(lane);
     count(Counter::Attempted, kind);
+    let level = match lane {
+        Lane::Critical => Level::of(&LANE_CRITICAL),
+        Lane::Process => Level::of(&LANE_PROCESS),
+        Lane::Bulk => Level::of(&LANE_BULK),
+    };
+    // How long the texts will be is not known yet.
+    if !kind.is_internal()
+        && !level.has_room(lane, (size_of::<Header>() + 2 * size_of::<P>()) as u64)
+    {
+        return count(Counter::OverShare, kind);
+    }
     let Some(claim) = Claim::new() else {
         return count(Counter::NoSlot, kind);
     };

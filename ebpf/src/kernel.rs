@@ -398,7 +398,10 @@ impl Vfsmount {
     #[inline(always)]
     pub(crate) fn namespace(self) -> NsId {
         // Of a mount that the kernel uses internally, the pointer is null or an error: unreadable.
-        NsId(read(self.namespace_at(), Offset::MntNsInum))
+        match NsId(read(self.namespace_at(), Offset::MntNsInum)) {
+            NsId::ANON_MNT => NsId(0),
+            namespace => namespace,
+        }
     }
 
     /// The address of that namespace.

@@ -31,6 +31,7 @@ mod outcome;
 mod plan;
 mod privilege;
 mod process;
+mod share;
 mod slot;
 mod surface;
 mod syscall;

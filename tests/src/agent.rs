@@ -56,6 +56,8 @@ impl Agent {
             .arg("--rules")
             .arg(&file)
             .args(["--metrics", &metrics.to_string()])
+            .args((!options.contains(&"--state")).then_some("--state"))
+            .args((!options.contains(&"--state")).then_some(&dir))
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -81,9 +83,18 @@ impl Agent {
         found.context("no alert")
     }
 
-    /// Every alert on the console so far.
+    /// Every alert of a rule on the console so far.
     pub fn alerts(&self) -> Vec<Value> {
-        self.stdout.all().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.told().filter(|alert| alert["source"] != "internal").collect()
+    }
+
+    /// Every gap that was told on the console so far.
+    pub fn gaps(&self) -> Vec<Value> {
+        self.told().filter(|alert| alert["rule"] == "Shrike internal: gap").collect()
+    }
+
+    fn told(&self) -> impl Iterator<Item = Value> {
+        self.stdout.all().into_iter().filter_map(|line| serde_json::from_str(&line).ok())
     }
 
     /// What the agent has written to its log so far.
@@ -122,6 +133,13 @@ impl Agent {
     pub fn reload(&self, rules: &str) -> Result<()> {
         fs::write(self.dir.join("rules.yaml"), rules)?;
         kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGHUP)?;
+        Ok(())
+    }
+
+    /// Ends the agent without a chance to do anything about it.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
         Ok(())
     }
 

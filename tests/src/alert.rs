@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::actor::{self, Facts, Guise};
 use crate::agent::{Agent, scratch};
+use crate::configuration::Configuration;
 use crate::listener::Listener;
 use crate::suite::{Suite, Tier};
 use crate::tests;
@@ -19,7 +20,7 @@ pub const SUITE: Suite = Suite {
     name: "alert",
     tier: Tier::Quick,
     budget: Duration::from_secs(90),
-    wants: |_| true,
+    wants: Configuration::is_plain,
     tests: tests![names_the_acting_process, names_its_cgroup_and_namespaces,],
 };
 

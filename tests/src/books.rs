@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::agent::{Agent, scratch};
+use crate::configuration::Configuration;
 use crate::suite::{Suite, Tier};
 use crate::tests;
 
@@ -18,7 +19,7 @@ pub const SUITE: Suite = Suite {
     name: "books",
     tier: Tier::Quick,
     budget: Duration::from_mins(2),
-    wants: |_| true,
+    wants: Configuration::is_plain,
     tests: tests![balance_after_ten_thousand_opens, balance_when_the_ring_overflows],
 };
 

@@ -1,5 +1,5 @@
 //! What kind of guest the host asked for, as its name tells: `6.1-bpf`, `6.12-nobpf`,
-//! `newest-bpf-preempt`.
+//! `newest-bpf-preempt`, `6.12-bpf-smp`.
 
 use std::env;
 use std::fmt;
@@ -19,6 +19,8 @@ pub struct Configuration {
     pub lsm_bpf: bool,
     /// Whether the kernel is fully preemptible.
     pub preempt_full: bool,
+    /// Whether it has two processors.
+    pub smp: bool,
 }
 
 impl Configuration {
@@ -30,18 +32,33 @@ impl Configuration {
     }
 }
 
+impl Configuration {
+    /// Whether it is a guest of the kind that most suites run in: with one processor.
+    pub fn is_plain(&self) -> bool {
+        !self.smp
+    }
+}
+
 impl FromStr for Configuration {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let (series, lsm_bpf, preempt_full) = match name.split('-').collect::<Vec<_>>()[..] {
-            [series, "bpf"] => (series, true, false),
-            [series, "nobpf"] => (series, false, false),
-            [series, "bpf", "preempt"] => (series, true, true),
-            [series, "nobpf", "preempt"] => (series, false, true),
+        let mut words = name.split('-');
+        let series = words.next().unwrap_or_default().to_owned();
+        let lsm_bpf = match words.next() {
+            Some("bpf") => true,
+            Some("nobpf") => false,
             _ => bail!("`{name}` names no guest: it must be like 6.1-bpf or newest-nobpf-preempt"),
         };
-        Ok(Self { series: series.to_owned(), lsm_bpf, preempt_full })
+        let mut guest = Self { series, lsm_bpf, preempt_full: false, smp: false };
+        for word in words {
+            match word {
+                "preempt" => guest.preempt_full = true,
+                "smp" => guest.smp = true,
+                _ => bail!("`{name}` names no guest: {word} is neither preempt nor smp"),
+            }
+        }
+        Ok(guest)
     }
 }
 
@@ -49,7 +66,8 @@ impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lsm = if self.lsm_bpf { "bpf" } else { "nobpf" };
         let preempt = if self.preempt_full { "-preempt" } else { "" };
-        write!(f, "{}-{lsm}{preempt}", self.series)
+        let smp = if self.smp { "-smp" } else { "" };
+        write!(f, "{}-{lsm}{preempt}{smp}", self.series)
     }
 }
 
@@ -59,7 +77,9 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        for name in ["6.1-bpf", "6.12-nobpf", "newest-bpf-preempt", "6.1-nobpf-preempt"] {
+        for name in
+            ["6.1-bpf", "6.12-nobpf", "newest-bpf-preempt", "6.1-nobpf-preempt", "6.12-bpf-smp"]
+        {
             assert_eq!(name.parse::<Configuration>().unwrap().to_string(), name);
         }
         let read: Configuration = "6.12-nobpf-preempt".parse().unwrap();

@@ -10,6 +10,7 @@ use nix::mount::{MsFlags, mount, umount};
 
 use crate::actor::{self, Guise};
 use crate::agent::{Agent, scratch};
+use crate::configuration::Configuration;
 use crate::suite::{Suite, Tier};
 use crate::tests;
 
@@ -18,7 +19,7 @@ pub const SUITE: Suite = Suite {
     name: "errors",
     tier: Tier::Quick,
     budget: Duration::from_mins(2),
-    wants: |_| true,
+    wants: Configuration::is_plain,
     tests: tests![
         a_bad_rule_is_shown_and_the_good_ones_work,
         a_file_that_is_no_yaml_ends_the_agent,

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::agent::Agent;
+use crate::configuration::Configuration;
 use crate::container::{Ended, PRINT_CGROUP, Rootfs};
 use crate::suite::{Suite, Tier};
 use crate::tests;
@@ -20,7 +21,7 @@ pub const SUITE: Suite = Suite {
     name: "escape",
     tier: Tier::Quick,
     budget: Duration::from_mins(2),
-    wants: |_| true,
+    wants: Configuration::is_plain,
     tests: tests![every_rule_fires_and_stays_silent, the_host_does_not_escape],
 };
 

@@ -1,11 +1,16 @@
 //! Whether the agent knows when it is blind.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
+use crate::actor;
 use crate::agent::Agent;
+use crate::configuration::Configuration;
 use crate::suite::{Suite, Tier};
 use crate::tests;
 
@@ -14,8 +19,8 @@ pub const SUITE: Suite = Suite {
     name: "health",
     tier: Tier::Quick,
     budget: Duration::from_mins(1),
-    wants: |_| true,
-    tests: tests![silenced_probes_are_noticed, rules_are_reloaded],
+    wants: Configuration::is_plain,
+    tests: tests![silenced_probes_are_noticed, rules_are_reloaded, a_killed_agent_leaves_a_gap],
 };
 
 const FTRACE_ENABLED: &str = "/proc/sys/kernel/ftrace_enabled";
@@ -24,7 +29,7 @@ const FTRACE_ENABLED: &str = "/proc/sys/kernel/ftrace_enabled";
 fn silenced_probes_are_noticed() -> Result<()> {
     let agent = Agent::start(&rule("Marked", "/tmp/marked"), &[])?;
     // Longer than the agent waits for a sign of life.
-    std::thread::sleep(Duration::from_secs(6));
+    thread::sleep(Duration::from_secs(6));
     let (status, body) = agent.get("/readyz")?;
     ensure!(status == 200, "not ready on a quiet host: {body}");
     ensure!(agent.metric("shrike_pulse_failures", &[])? == 0, "{}", agent.log());
@@ -85,6 +90,65 @@ fn rules_are_reloaded() -> Result<()> {
         agent.metric("shrike_probe_attached", &[("probe", "mount")]).is_ok_and(|sum| sum == 0)
     })?;
     ensure!(agent.stop()?.success(), "the agent did not end well");
+    fs::remove_dir_all(dir)?;
+    Ok(())
+}
+
+/// An agent is killed while files are opened all the time. The next one tells since when nobody has
+/// watched, and until when.
+fn a_killed_agent_leaves_a_gap() -> Result<()> {
+    let dir = crate::agent::scratch()?;
+    let file = dir.join("marked");
+    fs::write(&file, "")?;
+    let state = dir.to_string_lossy().into_owned();
+    let rule = rule("Marked", &file.to_string_lossy());
+    let options = ["--state", state.as_str()];
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| -> Result<()> {
+        let flood = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ = fs::File::open(&file);
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let first = Agent::start(&rule, &options)?;
+        let is_start = |gap: &Value| gap["output_fields"]["gap.reason"] == "start";
+        first.wait("aware that it is the first", |agent| agent.gaps().iter().any(is_start))?;
+        thread::sleep(Duration::from_secs(3));
+        let before = actor::now();
+        first.kill()?;
+        let killed = actor::now();
+        thread::sleep(Duration::from_secs(3));
+        let restarted = actor::now();
+        let second = Agent::start(&rule, &options)?;
+        let ready = actor::now();
+        let mut found = None;
+        second.wait("aware of the gap", |agent| {
+            found = agent.gaps().into_iter().find(|gap| !is_start(gap));
+            found.is_some()
+        })?;
+        over.store(true, Ordering::Relaxed);
+        flood.join().expect("the flood panicked");
+        let gap = found.context("no gap")?;
+        let fields = &gap["output_fields"];
+        let time = |name: &str| fields[name].as_i64().map(i128::from).context("no time");
+        let (start, end) = (time("gap.start")?, time("gap.end")?);
+        ensure!(fields["gap.reason"] == "restart", "{gap}");
+        // It leaves a mark every second.
+        let latest = 2_000_000_000;
+        ensure!((before - latest..=killed).contains(&start), "{start}: {before}, {killed}");
+        ensure!((restarted..=ready).contains(&end), "{end}: {restarted}, {ready}");
+        // Nothing in between was seen, and everything after.
+        let times: Vec<i128> = second
+            .alerts()
+            .iter()
+            .filter_map(|alert| alert["output_fields"]["evt.time"].as_i64().map(i128::from))
+            .collect();
+        ensure!(times.iter().all(|&time| time >= restarted) && !times.is_empty(), "{times:?}");
+        ensure!(second.metric("shrike_gaps_total", &[("reason", "restart")])? == 1);
+        ensure!(second.stop()?.success(), "the agent did not end well");
+        Ok(())
+    })?;
     fs::remove_dir_all(dir)?;
     Ok(())
 }

@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
+use crate::configuration::Configuration;
 use crate::suite::{Suite, Tier};
 use crate::tests;
 
@@ -29,7 +30,7 @@ pub const SUITE: Suite = Suite {
     name: "kinds",
     tier: Tier::Quick,
     budget: Duration::from_mins(1),
-    wants: |_| true,
+    wants: Configuration::is_plain,
     tests: tests![each_kind_tells_what_was_done, the_stream_can_be_watched],
 };
 

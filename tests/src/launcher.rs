@@ -22,7 +22,7 @@ pub const SUITE: Suite = Suite {
     tier: Tier::Quick,
     budget: Duration::from_mins(2),
     // It does not depend on the probes.
-    wants: |guest| guest.lsm_bpf && !guest.preempt_full,
+    wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,
     tests: tests![
         has_namespaces_of_its_own,
         shares_what_it_is_told_to,

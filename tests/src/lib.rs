@@ -21,6 +21,7 @@ pub mod deed;
 pub mod demo;
 pub mod errors;
 pub mod escape;
+pub mod flood;
 pub mod guest;
 pub mod health;
 pub mod kinds;
@@ -43,6 +44,7 @@ pub const SUITES: &[Suite] = &[
     books::SUITE,
     kinds::SUITE,
     matrix::SUITE,
+    flood::SUITE,
     health::SUITE,
     errors::SUITE,
     launcher::SUITE,

@@ -15,7 +15,7 @@ use shrike_tests::deed::{self, Deed};
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
 use shrike_tests::suite::{Suite, Tier};
-use shrike_tests::{SUITES, books, demo};
+use shrike_tests::{SUITES, books, demo, flood};
 
 /// End-to-end tests of shrike
 #[derive(Debug, Parser)]
@@ -53,6 +53,19 @@ enum Action {
     /// Be the process that a test watches: do one thing, and say what this process knows of itself
     #[command(hide = true)]
     Actor { guise: Guise, file: PathBuf },
+    /// Be the workload of a test that floods
+    #[command(hide = true)]
+    Flooder {
+        what: flood::What,
+        /// Take the name of the cgroup, and flood with one thread
+        #[arg(long)]
+        rename: bool,
+        cgroup: PathBuf,
+        file: PathBuf,
+    },
+    /// Be the process beside a flood
+    #[command(hide = true)]
+    Quiet { cgroup: PathBuf, file: PathBuf },
     /// Be the workload of a test that counts: open a file as often as it is told to
     #[command(hide = true)]
     Opener { file: PathBuf },
@@ -108,6 +121,10 @@ fn run(action: Action) -> Result<ExitCode> {
             Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Action::Actor { guise, file } => actor::main(guise, &file).map(|()| ExitCode::SUCCESS),
+        Action::Flooder { what, rename, cgroup, file } => {
+            flood::flooder(what, rename, &cgroup, &file).map(|()| ExitCode::SUCCESS)
+        }
+        Action::Quiet { cgroup, file } => flood::quiet(&cgroup, &file).map(|()| ExitCode::SUCCESS),
         Action::Opener { file } => books::opener(&file).map(|()| ExitCode::SUCCESS),
         Action::Deed { kind, outcome, place } => deed(&kind, &outcome, &place),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),

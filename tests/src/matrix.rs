@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::agent::scratch;
+use crate::configuration::Configuration;
 use crate::deed::{self, DEEDS, Deed, IMPOSSIBLE, Report};
 use crate::suite::{Suite, Tier};
 use crate::tests;
@@ -25,7 +26,7 @@ pub const SUITE: Suite = Suite {
     name: "matrix",
     tier: Tier::Quick,
     budget: Duration::from_mins(3),
-    wants: |_| true,
+    wants: Configuration::is_plain,
     tests: tests![
         exec,
         fork,

@@ -37,6 +37,11 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "PATH", default_value = super::SOCKET)]
     socket: PathBuf,
 
+    /// Leave a mark in this folder every second, so that the next agent can tell since when nobody has
+    /// watched this host; it should be emptied when the host is started
+    #[arg(long, value_name = "DIR", default_value = "/run/shrike")]
+    state: PathBuf,
+
     /// How alerts are written to standard output
     #[arg(long, value_enum, default_value_t = Output::Auto)]
     output: Output,
@@ -63,7 +68,7 @@ enum Output {
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let RunArgs { rules, webhook, metrics, socket, output, ring_size, hostname } = args;
+    let RunArgs { rules, webhook, metrics, socket, state, output, ring_size, hostname } = args;
     let colour = super::colourful(&io::stdout());
     let format = match output {
         Output::Auto if io::stdout().is_terminal() => Format::Text { colour },
@@ -82,6 +87,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         webhooks: webhook,
         metrics,
         socket,
+        state,
         format,
         ring_bytes: ring_size.into_iter().map(|size| (size.lane, size.bytes)).collect(),
         hostname,

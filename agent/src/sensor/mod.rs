@@ -54,6 +54,8 @@ pub(crate) struct Sensor {
     wake: WakeWord,
     /// Whether the last reading found something.
     is_busy: bool,
+    /// Everything that happened before this boot time was handed out.
+    seen: u64,
     /// What the probes say of themselves, in builds that let them.
     #[cfg(feature = "probe-log")]
     messages: aya_log::EbpfLogger<&'static dyn log::Log>,
@@ -136,6 +138,7 @@ impl Sensor {
             lsm_active: options.lsm_active,
             wake,
             is_busy: true,
+            seen: boot_time(),
             #[cfg(feature = "probe-log")]
             messages,
         })
@@ -154,6 +157,11 @@ impl Sensor {
     /// Whether the last reading found something.
     pub(crate) fn is_busy(&self) -> bool {
         self.is_busy
+    }
+
+    /// The boot time before which everything that was sent has been handed out, in nanoseconds.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
     }
 
     /// The generation of the plan that the probes follow.
@@ -215,6 +223,7 @@ impl Sensor {
         let watermark =
             self.lanes.iter_mut().map(|lane| lane.bite(&mut self.order, now)).min().unwrap_or(now);
         self.is_busy = !self.order.is_empty();
+        self.seen = watermark;
         self.order.drain(watermark, each);
     }
 

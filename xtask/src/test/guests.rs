@@ -289,6 +289,10 @@ fn configurations(full: bool) -> Vec<Configuration> {
                 }
             }
         }
+        // Two processors, for the suites that ask for them.
+        if full || series == Series::V6_12 {
+            configurations.push(Configuration { series, cpus: 2, ..Configuration::default() });
+        }
     }
     configurations
 }
@@ -308,14 +312,14 @@ mod tests {
     #[test]
     fn quick_run_has_both_supported_series_with_and_without_bpf() {
         let names: Vec<String> = configurations(false).iter().map(Configuration::name).collect();
-        assert_eq!(names, ["6.12-bpf", "6.12-nobpf", "6.1-bpf", "6.1-nobpf"]);
+        assert_eq!(names, ["6.12-bpf", "6.12-nobpf", "6.12-bpf-smp", "6.1-bpf", "6.1-nobpf"]);
     }
 
     #[test]
     fn full_run_adds_the_newest_kernel_and_full_preemption() {
         let names: Vec<String> = configurations(true).iter().map(Configuration::name).collect();
-        assert_eq!(names.len(), 12);
-        for name in ["newest-bpf", "newest-nobpf-preempt", "6.1-bpf-preempt"] {
+        assert_eq!(names.len(), 15);
+        for name in ["newest-bpf", "newest-nobpf-preempt", "6.1-bpf-preempt", "6.1-bpf-smp"] {
             assert!(names.iter().any(|known| known == name), "{name} is missing in {names:?}");
         }
     }

@@ -72,11 +72,12 @@ impl Default for Configuration {
 
 impl Configuration {
     /// The name in reports, which tells the tests in the guest what was asked for: `6.1-bpf`,
-    /// `6.12-nobpf`, `newest-bpf-preempt`.
+    /// `6.12-nobpf`, `newest-bpf-preempt`, `6.12-bpf-smp`.
     pub fn name(&self) -> String {
         let lsm = if self.lsm_bpf { "bpf" } else { "nobpf" };
         let preempt = if self.preempt_full { "-preempt" } else { "" };
-        format!("{}-{lsm}{preempt}", self.series)
+        let smp = if self.cpus > 1 { "-smp" } else { "" };
+        format!("{}-{lsm}{preempt}{smp}", self.series)
     }
 
     fn command_line(&self) -> String {
