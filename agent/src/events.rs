@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Map, Value as Json, json};
+use shrike_common::wire::Text;
 use shrike_common::{Abi, Event, Header, Kind, Membership, Namespaces, NsType, Pid, Value, decode};
 use shrike_rules::Escaped;
 
@@ -166,6 +167,7 @@ fn text(
     let (name, kind) = (Escaped(header.comm()), event.kind().name());
     write!(out, "{time} {name}[{}]{member} {start}{kind}{end}", header.tgid)?;
     for (name, value) in fields(event) {
+        let flags = flag_names(&value);
         match value {
             Value::Address(address) => write!(out, " {name}={}", address.ip())?,
             Value::Number(number) => write!(out, " {name}={number}")?,
@@ -179,6 +181,9 @@ fn text(
                     present(&namespaces).map(|(ty, id)| format!("{}:[{id}]", ty.name())).collect();
                 write!(out, " {name}={}", all.join(","))?;
             }
+        }
+        if let Some(flags) = flags {
+            write!(out, " ({flags})")?;
         }
     }
     if header.has(Header::RAW) {
@@ -194,6 +199,7 @@ fn text(
 fn json(header: &Header, event: &Event<'_>, result: Option<i64>, clock: Clock) -> Json {
     let mut own = Map::new();
     for (name, value) in fields(event) {
+        let flags = flag_names(&value);
         let value = match value {
             Value::Address(address) => address.ip().to_string().into(),
             Value::Number(number) => i64::try_from(number)
@@ -207,6 +213,9 @@ fn json(header: &Header, event: &Event<'_>, result: Option<i64>, clock: Clock) -
             Value::Namespaces(namespaces) => ids(&namespaces),
         };
         own.insert(name.to_owned(), value);
+        if let Some(flags) = flags {
+            own.insert(format!("{name}_flags"), flags.into());
+        }
     }
     json!({
         "time": clock.timestamp(header.time).to_string(),
@@ -243,6 +252,20 @@ fn fields<'a>(event: &Event<'a>) -> Vec<(&'static str, Value<'a>)> {
     fields
 }
 
+/// What is peculiar about a text, joined by `|`.
+fn flag_names(value: &Value<'_>) -> Option<String> {
+    const NAMES: [(u16, &str); 4] = [
+        (Text::DELETED, "deleted"),
+        (Text::TRUNCATED, "truncated"),
+        (Text::UNREACHABLE, "unreachable"),
+        (Text::UNREADABLE, "unreadable"),
+    ];
+    let Value::Text(text) = value else { return None };
+    let names: Vec<&str> =
+        NAMES.iter().filter(|(flag, _)| text.has(*flag)).map(|(_, name)| *name).collect();
+    (!names.is_empty()).then(|| names.join("|"))
+}
+
 /// The parts of a text that end with a NUL each; of most texts, the text.
 fn words(bytes: &[u8]) -> Vec<&[u8]> {
     bytes.strip_suffix(b"\0").unwrap_or(bytes).split(|&byte| byte == 0).collect()
@@ -265,7 +288,6 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use shrike_common::wire::Text;
     use shrike_common::{Exec, Mount, NsId, Unshare};
 
     use super::*;

@@ -10,6 +10,8 @@ mod detect;
 mod doctor;
 mod engine;
 mod events;
+#[cfg(test)]
+mod fuzz;
 mod gap;
 mod health;
 mod http;

@@ -184,7 +184,7 @@ fn executed(end: End, path: u64) {
             dev: 0,
             vpid: Pid(0),
             path: record.user_string(path),
-            args: record.kernel(0, 0),
+            args: wire::Span::default(),
         });
     });
 }
@@ -228,7 +228,7 @@ pub(crate) fn move_mount(end: End) {
             fs_magic: 0,
             dev: 0,
             from_mnt_ns: NsId(0),
-            fs_type: record.kernel(0, 0),
+            fs_type: wire::Span::default(),
             to: record.user_string(end.args.fourth()),
         });
     });
@@ -322,7 +322,7 @@ fn connected(result: i64, at: u64, len: u32) {
                 AF_INET6 => Address(user(at + 8)),
                 _ => Address::default(),
             },
-            path: record.kernel(0, 0),
+            path: wire::Span::default(),
             bound: record.user(name_at, name_at + u64::from(name)),
         }
     });
@@ -371,7 +371,7 @@ pub(crate) fn socketcall(end: End) {
 pub(crate) fn module(end: End) {
     ended(Lane::Critical, end.result, || {
         let Some(wanted) = Wanted::of_attempt(Kind::ModuleLoad) else { return };
-        wanted.emit_attempt(end.result, |record| wire::ModuleLoad { path: record.kernel(0, 0) });
+        wanted.emit_attempt(end.result, |_| wire::ModuleLoad { path: wire::Span::default() });
     });
 }
 

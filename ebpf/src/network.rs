@@ -60,7 +60,7 @@ pub(crate) fn connect(socket: Socket, address: Pointer, len: u32) {
                 AF_INET6 => Address(read_at(at + V6)),
                 _ => Address::default(),
             },
-            path: record.kernel(0, 0),
+            path: wire::Span::default(),
             bound,
         }
     });
@@ -81,7 +81,7 @@ pub(crate) fn unix_connect(listener: Sock) {
         let bound = record.kernel(name, len.saturating_sub(FAMILY));
         let dentry: u64 = read(listener, Offset::UnixPathDentry);
         let mnt: u64 = read(listener, Offset::UnixPathMnt);
-        let path = if dentry == 0 { record.kernel(0, 0) } else { record.path_at(dentry, mnt) };
+        let path = if dentry == 0 { wire::Span::default() } else { record.path_at(dentry, mnt) };
         wire::Connect {
             family: AF_UNIX.into(),
             socket_type: SOCK_STREAM,

@@ -46,7 +46,7 @@ pub(crate) fn module_from_file(file: File) {
 pub(crate) fn module_from_memory() {
     if INIT_MODULE.is_current() {
         let Some(wanted) = Wanted::of(Kind::ModuleLoad) else { return };
-        wanted.emit(|record| wire::ModuleLoad { path: record.kernel(0, 0) });
+        wanted.emit(|_| wire::ModuleLoad { path: wire::Span::default() });
     }
 }
 

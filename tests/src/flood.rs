@@ -78,16 +78,22 @@ fn others_are_seen(what: What, kind: &str, others: u64) -> Result<()> {
     ensure!(other.done()? == OPENS as u64, "the other one has opened less");
     let after = Books::settled(&agent, kind)?;
     let (attempted, missed) = (after.attempted - before.attempted, after.missed - before.missed);
+    let all = done + others;
+    // What the kernel skips it counts, whoever it was, in tracing programs only.
     ensure!(
-        attempted + missed == done + others,
+        attempted + missed == all || missed > 0 && (all - missed..=all).contains(&attempted),
         "{done} and {others} others were done; {before:?}, {after:?}"
     );
     let seen = |rule: &str| agent.alerts().iter().filter(|alert| alert["rule"] == rule).count();
-    agent.wait("aware of what the other one did", |_| {
-        seen("Quiet") >= OPENS && seen("Breach") >= 1
-    })?;
-    ensure!((seen("Quiet"), seen("Breach")) == (OPENS, 1), "{} opens", seen("Quiet"));
+    let is_lossy = !Configuration::current()?.lsm_bpf;
+    if missed == 0 || !is_lossy {
+        agent.wait("aware of what the other one did", |_| {
+            seen("Quiet") >= OPENS && seen("Breach") >= 1
+        })?;
+        ensure!((seen("Quiet"), seen("Breach")) == (OPENS, 1), "{} opens", seen("Quiet"));
+    }
     let lost = after.lost - before.lost;
+    ensure!(missed == 0 || is_lossy, "an LSM program was skipped {missed} times");
     println!("cell {kind}: {done} events in {LENGTH:?}, {lost} lost, {missed} missed");
     // What was lost was told, with its number.
     if lost > 0 {
@@ -130,9 +136,12 @@ fn a_throttled_task_stops_nobody() -> Result<()> {
     other.go()?;
     ensure!(other.done()? == OPENS as u64, "the other one has opened less");
     let seen = |rule: &str| agent.alerts().iter().filter(|alert| alert["rule"] == rule).count();
-    agent.wait("aware of what the other one did", |_| {
-        seen("Quiet") >= OPENS && seen("Breach") >= 1
-    })?;
+    let is_lossy = !Configuration::current()?.lsm_bpf;
+    if !is_lossy {
+        agent.wait("aware of what the other one did", |_| {
+            seen("Quiet") >= OPENS && seen("Breach") >= 1
+        })?;
+    }
     fs::write(flood.cgroup.join("cpu.max"), "max")?;
     let done = flood.done()?;
     let stat = fs::read_to_string(flood.cgroup.join("cpu.stat"))?;
@@ -140,7 +149,11 @@ fn a_throttled_task_stops_nobody() -> Result<()> {
     ensure!(throttled.is_some_and(|count| count != "0"), "it was never throttled: {stat}");
     let after = Books::settled(&agent, "file_open")?;
     let (attempted, missed) = (after.attempted - before.attempted, after.missed - before.missed);
-    ensure!(attempted + missed == done + OPENS as u64, "{done} were done; {before:?}, {after:?}");
+    let all = done + OPENS as u64;
+    ensure!(
+        attempted + missed == all || missed > 0 && (all - missed..=all).contains(&attempted),
+        "{done} were done; {before:?}, {after:?}"
+    );
     ensure!(agent.stop()?.success(), "the agent did not end well");
     fs::remove_dir_all(dir)?;
     Ok(())

@@ -17,6 +17,7 @@ pub mod bench;
 pub mod books;
 pub mod configuration;
 pub mod container;
+pub mod corpus;
 pub mod deed;
 pub mod demo;
 pub mod errors;
@@ -30,6 +31,7 @@ pub mod listener;
 pub mod matrix;
 pub mod mission;
 pub mod nameserver;
+pub mod paths;
 pub mod record;
 pub mod runc;
 pub mod runner;
@@ -44,6 +46,7 @@ pub const SUITES: &[Suite] = &[
     books::SUITE,
     kinds::SUITE,
     matrix::SUITE,
+    paths::SUITE,
     flood::SUITE,
     health::SUITE,
     errors::SUITE,

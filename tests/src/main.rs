@@ -15,7 +15,7 @@ use shrike_tests::deed::{self, Deed};
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
 use shrike_tests::suite::{Suite, Tier};
-use shrike_tests::{SUITES, books, demo, flood};
+use shrike_tests::{SUITES, books, corpus, demo, flood};
 
 /// End-to-end tests of shrike
 #[derive(Debug, Parser)]
@@ -69,6 +69,9 @@ enum Action {
     /// Be the workload of a test that counts: open a file as often as it is told to
     #[command(hide = true)]
     Opener { file: PathBuf },
+    /// Record something of each kind in a file
+    #[command(hide = true)]
+    Corpus { file: PathBuf },
     /// Do something of a kind, and say what this process knows of it
     #[command(hide = true)]
     Deed { kind: String, outcome: String, place: PathBuf },
@@ -126,6 +129,7 @@ fn run(action: Action) -> Result<ExitCode> {
         }
         Action::Quiet { cgroup, file } => flood::quiet(&cgroup, &file).map(|()| ExitCode::SUCCESS),
         Action::Opener { file } => books::opener(&file).map(|()| ExitCode::SUCCESS),
+        Action::Corpus { file } => corpus::record(&file).map(|()| ExitCode::SUCCESS),
         Action::Deed { kind, outcome, place } => deed(&kind, &outcome, &place),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Worker { operation, scope }) => {

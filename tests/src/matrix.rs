@@ -77,13 +77,14 @@ fn cells(kind: &str) -> Result<()> {
 }
 
 /// The events of a kind, as `shrike events` shows them.
-struct Events {
+pub struct Events {
     process: Child,
     lines: Receiver<Value>,
 }
 
 impl Events {
-    fn of(kind: &str) -> Result<Self> {
+    /// Waits until they are shown.
+    pub fn of(kind: &str) -> Result<Self> {
         let mut process = Command::new("shrike")
             .args(["--log", "info", "events", "--json", "--results", "--kind", kind])
             .stdout(Stdio::piped())
@@ -108,6 +109,18 @@ impl Events {
         ensure!(is_ready, "the agent has ended");
         thread::spawn(move || log.for_each(|line| eprintln!("{line}")));
         Ok(Self { process, lines })
+    }
+
+    /// Waits for an event that fits.
+    pub fn find(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let event = self.lines.recv_timeout(left).with_context(|| format!("no {what}"))?;
+            if fits(&event) {
+                return Ok(event);
+            }
+        }
     }
 
     /// Waits for the event of a deed, and sees that there is no second one.

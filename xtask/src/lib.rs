@@ -6,6 +6,7 @@ pub mod cache;
 pub mod compile;
 pub mod console;
 pub mod demo;
+pub mod fuzz;
 pub mod image;
 pub mod interrupt;
 pub mod process;

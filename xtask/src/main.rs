@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::cache::Cache;
-use xtask::{agent, bench, console, demo, image, interrupt, setup, test, vm};
+use xtask::{agent, bench, console, demo, fuzz, image, interrupt, setup, test, vm};
 
 /// The project's own chores.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Chore {
     Bench(bench::Options),
     /// Build the agent
     Build(agent::BuildOptions),
+    /// Damage records at random and read them, for long
+    Fuzz(fuzz::Options),
     /// Build the agent's container image
     Image(image::Options),
     /// Run the agent on this machine, as root
@@ -56,6 +58,7 @@ fn run(line: &Line) -> anyhow::Result<ExitCode> {
         Chore::Setup(options) => setup::command::run(&cache, options, line.offline).map(|()| 0)?,
         Chore::Bench(options) => i32::from(!bench::run(&cache, options, line.offline)?),
         Chore::Build(options) => agent::build(&cache, options, line.offline).map(|()| 0)?,
+        Chore::Fuzz(options) => i32::from(!fuzz::run(&cache, options, line.offline)?),
         Chore::Image(options) => image::run(&cache, options, line.offline).map(|()| 0)?,
         Chore::Run(options) => agent::run(&cache, options, line.offline)?,
         Chore::Test(options) => i32::from(!test::run(&cache, options, line.offline)?),

@@ -2,6 +2,7 @@
 
 mod kernel;
 mod privilege;
+mod probes;
 mod report;
 mod security;
 
@@ -52,7 +53,7 @@ impl Roots {
 
 /// Examines the node.
 pub(crate) fn examine(roots: &Roots) -> Report {
-    let groups = [kernel::examine, privilege::examine, security::examine];
+    let groups = [kernel::examine, privilege::examine, security::examine, probes::examine];
     Report::new(groups.iter().flat_map(|examine| examine(roots)).collect())
 }
 

@@ -41,8 +41,8 @@ fn bpf_lsm(roots: &Roots) -> Option<Check> {
         Check::warning(
             NAME,
             format!("not active ({active})"),
-            "file opens are then seen through fentry: the kernel skips such a probe while it \
-             already runs on that CPU, which is counted but is a loss",
+            "most kinds are then seen through fentry: the kernel skips such a probe while it already \
+             runs on that CPU, which is counted but is a loss",
             format!("add lsm={active},bpf to the kernel command line"),
         )
     })
@@ -62,7 +62,10 @@ fn lsm_order(roots: &Roots) -> Option<Check> {
         Check::warning(
             NAME,
             format!("{earlier} is asked before bpf"),
-            format!("what {earlier} denies never reaches the probes: attempts go unseen"),
+            format!(
+                "what {earlier} denies never reaches the probes of LSM hooks: only rules that ask for \
+                 results are told of such attempts, in the caller's own words"
+            ),
             "put bpf before it in lsm= on the kernel command line",
         )
     })

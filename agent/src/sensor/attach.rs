@@ -139,6 +139,24 @@ pub(super) fn attach(
     Ok(())
 }
 
+/// The way by which each probe would be attached, or why there is none.
+pub(crate) fn prospects(
+    btf: &Btf,
+    lsm_active: bool,
+) -> Vec<(&'static Probe, Result<Attach, AttachError>)> {
+    let way = |probe: &'static Probe| {
+        let mut found = Err(AttachError::LsmInactive);
+        for &way in probe.ways.iter().filter(|way| lsm_active || way.backend() != Backend::Lsm) {
+            found = check_prototype(btf, probe, way).map(|()| way);
+            if found.is_ok() {
+                break;
+            }
+        }
+        (probe, found)
+    };
+    PROBES.iter().map(way).collect()
+}
+
 /// Detaches the probes that nobody needs any more.
 pub(super) fn detach_unneeded(probes: &mut [ProbeState], ebpf: &mut Ebpf) {
     for state in probes.iter_mut().filter(|state| !state.is_needed) {

@@ -26,10 +26,10 @@ use shrike_common::{Backend, Counter, Kind, Lane, NsId, Pid, StartTime, Wake};
 
 use crate::plan::Plans;
 
-pub(crate) use attach::ProbeState;
+pub(crate) use attach::{ProbeState, prospects};
 use books::Books;
 pub(crate) use books::BooksError;
-use btf::Btf;
+pub(crate) use btf::Btf;
 use lane::LaneReader;
 use order::Order;
 use plan::{Exits, PlanWriter};
