@@ -27,6 +27,11 @@ impl Engine {
         self.former = Some(former);
     }
 
+    /// The rules that are in force for new events.
+    pub(crate) fn present(&self) -> &Ruleset {
+        &self.present.ruleset
+    }
+
     /// The rules that an event of this generation is for.
     pub(crate) fn rules(&self, generation: u32) -> &Ruleset {
         let is_older = self.present.generation.wrapping_sub(generation).cast_signed() > 0;

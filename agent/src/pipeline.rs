@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use shrike_common::{Counter, Event, Header, Kind, Namespaces, Pid, decode};
-use shrike_rules::{Ruleset, Stage};
+use shrike_rules::{Rule, Ruleset, Stage};
 
 use crate::alert::Alert;
 use crate::alive::Alive;
@@ -27,7 +27,7 @@ use crate::plan::Plans;
 use crate::pulse::Pulse;
 use crate::recording::Origin;
 use crate::run;
-use crate::sensor::{self, Sensor};
+use crate::sensor::{self, ProbeState, Sensor};
 use crate::sink::Sinks;
 
 /// How often the books are read and the thread shows that it is alive, busy or not.
@@ -214,7 +214,13 @@ impl Pipeline {
     fn tell_missing_probes(&self) {
         let missing =
             self.sensor.probes().iter().filter(|state| state.is_needed && state.attached.is_none());
-        let names: Vec<&str> = missing.map(|state| state.probe.name).collect();
+        let mut names = Vec::new();
+        for state in missing {
+            names.push(state.probe.name);
+            let rules = degraded(self.engine.present(), state);
+            let rules = if rules.is_empty() { "none".to_owned() } else { rules.join(", ") };
+            tracing::warn!("without probe {} these rules see less: {rules}", state.probe.name);
+        }
         if !names.is_empty() {
             let (reason, subject, seen) = (Reason::Probe, names.join(", "), self.sensor.seen());
             self.tell(&Gap { reason, subject, start: seen, end: seen, lost: 0, is_open: true });
@@ -233,6 +239,17 @@ impl Pipeline {
         self.metrics.alerted(&alert);
         self.sinks.send(&alert);
     }
+}
+
+/// The names of the rules that see less without a probe.
+fn degraded<'a>(ruleset: &'a Ruleset, missing: &ProbeState) -> Vec<&'a str> {
+    let sees = |rule: &&Rule| {
+        let asks = missing.exit.is_none() || rule.asks_for_result();
+        rule.is_enabled()
+            && asks
+            && missing.probe.kinds.iter().any(|&kind| rule.kinds().contains(kind))
+    };
+    ruleset.rules().iter().filter(sees).map(Rule::name).collect()
 }
 
 impl Context {
@@ -345,5 +362,37 @@ impl Context {
             host: &self.host,
             clock: self.clock,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shrike_common::{PROBES, SYSCALL_EXITS};
+    use shrike_rules::Source;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_probe_degrades_the_rules_of_its_kinds() {
+        let rule = |name: &str, condition: &str| {
+            format!(
+                "- rule: {name}\n  desc: d\n  output: o\n  priority: NOTICE\n  condition: {condition}\n"
+            )
+        };
+        let text = rule("Opens", "evt.type = openat")
+            + &rule("Fails", "evt.type = openat and evt.failed = true")
+            + &rule("Mounts", "evt.type = mount");
+        let ruleset = Ruleset::load(&[Source::new("r", &text)]).ruleset;
+        let state = |probe, exit| ProbeState {
+            probe,
+            exit,
+            is_needed: true,
+            attached: None,
+            refused: Vec::new(),
+        };
+        let open = PROBES.iter().find(|probe| probe.name == "file_open").unwrap();
+        assert_eq!(degraded(&ruleset, &state(open, None)), ["Opens", "Fails"]);
+        let exit = SYSCALL_EXITS.iter().find(|exit| exit.syscall == "openat").unwrap();
+        assert_eq!(degraded(&ruleset, &state(&exit.probe, Some(exit))), ["Fails"]);
     }
 }
