@@ -76,7 +76,9 @@ macro_rules! word {
 #[inline(always)]
 pub(crate) unsafe fn path(slot: *mut Slot, to: usize, path: Path) -> (usize, u16) {
     let Path { dentry, mnt } = path;
-    let is_deleted = dentry.hash_pprev() == 0 && dentry.parent().0 != dentry.0;
+    // One that is only about to be made has no inode yet.
+    let is_deleted =
+        dentry.hash_pprev() == 0 && dentry.parent().0 != dentry.0 && !dentry.inode().0.is_null();
     // SAFETY: the caller's promise.
     unsafe { walk(slot, to, dentry.0 as u64, mnt.mount(), is_deleted) }
 }
