@@ -34,9 +34,31 @@ fn provide_object() -> Result<()> {
         None => build_object()?,
     };
     let target = PathBuf::from(variable("OUT_DIR")?).join(OBJECT);
-    fs::copy(&object, &target)
-        .map(drop)
-        .map_err(|error| format!("cannot copy the probes from {}: {error}", object.display()))
+    let wrong = |error: &dyn std::fmt::Display| {
+        format!("cannot take the probes from {}: {error}", object.display())
+    };
+    let data = fs::read(&object).map_err(|error| wrong(&error))?;
+    let stripped = strip(&data).map_err(|error| wrong(&error))?;
+    fs::write(&target, stripped).map_err(|error| wrong(&error))
+}
+
+/// The object without what only a debugger reads, which is most of it: the agent has it in memory. The
+/// linker needs it to make the BTF, which stays.
+fn strip(data: &[u8]) -> object::build::Result<Vec<u8>> {
+    let mut builder = object::build::elf::Builder::read(data)?;
+    for section in &mut builder.sections {
+        let name = section.name.to_string();
+        section.delete = name.starts_with(".debug") || name.starts_with(".rel.debug");
+    }
+    builder.delete_orphans();
+    // LLVM has one table for the names of sections and symbols.
+    let names = builder.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.data = object::build::elf::SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 fn build_object() -> Result<PathBuf> {
