@@ -67,7 +67,8 @@ impl Outcomes {
     pub(crate) fn overdue(&mut self, now: u64) -> Vec<Waiting> {
         let mut overdue = Vec::new();
         while let Some(&(time, thread)) = self.queue.front() {
-            let is_done = self.threads.get(&thread).is_none_or(|all| all[0].time > time);
+            let first = self.threads.get(&thread).and_then(|all| all.first());
+            let is_done = first.is_none_or(|waiting| waiting.time > time);
             if !is_done && time.saturating_add(PATIENCE) > now && self.count <= MOST {
                 break;
             }
