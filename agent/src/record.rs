@@ -59,7 +59,8 @@ impl Watcher for Writer {
         if !is_within || header.tgid == self.own {
             return Ok(());
         }
-        self.count += 1;
+        // The outcome is a part of an event.
+        self.count += u64::from(kind != Some(Kind::Outcome));
         self.recorder.record(record)
     }
 
