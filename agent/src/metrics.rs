@@ -49,6 +49,9 @@ series! {
     lost: IntCounterVec = "shrike_events_lost_total" ["kind", "lane", "reason"]
         "Events that the probes could not send: ring_full, no_slot, over_share (more than the cgroup's \
          share of a lane that is more than half full).";
+    members_lost: IntCounterVec = "shrike_members_lost_total" ["kind"]
+        "Tasks of containers that found no room in the table of members and count as the host's, by what \
+         made them.";
     missed: IntCounterVec = "shrike_events_missed_total" ["program"]
         "Runs of a probe that the kernel skipped (fentry and tracepoints only).";
     missing: IntGaugeVec = "shrike_events_missing" ["lane"]
@@ -114,6 +117,9 @@ impl Metrics {
     pub(crate) fn kernel_total(&self, counter: Counter, kind: Kind, total: u64) {
         match counter {
             Counter::Attempted => advance(&self.attempted.with_label_values(&[kind.name()]), total),
+            Counter::NoMember => {
+                advance(&self.members_lost.with_label_values(&[kind.name()]), total);
+            }
             Counter::RingFull | Counter::NoSlot | Counter::OverShare => {
                 let labels = [kind.name(), kind.lane().name(), counter.name()];
                 advance(&self.lost.with_label_values(&labels), total);

@@ -187,7 +187,7 @@ impl Pipeline {
                     Ok(total) => {
                         metrics.kernel_total(counter, kind, total);
                         // The agent knows by itself when nobody answers.
-                        if Counter::LOSSES.contains(&counter) && kind != Kind::Heartbeat {
+                        if Counter::GAPS.contains(&counter) && kind != Kind::Heartbeat {
                             let (kind, reason) = (kind.name(), counter.name());
                             gaps.count(&format!("{kind}, {reason}"), now, total);
                         }

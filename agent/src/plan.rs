@@ -96,8 +96,10 @@ impl Plans {
 fn kind_plan(kind: Kind, alternatives: &[Alternative<'_>]) -> KindPlan {
     let mut tables = Plan::NONE;
     let bits = |allows: &dyn Fn(&Alternative<'_>) -> bool| accepting(alternatives, allows);
-    for membership in [Membership::None, Membership::Member] {
-        tables.scope[membership as usize] =
+    for membership in Membership::ALL {
+        // What is only about to become a container's has the host's place.
+        let place = usize::from(membership == Membership::Member);
+        tables.scope[place] |=
             bits(&|one| allows(one, FieldId::ContainerMembership, membership.name()));
     }
     for (flags, entry) in (0..).zip(&mut tables.access) {

@@ -15,15 +15,22 @@ pub enum Counter {
     NoSlot = 2,
     /// The lane's ring buffer was more than half full, and the cgroup had put in its share.
     OverShare = 3,
+    /// The table of containers' tasks had no room: from here on the task counts as the host's. No
+    /// event was lost.
+    NoMember = 4,
 }
 
 impl Counter {
     /// Every counter, in the order of its number.
-    pub const ALL: [Self; 4] = [Self::Attempted, Self::RingFull, Self::NoSlot, Self::OverShare];
+    pub const ALL: [Self; 5] =
+        [Self::Attempted, Self::RingFull, Self::NoSlot, Self::OverShare, Self::NoMember];
     /// The counters that stand for a lost event.
     pub const LOSSES: [Self; 3] = [Self::RingFull, Self::NoSlot, Self::OverShare];
 
-    const PER_KIND: u32 = 4;
+    /// The counters that stand for something which is not seen as it should be.
+    pub const GAPS: [Self; 4] = [Self::RingFull, Self::NoSlot, Self::OverShare, Self::NoMember];
+
+    const PER_KIND: u32 = 5;
 
     /// The `reason` label of the loss in metrics.
     pub const fn name(self) -> &'static str {
@@ -32,6 +39,7 @@ impl Counter {
             Self::RingFull => "ring_full",
             Self::NoSlot => "no_slot",
             Self::OverShare => "over_share",
+            Self::NoMember => "no_member",
         }
     }
 

@@ -1,10 +1,10 @@
 //! The header that every record starts with: what happened, in which order, and who did it.
 
 use crate::wire::layout;
-use crate::{CgroupId, Gid, NsId, Pid, StartTime, Uid};
+use crate::{CgroupId, ContainerId, Gid, NsId, Pid, StartTime, Uid};
 
 /// The version of the record format. The agent refuses records of any other.
-pub const ABI_VERSION: u16 = 2;
+pub const ABI_VERSION: u16 = 3;
 
 layout! {
     /// The header of a record. Identity and credentials are those of the task that acted
@@ -55,6 +55,8 @@ layout! {
         caps: u64,
         /// The cgroup in the unified hierarchy.
         cgroup: CgroupId,
+        /// The container that the task belongs to; 0 if it is the host's.
+        container: ContainerId,
         /// The task's namespaces.
         ns: Namespaces,
         /// The thread's name (`task_struct.comm`), ended by NUL.

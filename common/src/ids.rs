@@ -35,6 +35,9 @@ ids! {
     /// The id of a cgroup in the unified hierarchy (`kernfs_node.id`): the inode number of its
     /// directory under `/sys/fs/cgroup`.
     CgroupId(u64),
+    /// A container, numbered by the probes in the order in which they came to know them, from 1 on;
+    /// 0 is none.
+    ContainerId(u64),
     /// A group id in the initial user namespace (`kgid_t`).
     Gid(u32),
     /// The inode number of a namespace, as `stat` shows it for `/proc/PID/ns/*`

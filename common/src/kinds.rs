@@ -3,7 +3,7 @@
 
 use crate::field::Value;
 use crate::wire::{Span, Wire};
-use crate::{Address, CgroupId, Lane, Namespaces, NsId, Pid, StartTime};
+use crate::{Address, CgroupId, ContainerId, Lane, Namespaces, NsId, Pid, StartTime};
 
 macro_rules! kinds {
     ($(
@@ -86,7 +86,7 @@ macro_rules! kinds {
 
         /// The kinds' fields as they stand in a record, behind the header.
         pub(crate) mod wire {
-            use super::{Address, CgroupId, Kind, Namespaces, NsId, Pid, Span, StartTime, Wire};
+            use super::{Address, CgroupId, ContainerId, Kind, Namespaces, NsId, Pid, Span, StartTime, Wire};
 
             /// The fixed part of a record, behind the header.
             pub trait Payload: Copy {
@@ -259,6 +259,8 @@ kinds! {
         target_membership: u32,
         /// When its process started.
         target_start: StartTime,
+        /// The container that it belongs to; 0 if it is the host's.
+        target_container: ContainerId,
         /// Its process.
         target: Pid,
         /// Reserved; 0.
@@ -404,6 +406,47 @@ kinds! {
         result: i64,
         /// The events of the task since this time (nanoseconds of boot time) are meant.
         since: u64,
+    }
+
+    /// A container has come to be known, or a process has come into it from outside: what it has now
+    /// is its boundary. The header is that of the process.
+    Boundary = 20 "boundary" in Process when Always {
+        /// The container.
+        container: ContainerId,
+        /// The capabilities that it can ever have (the bounding set), one bit each (`CAP_*`).
+        bounding: u64,
+        /// Its permitted capabilities.
+        permitted: u64,
+        /// The [`Origin`](crate::Origin).
+        origin: u32,
+        /// The seccomp mode: 0 none, 1 strict, 2 filter.
+        seccomp: u32,
+        /// Whether `no_new_privs` is set.
+        no_new_privs: u32,
+        /// The device of its root file system (kernel `dev_t`: major << 20 | minor).
+        root_dev: u32,
+    }
+
+    /// A container's task has crossed the boundary of its container.
+    Breach = 21 "breach" in Critical when Always {
+        /// The container.
+        container: ContainerId,
+        /// What was recorded: of a namespace its inode number, of ids the one that differs, of
+        /// capabilities a bit each.
+        expected: u64,
+        /// What is now.
+        found: u64,
+        /// When the task was last seen within its boundary by a complete comparison (nanoseconds of
+        /// boot time).
+        since: u64,
+        /// The [`BreachKind`](crate::BreachKind).
+        breach: u32,
+        /// The [`Property`](crate::Property) that shows it.
+        property: u32,
+        /// Where it was [`Noticed`](crate::Noticed).
+        noticed: u32,
+        /// The task that it is about; mostly that of the header.
+        task: Pid,
     }
 }
 

@@ -7,6 +7,7 @@
 #![no_std]
 
 mod books;
+mod breach;
 mod decode;
 mod exit;
 mod field;
@@ -21,11 +22,12 @@ mod probe;
 pub mod wire;
 
 pub use books::{COUNTERS, Counter};
+pub use breach::{BreachKind, Noticed, Origin, Property};
 pub use decode::{Malformed, decode};
 pub use exit::{SYSCALL_EXITS, SyscallExit};
 pub use field::Value;
 pub use header::{ABI_VERSION, Abi, Header, Namespaces, NsType};
-pub use ids::{Address, CgroupId, Gid, NsId, Pid, StartTime, Uid};
+pub use ids::{Address, CgroupId, ContainerId, Gid, NsId, Pid, StartTime, Uid};
 pub use kinds::*;
 pub use lane::{Lane, Wake};
 pub use membership::Membership;

@@ -58,13 +58,13 @@ pub enum Attach {
 pub const PROBES: &[Probe] = &[
     Probe {
         name: "exec",
-        kinds: &[Kind::Exec],
+        kinds: &[Kind::Exec, Kind::Boundary, Kind::Breach],
         ways: &[Attach::Tracepoint { program: "exec_tp", name: "sched_process_exec" }],
         arguments: &["task_struct", "", "linux_binprm"],
     },
     Probe {
         name: "fork",
-        kinds: &[Kind::Fork],
+        kinds: &[Kind::Fork, Kind::Breach],
         ways: &[Attach::Tracepoint { program: "fork_tp", name: "task_newtask" }],
         arguments: &["task_struct"],
     },
@@ -76,7 +76,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "file_open",
-        kinds: &[Kind::FileOpen],
+        kinds: &[Kind::FileOpen, Kind::Breach],
         ways: &[
             Attach::Lsm { program: "file_open_lsm", hook: "file_open" },
             Attach::Fentry { program: "file_open_fentry", function: "security_file_open" },
@@ -85,7 +85,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "mount",
-        kinds: &[Kind::Mount],
+        kinds: &[Kind::Mount, Kind::Breach],
         ways: &[
             Attach::Lsm { program: "mount_lsm", hook: "sb_kern_mount" },
             Attach::Fentry { program: "mount_fentry", function: "security_sb_kern_mount" },
@@ -94,7 +94,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "move_mount",
-        kinds: &[Kind::MoveMount],
+        kinds: &[Kind::MoveMount, Kind::Breach],
         ways: &[
             Attach::Lsm { program: "move_mount_lsm", hook: "move_mount" },
             Attach::Fentry { program: "move_mount_fentry", function: "security_move_mount" },
@@ -103,7 +103,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "namespaces",
-        kinds: &[Kind::Setns, Kind::Unshare],
+        kinds: &[Kind::Setns, Kind::Unshare, Kind::Breach],
         ways: &[Attach::Fentry {
             program: "namespaces_fentry",
             function: "switch_task_namespaces",
@@ -112,7 +112,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "ptrace",
-        kinds: &[Kind::Ptrace],
+        kinds: &[Kind::Ptrace, Kind::Breach],
         ways: &[
             Attach::Lsm { program: "ptrace_lsm", hook: "ptrace_access_check" },
             Attach::Fentry { program: "ptrace_fentry", function: "security_ptrace_access_check" },
@@ -121,7 +121,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "unix_connect",
-        kinds: &[Kind::Connect],
+        kinds: &[Kind::Connect, Kind::Breach],
         ways: &[
             Attach::Lsm { program: "unix_connect_lsm", hook: "unix_stream_connect" },
             Attach::Fentry {
@@ -133,7 +133,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "sysctl",
-        kinds: &[Kind::Sysctl],
+        kinds: &[Kind::Sysctl, Kind::Breach],
         ways: &[Attach::CgroupSysctl { program: "sysctl_cgroup" }],
         arguments: &[],
     },
@@ -187,7 +187,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "connect",
-        kinds: &[Kind::Connect],
+        kinds: &[Kind::Connect, Kind::Breach],
         ways: &[
             Attach::Lsm { program: "connect_lsm", hook: "socket_connect" },
             Attach::Fentry { program: "connect_fentry", function: "security_socket_connect" },
@@ -214,21 +214,75 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "cgroup_attach",
-        kinds: &[Kind::CgroupAttach],
+        kinds: &[Kind::CgroupAttach, Kind::Breach],
         ways: &[Attach::Tracepoint { program: "cgroup_attach_tp", name: "cgroup_attach_task" }],
         arguments: &["cgroup", "", "task_struct"],
+    },
+    Probe {
+        name: "fix_setuid",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "fix_setuid_lsm", hook: "task_fix_setuid" },
+            Attach::Fentry { program: "fix_setuid_fentry", function: "security_task_fix_setuid" },
+        ],
+        arguments: &["cred"],
+    },
+    Probe {
+        name: "fix_setgid",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "fix_setgid_lsm", hook: "task_fix_setgid" },
+            Attach::Fentry { program: "fix_setgid_fentry", function: "security_task_fix_setgid" },
+        ],
+        arguments: &["cred"],
+    },
+    Probe {
+        name: "capset",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "capset_lsm", hook: "capset" },
+            Attach::Fentry { program: "capset_fentry", function: "security_capset" },
+        ],
+        arguments: &["cred"],
+    },
+    Probe {
+        name: "committing_creds",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "committing_creds_lsm", hook: "bprm_committing_creds" },
+            Attach::Fentry {
+                program: "committing_creds_fentry",
+                function: "security_bprm_committing_creds",
+            },
+        ],
+        arguments: &["linux_binprm"],
+    },
+    Probe {
+        name: "task_free",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "task_free_lsm", hook: "task_free" },
+            Attach::Fentry { program: "task_free_fentry", function: "security_task_free" },
+        ],
+        arguments: &["task_struct"],
+    },
+    Probe {
+        name: "commit_creds",
+        kinds: &[Kind::Breach],
+        ways: &[Attach::Fentry { program: "commit_creds_fentry", function: "commit_creds" }],
+        arguments: &["cred"],
     },
     Probe {
         name: "heartbeat_lsm",
         kinds: &[Kind::Heartbeat],
         ways: &[Attach::Lsm { program: "heartbeat_lsm", hook: "task_getpgid" }],
-        arguments: &[],
+        arguments: &["task_struct"],
     },
     Probe {
         name: "heartbeat_fentry",
         kinds: &[Kind::Heartbeat],
         ways: &[Attach::Fentry { program: "heartbeat_fentry", function: "security_task_getpgid" }],
-        arguments: &[],
+        arguments: &["task_struct"],
     },
     Probe {
         name: "heartbeat_tp_btf",

@@ -2,7 +2,7 @@
 //! arguments may have changed since, and nobody has looked at what they stand for.
 
 use aya_ebpf::helpers::bpf_probe_read_user;
-use shrike_common::{Address, Kind, Lane, Namespaces, NsId, Pid, StartTime, wire};
+use shrike_common::{Address, ContainerId, Kind, Lane, Namespaces, NsId, Pid, StartTime, wire};
 
 use crate::file;
 use crate::kernel::{Regs, Task};
@@ -281,6 +281,7 @@ fn accessed(end: End, is_access: bool, target: u64) {
         wanted.emit_attempt(end.result, |_| wire::Ptrace {
             mode: PTRACE_MODE_ATTACH,
             target_membership: 0,
+            target_container: ContainerId(0),
             target_start: StartTime(0),
             target: Pid(target as u32),
             reserved: 0,

@@ -3,6 +3,7 @@
 use shrike_common::{Kind, wire};
 
 use crate::kernel::{Cgroup, Pointer, Task};
+use crate::member;
 use crate::plan::Wanted;
 
 /// `cgroup_attach_task`: the move is done. One event for a process that is moved as a whole.
@@ -10,6 +11,7 @@ use crate::plan::Wanted;
 pub(crate) fn attach(to: Cgroup, path: Pointer, target: Task) {
     /// Longer paths are cut.
     const PATH: u32 = 1024;
+    member::moved(target, to);
     let Some(wanted) = Wanted::of(Kind::CgroupAttach) else { return };
     wanted.emit(|record| wire::CgroupAttach {
         to: to.node().id(),

@@ -229,7 +229,9 @@ fn fill(header: *mut Header, task: Task) {
     // SAFETY: `header` points to the start of a claimed slot. Fields are written one by one: a
     // whole struct would be built on the stack first.
     unsafe {
-        (*header).membership = member::of(task) as u32;
+        let (membership, container) = member::of(task);
+        (*header).membership = membership as u32;
+        (*header).container = container;
         (*header).time = bpf_ktime_get_boot_ns();
         (*header).cpu = bpf_get_smp_processor_id();
         (*header).syscall = number;

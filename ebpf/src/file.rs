@@ -2,6 +2,7 @@
 
 use shrike_common::{Kind, wire};
 
+use crate::breach;
 use crate::kernel::{Dentry, File, Path, PathRef, Vma};
 use crate::plan::Wanted;
 
@@ -10,10 +11,11 @@ use crate::plan::Wanted;
 pub(crate) fn open(file: File) {
     /// Set on the second file that overlayfs opens, on a layer.
     const FMODE_NOACCOUNT: u32 = 1 << 29;
-    let Some(wanted) = wanted_open(file) else { return };
     if file.mode() & FMODE_NOACCOUNT != 0 {
         return;
     }
+    breach::check_open(file);
+    let Some(wanted) = wanted_open(file) else { return };
     wanted.emit(|record| {
         let inode = file.inode();
         let sb = inode.sb();

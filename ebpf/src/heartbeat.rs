@@ -5,7 +5,21 @@ use shrike_common::{Backend, Lane, wire};
 
 use crate::emit::{Address, emit_to};
 use crate::kernel::Task;
-use crate::plan;
+use crate::{member, plan};
+
+/// Answers the agent, which shows each task that was there before the probes in this way, too.
+#[inline(always)]
+pub(crate) fn asked_about(target: Task, backend: Backend) {
+    let agent = Task::current();
+    if !plan::is_agent(agent) {
+        return;
+    }
+    if target.tgid() == agent.tgid() {
+        beat(backend);
+    } else {
+        member::found(target);
+    }
+}
 
 /// Answers the agent; what other tasks do is not looked at.
 #[inline(always)]

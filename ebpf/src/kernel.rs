@@ -57,10 +57,12 @@ structs! {
     }
     /// `struct linux_binprm`: a program being executed.
     Binprm {
+        cred: Cred = BinprmCred,
         file: File = BinprmFile,
     }
     /// `struct cgroup`.
     Cgroup {
+        level: u32 = CgroupLevel,
         node: KernfsNode = CgroupKn,
         root: CgroupRoot = CgroupRoot,
     }
@@ -74,11 +76,18 @@ structs! {
     }
     /// `struct cred`.
     Cred {
+        ambient: u64 = CredCapAmbient,
+        bounding: u64 = CredCapBset,
         effective: u64 = CredCapEffective,
         euid: Uid = CredEuid,
         gid: Gid = CredGid,
+        permitted: u64 = CredCapPermitted,
         uid: Uid = CredUid,
         user: UserNs = CredUserNs,
+    }
+    /// `struct css_set`: the cgroups of a task.
+    CssSet {
+        unified: Cgroup = CssSetDflCgrp,
     }
     /// `struct dentry`.
     Dentry {
@@ -103,6 +112,11 @@ structs! {
     FileSystemType {
         name: u64 = FileSystemName,
     }
+    /// `struct fs_struct`: a task's root and working directory.
+    FsStruct {
+        root_dentry: Dentry = FsRootDentry,
+        root_mnt: Vfsmount = FsRootMnt,
+    }
     /// `struct inode`.
     Inode {
         ino: u64 = InodeIno,
@@ -126,6 +140,8 @@ structs! {
     /// `struct mnt_namespace`.
     MntNs {
         inum: NsId = MntNsInum,
+        /// Never given to two of them.
+        unique: u64 = MntNsSeq,
     }
     /// `struct net`.
     Net {
@@ -139,6 +155,7 @@ structs! {
         net_ns: Net = NsproxyNet,
         pid_ns_for_children: PidNs = NsproxyPidForChildren,
         time_ns: TimeNs = NsproxyTime,
+        time_ns_for_children: TimeNs = NsproxyTimeForChildren,
         uts_ns: UtsNs = NsproxyUts,
     }
     /// `struct path`, where the kernel passes a pointer to one.
@@ -185,15 +202,21 @@ structs! {
     }
     /// `struct task_struct`.
     Task {
+        atomic_flags: u64 = TaskAtomicFlags,
+        cgroups: CssSet = TaskCgroups,
+        cred: Cred = TaskCred,
         exit_code: i32 = TaskExitCode,
         flags: u32 = TaskFlags,
+        fs: FsStruct = TaskFs,
         group_leader: Task = TaskGroupLeader,
         mm: Mm = TaskMm,
         nsproxy_or_null: Nsproxy = TaskNsproxy,
         parent: Task = TaskRealParent,
         real_cred: Cred = TaskRealCred,
+        seccomp_mode: u32 = TaskSeccompMode,
         signal: Signal = TaskSignal,
         start_boottime: StartTime = TaskStartBoottime,
+        syscall_work: u64 = TaskSyscallWork,
         tgid: Pid = TaskTgid,
         tid: Pid = TaskPid,
         thread_pid: PidRef = TaskThreadPid,
@@ -227,7 +250,32 @@ pub(crate) struct Path {
     pub(crate) dentry: Dentry,
 }
 
+impl Cgroup {
+    /// Whether this is the cgroup with that id at that level, or below it.
+    #[inline(always)]
+    pub(crate) fn is_within(self, id: CgroupId, level: u32) -> bool {
+        // The element is found by the level, which the verifier cannot follow: read as plain memory.
+        let at = self.0 as u64 + offset(Offset::CgroupAncestors) as u64 + u64::from(level) * 8;
+        let ancestor: u64 = read_at(at);
+        let node: u64 = read(ancestor, Offset::CgroupKn);
+        self.level() >= level && read::<u64>(node, Offset::KernfsNodeId) == id.0
+    }
+}
+
 impl Cred {
+    /// How many ids there are: uid, gid, suid, sgid, euid, egid, fsuid, fsgid, side by side.
+    pub(crate) const IDS: usize = 8;
+
+    /// One of them.
+    #[inline(always)]
+    pub(crate) fn id(self, index: usize) -> u32 {
+        // SAFETY: the eight ids follow one another in every supported kernel; the verifier checks the
+        // access.
+        unsafe {
+            self.0.byte_add(offset(Offset::CredUid) + index * 4).cast::<u32>().read_volatile()
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn user_ns(self) -> NsId {
         self.user().inum()
@@ -367,6 +415,25 @@ impl Task {
         (NsId(read(ns, Offset::PidNsInum)), Pid(read(upid, Offset::UpidNr)))
     }
 
+    /// The cgroup in the unified hierarchy.
+    #[inline(always)]
+    pub(crate) fn cgroup(self) -> Cgroup {
+        self.cgroups().unified()
+    }
+
+    /// The seccomp mode, and 256 if it is at work (`SYSCALL_WORK_SECCOMP`).
+    #[inline(always)]
+    pub(crate) fn seccomp(self) -> u32 {
+        const SYSCALL_WORK_SECCOMP: u64 = 1;
+        self.seccomp_mode() | ((self.syscall_work() & SYSCALL_WORK_SECCOMP) as u32) << 8
+    }
+
+    /// Whether `no_new_privs` is set (`PFA_NO_NEW_PRIVS`): 0 or 1.
+    #[inline(always)]
+    pub(crate) fn no_new_privs(self) -> u32 {
+        (self.atomic_flags() & 1) as u32
+    }
+
     /// When the process started.
     #[inline(always)]
     pub(crate) fn start(self) -> StartTime {
@@ -408,6 +475,27 @@ impl Vfsmount {
     #[inline(always)]
     pub(crate) fn namespace_at(self) -> u64 {
         read(self.mount(), Offset::MountNs)
+    }
+
+    /// Whether the kernel uses the mount internally: it is in no namespace, or in an error.
+    #[inline(always)]
+    pub(crate) fn is_internal(self) -> bool {
+        const ERRORS: u64 = (-4096_i64).cast_unsigned();
+        let namespace = self.namespace_at();
+        namespace == 0 || namespace >= ERRORS
+    }
+
+    /// The address of the dentry at the root of the mount.
+    #[inline(always)]
+    pub(crate) fn root_at(self) -> u64 {
+        Self::root_of(self.mount())
+    }
+
+    /// The same of the `struct mount` at an address.
+    #[inline(always)]
+    pub(crate) fn root_of(mount: u64) -> u64 {
+        let root = offset(Offset::MountMnt) + offset(Offset::VfsmountRoot);
+        read_at(mount.wrapping_add(root as u64))
     }
 }
 

@@ -18,7 +18,10 @@
 
 mod attempt;
 mod books;
+mod boundary;
+mod breach;
 mod cgroup;
+mod credential;
 mod emit;
 mod file;
 mod heartbeat;
@@ -44,8 +47,10 @@ use aya_ebpf::macros::{btf_tracepoint, cgroup_sysctl, fentry, fexit, lsm};
 use aya_ebpf::programs::{
     BtfTracePointContext, FEntryContext, FExitContext, LsmContext, SysctlContext,
 };
-use kernel::{Binprm, Cgroup, Dentry, File, Nsproxy, PathRef, Sock, Socket, Superblock, Task, Vma};
-use shrike_common::Backend;
+use kernel::{
+    Binprm, Cgroup, Cred, Dentry, File, Nsproxy, PathRef, Sock, Socket, Superblock, Task, Vma,
+};
+use shrike_common::{Backend, Noticed};
 
 /// Declares programs that the agent can attach. Each answers 0: that is "go on" to an LSM hook.
 macro_rules! probes {
@@ -60,38 +65,56 @@ macro_rules! probes {
 }
 
 /// Declares two programs for each LSM hook: one for the hook, one for the entry of `security_*`,
-/// which has the same arguments.
+/// which has the same arguments. Where a hook is named as one, members are compared with their boundary
+/// there.
 macro_rules! hooks {
-    ($($lsm:ident $fentry:ident($ctx:ident) => $handler:expr;)*) => {
+    ($($lsm:ident $fentry:ident($ctx:ident) $(notices $noticed:ident)? => $handler:expr;)*) => {
         probes! {
             $(
-                #[lsm] $lsm($ctx: LsmContext) => $handler;
-                #[fentry] $fentry($ctx: FEntryContext) => $handler;
+                #[lsm] $lsm($ctx: LsmContext) => {
+                    $(breach::check(Noticed::$noticed);)?
+                    $handler
+                };
+                #[fentry] $fentry($ctx: FEntryContext) => {
+                    $(breach::check(Noticed::$noticed);)?
+                    $handler
+                };
             )*
         }
     };
 }
 
 hooks! {
-    bpf_lsm bpf_fentry(ctx) => surface::bpf(ctx.arg(0), ctx.arg(1));
-    file_open_lsm file_open_fentry(ctx) => file::open(File(ctx.arg(0)));
-    connect_lsm connect_fentry(ctx) =>
+    bpf_lsm bpf_fentry(ctx) notices Bpf => surface::bpf(ctx.arg(0), ctx.arg(1));
+    capset_lsm capset_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
+    committing_creds_lsm committing_creds_fentry(ctx) =>
+        credential::announce(Binprm(ctx.arg(0)).cred());
+    connect_lsm connect_fentry(ctx) notices Connect =>
         network::connect(Socket(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
-    mknod_lsm mknod_fentry(ctx) =>
+    file_open_lsm file_open_fentry(ctx) => file::open(File(ctx.arg(0)));
+    fix_setgid_lsm fix_setgid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
+    fix_setuid_lsm fix_setuid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
+    mknod_lsm mknod_fentry(ctx) notices Mknod =>
         file::mknod(PathRef(ctx.arg(0)), Dentry(ctx.arg(1)), ctx.arg(2), ctx.arg(3));
-    module_file_lsm module_file_fentry(ctx) => surface::module_from_file(File(ctx.arg(0)));
-    module_memory_lsm module_memory_fentry(_ctx) => surface::module_from_memory();
-    mount_lsm mount_fentry(ctx) => mount::mount(Superblock(ctx.arg(0)));
-    move_mount_lsm move_mount_fentry(ctx) =>
+    module_file_lsm module_file_fentry(ctx) notices ModuleLoad =>
+        surface::module_from_file(File(ctx.arg(0)));
+    module_memory_lsm module_memory_fentry(_ctx) notices ModuleLoad =>
+        surface::module_from_memory();
+    mount_lsm mount_fentry(ctx) notices Mount => mount::mount(Superblock(ctx.arg(0)));
+    move_mount_lsm move_mount_fentry(ctx) notices MoveMount =>
         mount::move_mount(PathRef(ctx.arg(0)), PathRef(ctx.arg(1)));
     mprotect_lsm mprotect_fentry(ctx) => file::mprotect(Vma(ctx.arg(0)), ctx.arg(2));
-    ptrace_lsm ptrace_fentry(ctx) => privilege::ptrace(Task(ctx.arg(0)), ctx.arg(1));
-    socket_lsm socket_fentry(ctx) =>
+    ptrace_lsm ptrace_fentry(ctx) notices Ptrace =>
+        privilege::ptrace(Task(ctx.arg(0)), ctx.arg(1));
+    socket_lsm socket_fentry(ctx) notices Socket =>
         network::socket(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
-    unix_connect_lsm unix_connect_fentry(ctx) => network::unix_connect(Sock(ctx.arg(1)));
+    task_free_lsm task_free_fentry(ctx) => member::freed(Task(ctx.arg(0)));
+    unix_connect_lsm unix_connect_fentry(ctx) notices Connect =>
+        network::unix_connect(Sock(ctx.arg(1)));
 }
 
 probes! {
+    #[fentry] commit_creds_fentry(ctx: FEntryContext) => credential::commit(Cred(ctx.arg(0)));
     #[btf_tracepoint] cgroup_attach_tp(ctx: BtfTracePointContext) =>
         cgroup::attach(Cgroup(ctx.arg(0)), ctx.arg(1), Task(ctx.arg(2)));
     #[btf_tracepoint] exec_tp(ctx: BtfTracePointContext) => process::exec(Binprm(ctx.arg(2)));
@@ -100,8 +123,10 @@ probes! {
     // The hook has the protection that was asked for in front of the one that is given.
     #[lsm] mmap_lsm(ctx: LsmContext) => file::mmap(File(ctx.arg(0)), ctx.arg(2));
     #[fentry] mmap_fentry(ctx: FEntryContext) => file::mmap(File(ctx.arg(0)), ctx.arg(1));
-    #[lsm] heartbeat_lsm(_ctx: LsmContext) => heartbeat::beat(Backend::Lsm);
-    #[fentry] heartbeat_fentry(_ctx: FEntryContext) => heartbeat::beat(Backend::Fentry);
+    #[lsm] heartbeat_lsm(ctx: LsmContext) =>
+        heartbeat::asked_about(Task(ctx.arg(0)), Backend::Lsm);
+    #[fentry] heartbeat_fentry(ctx: FEntryContext) =>
+        heartbeat::asked_about(Task(ctx.arg(0)), Backend::Fentry);
     #[btf_tracepoint] heartbeat_tp(_ctx: BtfTracePointContext) =>
         heartbeat::beat(Backend::Tracepoint);
     #[fentry] namespaces_fentry(ctx: FEntryContext) =>

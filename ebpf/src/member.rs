@@ -1,23 +1,543 @@
-//! Which tasks are a container's.
+//! Which tasks are a container's. Membership is carried by the task: it gets it when it executes the
+//! container's program, and hands it on to its children before they run. Where a task is now does not
+//! matter, since an escape changes exactly that.
+//!
+//! Members are kept by the address of their `task_struct` in a table that is never busy: task storage
+//! of the kernel fails when another probe was preempted in the midst of it.
+
+use core::arch::asm;
 
 use aya_ebpf::Global;
-use shrike_common::{Membership, NsId};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap};
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::macros::btf_map;
+use shrike_common::{
+    BreachKind, CgroupId, ContainerId, Counter, Kind, Membership, Noticed, NsId, Offset, Origin,
+    Property, wire,
+};
 
-use crate::kernel::Task;
+use crate::books::count;
+use crate::boundary::{NUMBERS, State, number, sequence};
+use crate::breach::{self, Subject, unique};
+use crate::credential::Announced;
+use crate::emit::emit;
+use crate::kernel::{Cgroup, Nsproxy, Task, Vfsmount, fetch_add, read};
 
 /// The initial mount namespace, which has no fixed number.
 #[unsafe(no_mangle)]
 static INIT_MNT_NS: Global<u32> = Global::new(0);
 
-/// A container's task has a mount namespace and a pid or cgroup namespace that are not the host's.
+/// How many tasks of containers there can be at a time.
+const MEMBERS_KEPT: usize = 32_768;
+
+#[btf_map]
+static MEMBERS: HashMap<u64, Member, MEMBERS_KEPT> = HashMap::new();
+
+/// How many members there are of each class of addresses: most tasks of the host are told from members
+/// by a 0 here, which costs a fraction of a look-up in the table.
+#[btf_map]
+static CLASSES: Array<u64, { 1 << CLASS_BITS }> = Array::new();
+const CLASS_BITS: u32 = 15;
+
+/// What a new entry is made of.
+#[btf_map]
+static BLANK: Array<Member, 1> = Array::new();
+
+/// The number of the last container.
+#[btf_map]
+static LAST: Array<u64, 1> = Array::new();
+
+/// Which namespaces containers own: those that they were given and those that their members made.
+#[btf_map]
+static NAMESPACES_OWNED: LruHashMap<Namespace, u64, 65_536> = LruHashMap::new();
+
+/// Who filled a cgroup.
+#[btf_map]
+static FILLERS: LruHashMap<CgroupId, Filler, 16_384> = LruHashMap::new();
+
+/// What is known of a container's task.
+#[repr(C)]
+pub(crate) struct Member {
+    /// The address of the task.
+    pub(crate) key: u64,
+    pub(crate) container: u64,
+    /// When a complete comparison last found nothing.
+    pub(crate) since: u64,
+    /// The container's cgroup in the unified hierarchy.
+    pub(crate) cgroup: u64,
+    pub(crate) cgroup_level: u32,
+    pub(crate) reserved: u32,
+    /// The capabilities that the task can ever have.
+    pub(crate) ceiling: u64,
+    /// The effective capabilities and the user namespace of the subjective credentials, and which of
+    /// both was told last.
+    pub(crate) subjective: u64,
+    pub(crate) subjective_user_ns: u64,
+    pub(crate) told_subjective: u64,
+    pub(crate) expected: State,
+    /// What the present comparison has found.
+    pub(crate) present: State,
+    pub(crate) announced: Announced,
+}
+
+/// A namespace that belongs to a container, or, for container 0, a mount namespace of whichever.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Namespace {
+    container: u64,
+    address: u64,
+    /// Addresses are given again; of most types, numbers are as well, but rarely both.
+    unique: u64,
+}
+
+/// The task that put others into a cgroup.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Filler {
+    mnt: NsId,
+    pid: NsId,
+    cgroup: NsId,
+    reserved: u32,
+    /// The file system of its root directory; 0 if not known.
+    root: u64,
+    /// The container whose cgroup it is; 0 if none that is known.
+    container: u64,
+}
+
+/// A task as a member, if it is one.
 #[inline(always)]
-pub(crate) fn of(task: Task) -> Membership {
-    let Some(proxy) = task.nsproxy() else { return Membership::None };
-    if proxy.mnt() == NsId(INIT_MNT_NS.load()) {
-        return Membership::None;
+pub(crate) fn get(task: Task) -> Option<*mut Member> {
+    let members = CLASSES.get_ptr(class(task))?;
+    // SAFETY: the look-up gave a valid entry. Volatile: others change it.
+    if unsafe { members.read_volatile() } == 0 {
+        return None;
     }
-    let own_cgroups = proxy.cgroup() != NsId::INIT_CGROUP;
-    // The namespace of processes costs more to find.
-    let is_member = own_cgroups || task.pid_in_namespace().0 != NsId::INIT_PID;
-    if is_member { Membership::Member } else { Membership::None }
+    MEMBERS.get_ptr_mut(task.0 as u64)
+}
+
+/// A member by its key.
+#[inline(always)]
+pub(crate) fn by_key(key: u64) -> Option<*mut Member> {
+    MEMBERS.get_ptr_mut(key)
+}
+
+/// What a task is, and whose.
+#[inline(always)]
+pub(crate) fn of(task: Task) -> (Membership, ContainerId) {
+    if let Some(member) = get(task) {
+        // SAFETY: the look-up gave a valid entry.
+        return (Membership::Member, ContainerId(unsafe { (*member).container }));
+    }
+    // SAFETY: as above.
+    match unsafe { FILLERS.get(task.cgroup().node().id()) } {
+        Some(filler) if filler.container != 0 => {
+            (Membership::Entering, ContainerId(filler.container))
+        }
+        _ => (Membership::None, ContainerId(0)),
+    }
+}
+
+/// The class of a task's address.
+#[inline(always)]
+fn class(task: Task) -> u32 {
+    const SPREAD: u32 = 0x9E37_79B1;
+    let low: u32;
+    // SAFETY: copies a register. To the verifier, the lower half of a pointer is a number, of which
+    // anything may be computed.
+    unsafe { asm!("w0 = w1", in("r1") task.0, lateout("w0") low) };
+    low.wrapping_mul(SPREAD) >> (u32::BITS - CLASS_BITS)
+}
+
+/// `task_newtask`: the child does not run yet. Threads and io workers come here as well.
+#[inline(always)]
+pub(crate) fn born(child: Task, clone_flags: u64) {
+    let parent = Task::current();
+    let Some(member) = get(parent) else {
+        // What had the address before may have left its entry.
+        remove(child);
+        let cgroup = child.cgroup();
+        if cgroup.0 != parent.cgroup().0 {
+            fill(cgroup.node().id(), parent);
+        }
+        return;
+    };
+    inherit(child, member, clone_flags);
+}
+
+#[inline(never)]
+fn inherit(child: Task, parent: *mut Member, clone_flags: u64) {
+    /// `CLONE_NEWTIME`, `NEWNS`, `NEWCGROUP`, `NEWUTS`, `NEWIPC`, `NEWUSER`, `NEWPID`, `NEWNET`.
+    const NEW: u64 = 0x7E02_0080;
+    const NEW_USER: u64 = 0x1000_0000;
+    // SAFETY: `parent` is an entry.
+    let Some(member) = add(child, unsafe { &*parent }) else {
+        return count(Counter::NoMember, Kind::Fork);
+    };
+    // SAFETY: the entry is the child's, which does not run yet.
+    unsafe {
+        if clone_flags & NEW != 0 {
+            // Made in this very call.
+            if let Some(proxy) = child.nsproxy() {
+                State::take_namespaces(&raw mut (*member).present, proxy);
+                own(member);
+                State::take_namespaces(&raw mut (*member).expected, proxy);
+            }
+            State::take_root(&raw mut (*member).expected, child);
+        }
+        if clone_flags & NEW_USER != 0 {
+            State::take_credentials(&raw mut (*member).expected, child.real_cred());
+            in_user_namespace(member, (&raw const (*member).expected.user_ns).read_volatile());
+        }
+        breach::compare(child, member, Noticed::Fork);
+        let cgroup = child.cgroup();
+        if cgroup.0 != Task::current().cgroup().0 {
+            check_cgroup(child, member, cgroup, Noticed::Fork);
+        }
+    }
+}
+
+/// `cgroup_attach_task`: the move is done. One call for a process that is moved as a whole.
+#[inline(always)]
+pub(crate) fn moved(target: Task, to: Cgroup) {
+    if to.root().hierarchy() != 0 {
+        // Of another hierarchy: its ids are not those that tasks are known by.
+        return;
+    }
+    let mover = Task::current();
+    let (is_member, target_member) = (get(mover).is_some(), get(target));
+    match target_member {
+        Some(member) if is_member => {
+            // SAFETY: the look-up gave a valid entry.
+            unsafe { check_cgroup(target, member, to, Noticed::CgroupAttach) };
+        }
+        None if !is_member => {
+            let id = to.node().id();
+            // Who moves itself may have its namespaces already.
+            // SAFETY: the entry is only tested for.
+            if mover.tgid() != target.tgid() || unsafe { FILLERS.get(id) }.is_none() {
+                fill(id, mover);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a member that a member has put into `cgroup` is still within its container's.
+///
+/// # Safety
+///
+/// `member` must be the task's entry.
+#[inline(always)]
+unsafe fn check_cgroup(task: Task, member: *mut Member, cgroup: Cgroup, noticed: Noticed) {
+    // SAFETY: the caller's promise.
+    let (id, level) = unsafe { ((*member).cgroup, (*member).cgroup_level) };
+    if cgroup.is_within(CgroupId(id), level) {
+        return;
+    }
+    let found = cgroup.node().id().0;
+    // SAFETY: as above.
+    let subject = unsafe { Subject::of(member, task, noticed) };
+    subject.report(BreachKind::Cgroup, Property::Cgroup, id, found);
+    // SAFETY: as above. From now on this is where it is.
+    unsafe {
+        (*member).cgroup = found;
+        (*member).cgroup_level = cgroup.level();
+    }
+}
+
+/// `sched_process_exec`: the new image is in place, credentials and confinement are final.
+#[inline(always)]
+pub(crate) fn executed() {
+    if get(Task::current()).is_some() {
+        breach::check(Noticed::Exec);
+    } else {
+        member_enter();
+    }
+}
+
+/// Global, as [`breach::check`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn member_enter() -> u32 {
+    let task = Task::current();
+    if is_contained(task) {
+        let origin = if container_of(task) == 0 { Origin::Started } else { Origin::Entered };
+        join(task, origin as u32);
+    }
+    0
+}
+
+/// A task that was there before the probes, as the agent shows it.
+#[inline(always)]
+pub(crate) fn found(task: Task) {
+    if !task.is_kernel_thread() && get(task).is_none() && is_contained(task) {
+        join(task, Origin::Found as u32);
+    }
+}
+
+/// `security_task_free`: nobody refers to the task any more.
+#[inline(always)]
+pub(crate) fn freed(task: Task) {
+    remove(task);
+}
+
+/// Whether a task that is no member looks like one: it has its own mounts, its root directory is the
+/// root of these, and it has its own processes, cgroups or root file system; own as against whoever put
+/// it into its cgroup.
+#[inline(never)]
+fn is_contained(task: Task) -> bool {
+    let init = Filler {
+        mnt: NsId(INIT_MNT_NS.load()),
+        pid: NsId::INIT_PID,
+        cgroup: NsId::INIT_CGROUP,
+        reserved: 0,
+        root: 0,
+        container: 0,
+    };
+    let Some(proxy) = task.nsproxy() else { return false };
+    // SAFETY: the entry is only read.
+    let filler = unsafe { FILLERS.get(task.cgroup().node().id()) }.copied().unwrap_or(init);
+    if proxy.mnt() == filler.mnt || proxy.mnt() == init.mnt {
+        return false;
+    }
+    let root = task.fs().root_dentry().sb().0 as u64;
+    let has_own = proxy.pid_for_children() != filler.pid
+        || proxy.cgroup() != filler.cgroup
+        || filler.root != 0 && root != filler.root;
+    has_own && is_namespace_root(task)
+}
+
+/// Whether a task's root directory is that of its mount namespace: on the topmost mount, at its root,
+/// and every mount beneath is covered at its root (`mnt_ns->root` is the one below all).
+#[inline(never)]
+fn is_namespace_root(task: Task) -> bool {
+    const MOUNTS: u32 = 8;
+    let (fs, Some(proxy)) = (task.fs(), task.nsproxy()) else { return false };
+    let mnt = fs.root_mnt();
+    if mnt.root_at() != fs.root_dentry().0 as u64 || mnt.namespace_at() != proxy.mnt_ns().0 as u64 {
+        return false;
+    }
+    let mut mount = mnt.mount();
+    for _ in 0..MOUNTS {
+        let parent: u64 = read(mount, Offset::MountParent);
+        if parent == mount {
+            return true;
+        }
+        if read::<u64>(mount, Offset::MountMountpoint) != Vfsmount::root_of(parent) {
+            return false;
+        }
+        mount = parent;
+    }
+    false
+}
+
+/// Makes a task a member: of the container that owns its mount namespace, or of a new one.
+#[inline(never)]
+fn join(task: Task, origin: u32) {
+    let (Some(blank), Some(proxy)) = (BLANK.get(0), task.nsproxy()) else { return };
+    let Some(member) = add(task, blank) else { return count(Counter::NoMember, Kind::Exec) };
+    let known = container_of(task);
+    let container = if known == 0 { new_container() } else { known };
+    let cgroup = task.cgroup();
+    // SAFETY: the entry is the task's, which is in this very hook or is shown by the agent.
+    unsafe {
+        (*member).container = container;
+        (*member).since = now();
+        (*member).cgroup = cgroup.node().id().0;
+        (*member).cgroup_level = cgroup.level();
+        (*member).ceiling = task.real_cred().bounding() | task.real_cred().permitted();
+        State::take(&raw mut (*member).present, task);
+        if known == 0 {
+            // It owns nothing yet, so all of it is taken for new.
+            own(member);
+            own_time(member, proxy);
+            let user_ns = (*member).present.user_ns;
+            own_one(container, user_ns, number(user_ns, Offset::UserNsInum));
+        }
+        State::copy(&raw mut (*member).expected, &raw const (*member).present);
+    }
+    if let Some(filler) = FILLERS.get_ptr_mut(cgroup.node().id()) {
+        // SAFETY: the look-up gave a valid entry.
+        unsafe { (*filler).container = container };
+    }
+    if known == 0 || origin == Origin::Entered as u32 {
+        tell(task, container, origin);
+    }
+}
+
+/// Tells what a task has that has just become a member.
+#[inline(never)]
+fn tell(task: Task, container: u64, origin: u32) {
+    let cred = task.real_cred();
+    emit(|_| wire::Boundary {
+        container: ContainerId(container),
+        bounding: cred.bounding(),
+        permitted: cred.permitted(),
+        origin,
+        seccomp: task.seccomp_mode(),
+        no_new_privs: task.no_new_privs(),
+        root_dev: task.fs().root_dentry().sb().dev(),
+    });
+}
+
+/// The container that owns a task's mount namespace; 0 if none does.
+#[inline(always)]
+fn container_of(task: Task) -> u64 {
+    let Some(proxy) = task.nsproxy() else { return 0 };
+    let mnt = proxy.mnt_ns();
+    let key = Namespace { container: 0, address: mnt.0 as u64, unique: mnt.unique() };
+    // SAFETY: the entry is only read.
+    unsafe { NAMESPACES_OWNED.get(key) }.copied().unwrap_or(0)
+}
+
+fn new_container() -> u64 {
+    // SAFETY: the look-up gave a valid entry.
+    LAST.get_ptr_mut(0).map_or(0, |last| unsafe { fetch_add(last, 1) } + 1)
+}
+
+/// Gives to a member's container those of its present namespaces that are not expected.
+///
+/// # Safety
+///
+/// `member` must be an entry.
+#[inline(always)]
+pub(crate) unsafe fn own(member: *const Member) {
+    // SAFETY: the caller's promise.
+    let (container, expected, present) =
+        unsafe { ((*member).container, &(*member).expected.ns, &(*member).present.ns) };
+    if present[0] != expected[0] {
+        let key = Namespace { container: 0, address: present[0], unique: sequence(present[0]) };
+        let _ = NAMESPACES_OWNED.insert(key, container, 0);
+    }
+    for (index, &(property, inum)) in NUMBERS.iter().enumerate() {
+        let address = present[index];
+        if address != expected[index] {
+            own_one(container, address, unique(property, address, inum));
+        }
+    }
+}
+
+/// Gives to a member's container the namespace of time that its children will be in.
+///
+/// # Safety
+///
+/// `member` must be an entry.
+#[inline(always)]
+pub(crate) unsafe fn own_time(member: *mut Member, proxy: Nsproxy) {
+    // SAFETY: the caller's promise.
+    let container = unsafe { (*member).container };
+    own_namespace(member, container, proxy.time_ns_for_children().0 as u64, Offset::TimeNsInum);
+}
+
+/// Gives a namespace to a container, told by its number.
+#[inline(always)]
+fn own_namespace(member: *mut Member, container: u64, address: u64, inum: Offset) {
+    // SAFETY: the callers' promise. From the map comes a number.
+    let address = unsafe {
+        let room = &raw mut (*member).subjective_user_ns;
+        room.write_volatile(address);
+        room.read_volatile()
+    };
+    own_one(container, address, number(address, inum));
+}
+
+#[inline(always)]
+fn own_one(container: u64, address: u64, unique: u64) {
+    member_own(container, address, unique);
+}
+
+/// Global, as all that takes numbers only: the verifier looks at it once and not at each call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn member_own(container: u64, address: u64, unique: u64) -> u32 {
+    let key = Namespace { container, address, unique };
+    // The table forgets what it has not seen for longest.
+    u32::from(NAMESPACES_OWNED.insert(key, container, 0).is_ok())
+}
+
+/// Whether a namespace is a container's own.
+#[inline(always)]
+pub(crate) fn owns(container: u64, address: u64, unique: u64) -> bool {
+    member_owns(container, address, unique) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn member_owns(container: u64, address: u64, unique: u64) -> u32 {
+    let key = Namespace { container, address, unique };
+    // SAFETY: the entry is only tested for.
+    u32::from(unsafe { NAMESPACES_OWNED.get(key) }.is_some())
+}
+
+/// A member has come into a user namespace below its own: there it may have every capability.
+///
+/// # Safety
+///
+/// `member` must be an entry.
+#[inline(always)]
+pub(crate) unsafe fn in_user_namespace(member: *mut Member, user_ns: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*member).ceiling = u64::MAX;
+        own_one((*member).container, user_ns, number(user_ns, Offset::UserNsInum));
+    }
+}
+
+/// Notes who puts tasks into a cgroup.
+#[inline(never)]
+fn fill(cgroup: CgroupId, by: Task) {
+    let Some(proxy) = by.nsproxy() else { return };
+    // SAFETY: the entry is only read.
+    let container = unsafe { FILLERS.get(cgroup) }.map_or(0, |filler| filler.container);
+    let filler = Filler {
+        mnt: proxy.mnt(),
+        pid: proxy.pid_for_children(),
+        cgroup: proxy.cgroup(),
+        reserved: 0,
+        root: by.fs().root_dentry().sb().0 as u64,
+        container,
+    };
+    // The table forgets what it has not seen for longest: the host's namespaces stand in then.
+    let _ = FILLERS.insert(cgroup, filler, 0);
+}
+
+/// Adds a member, or replaces what had its address before.
+#[inline(always)]
+fn add(task: Task, like: &Member) -> Option<*mut Member> {
+    let key = task.0 as u64;
+    if MEMBERS.get_ptr(key).is_none() {
+        let members = CLASSES.get_ptr_mut(class(task))?;
+        // SAFETY: the look-up gave a valid entry.
+        unsafe { fetch_add(members, 1) };
+    }
+    if MEMBERS.insert(key, like, 0).is_err() {
+        remove_class(task);
+        return None;
+    }
+    let member = MEMBERS.get_ptr_mut(key)?;
+    // SAFETY: the look-up gave a valid entry.
+    unsafe { (&raw mut (*member).key).write_volatile(task.0 as u64) };
+    Some(member)
+}
+
+#[inline(always)]
+fn remove(task: Task) {
+    if get(task).is_some() && MEMBERS.remove(task.0 as u64).is_ok() {
+        remove_class(task);
+    }
+}
+
+#[inline(always)]
+fn remove_class(task: Task) {
+    if let Some(members) = CLASSES.get_ptr_mut(class(task)) {
+        // SAFETY: the look-up gave a valid entry.
+        unsafe { fetch_add(members, u64::MAX) };
+    }
+}
+
+/// The time that records carry.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: the helper has no precondition.
+    unsafe { bpf_ktime_get_boot_ns() }
 }

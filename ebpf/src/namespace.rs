@@ -1,10 +1,13 @@
 //! Namespaces that a task changes to.
 
-use shrike_common::{Kind, Namespaces, NsId, wire};
+use shrike_common::{Kind, Namespaces, Noticed, NsId, wire};
 
+use crate::boundary::State;
+use crate::breach::Subject;
 use crate::kernel::{Nsproxy, Task};
+use crate::member::{self, Member, own, own_time};
 use crate::plan::Wanted;
-use crate::syscall::{SETNS, UNSHARE};
+use crate::syscall::{EXECVE, EXECVEAT, SETNS, UNSHARE};
 
 /// `switch_task_namespaces`: the new namespaces are about to be installed. Also reached at the end
 /// of every task, with none.
@@ -14,6 +17,9 @@ pub(crate) fn switch(task: Task, new: Nsproxy) {
         return;
     }
     let Some(old) = task.nsproxy() else { return };
+    if let Some(member) = member::get(task) {
+        installed(task, member, new);
+    }
     let user = NsId(0);
     if SETNS.is_current() {
         let Some(wanted) = Wanted::of(Kind::Setns) else { return };
@@ -21,6 +27,23 @@ pub(crate) fn switch(task: Task, new: Nsproxy) {
     } else if UNSHARE.is_current() {
         let Some(wanted) = Wanted::of(Kind::Unshare) else { return };
         wanted.emit(|_| wire::Unshare { joined: changes(old, new, user) });
+    }
+}
+
+/// What is expected of a member moves at the moment when its namespaces do: those that it makes are its
+/// container's, those that it joins must be. Nothing else than these calls may install any.
+#[inline(never)]
+fn installed(task: Task, member: *mut Member, new: Nsproxy) {
+    // SAFETY: the member is an entry that only its own task changes.
+    unsafe {
+        State::take_namespaces(&raw mut (*member).present, new);
+        if UNSHARE.is_current() || EXECVE.is_current() || EXECVEAT.is_current() {
+            own(member);
+            own_time(member, new);
+        } else {
+            Subject::of(member, task, Noticed::SwitchNamespaces).check_namespaces();
+        }
+        State::take_namespaces(&raw mut (*member).expected, new);
     }
 }
 

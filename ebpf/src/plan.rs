@@ -4,7 +4,7 @@
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
 use shrike_common::wire::Payload;
-use shrike_common::{Abi, Alternatives, Control, Header, Kind, Membership, Plan};
+use shrike_common::{Abi, Alternatives, Control, Header, Kind, Plan};
 
 use crate::emit::{Address, Record, emit_to};
 use crate::kernel::{Dentry, Path, Superblock, Task, Vfsmount};
@@ -70,11 +70,10 @@ impl Wanted {
         // Where it does not matter, nobody asks whose task it is.
         let bits = if host == container {
             host
+        } else if member::get(Task::current()).is_some() {
+            container
         } else {
-            match member::of(Task::current()) {
-                Membership::None => host,
-                Membership::Member => container,
-            }
+            host
         };
         (bits != 0).then_some(Self { plan, bits, generation })
     }

@@ -18,9 +18,11 @@ pub(crate) fn ptrace(target: Task, mode: u32) {
     else {
         return;
     };
+    let (membership, container) = member::of(target);
     wanted.emit(|_| wire::Ptrace {
         mode,
-        target_membership: member::of(target) as u32,
+        target_membership: membership as u32,
+        target_container: container,
         target_start: target.start(),
         target: target.tgid(),
         reserved: 0,

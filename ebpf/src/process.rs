@@ -4,10 +4,12 @@ use shrike_common::wire;
 
 use crate::emit::emit;
 use crate::kernel::{Binprm, Task};
+use crate::member;
 
 /// `sched_process_exec`: the new image is in place.
 #[inline(always)]
 pub(crate) fn exec(binprm: Binprm) {
+    member::executed();
     emit(|record| {
         let task = Task::current();
         let file = binprm.file();
@@ -26,6 +28,7 @@ pub(crate) fn exec(binprm: Binprm) {
 #[inline(always)]
 pub(crate) fn fork(child: Task, clone_flags: u64) {
     const CLONE_THREAD: u64 = 0x1_0000;
+    member::born(child, clone_flags);
     if clone_flags & CLONE_THREAD != 0 {
         return;
     }

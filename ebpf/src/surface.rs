@@ -2,8 +2,9 @@
 
 use aya_ebpf::bindings::bpf_sysctl;
 use aya_ebpf::helpers::generated::{bpf_sysctl_get_name, bpf_sysctl_get_new_value};
-use shrike_common::{Backend, Kind, wire};
+use shrike_common::{Backend, Kind, Noticed, wire};
 
+use crate::breach;
 use crate::heartbeat;
 use crate::kernel::{File, Pointer, read_at};
 use crate::plan::Wanted;
@@ -19,6 +20,7 @@ pub(crate) fn sysctl(ctx: *mut bpf_sysctl) {
     if unsafe { (*ctx).write } == 0 {
         return heartbeat::beat(Backend::CgroupSysctl);
     }
+    breach::check(Noticed::Sysctl);
     let Some(wanted) = Wanted::of(Kind::Sysctl) else { return };
     wanted.emit(|record| wire::Sysctl {
         name: record.written(NAME, |to| {

@@ -135,6 +135,8 @@ pub fn event_type(kind: Kind, syscall: Option<&str>) -> &'static str {
         Kind::Bpf => "bpf",
         Kind::CgroupAttach => "cgroup_attach",
         Kind::FileCreate => "file_create",
+        Kind::Boundary => "boundary",
+        Kind::Breach => "breach",
         Kind::Heartbeat => "heartbeat",
         Kind::Outcome => "outcome",
         Kind::MmapExec => "mmap_exec",

@@ -108,7 +108,9 @@ pub fn all() -> &'static [Field] {
 }
 
 const ALL: KindSet = KindSet::ALL;
+const BOUNDARY: KindSet = KindSet::of(Kind::Boundary);
 const BPF: KindSet = KindSet::of(Kind::Bpf);
+const BREACH: KindSet = KindSet::of(Kind::Breach);
 const CONNECT: KindSet = KindSet::of(Kind::Connect);
 const FILE_OPEN: KindSet = KindSet::of(Kind::FileOpen);
 const CGROUP: KindSet = KindSet::of(Kind::CgroupAttach);
@@ -178,7 +180,21 @@ fields! {
     UserEuid "user.euid" Number NoArgument, ALL, "effective user id in the host's namespace";
     UserName "user.name" Text NoArgument, ALL, "name of the user";
     GroupGid "group.gid" Number NoArgument, ALL, "group id in the host's namespace";
-    ContainerMembership "container.membership" Text NoArgument, ALL, "whether the task is a container's: none or member";
+    ContainerMembership "container.membership" Text NoArgument, ALL, "whether the task is a container's: none, member, or entering while it has not executed the container's program yet";
+    ContainerNumber "container.number" Number NoArgument, ALL, "number of the task's container, in the order in which containers came to be known";
+    ContainerBoundaryOrigin "container.boundary.origin" Text NoArgument, BOUNDARY, "how the boundary came to be known: started (a new container), entered (a process came into one from outside), or found (it was there before the agent)";
+    ContainerBoundaryBounding "container.boundary.bounding" Text NoArgument, BOUNDARY, "capabilities that the process can ever have, by name, joined by blanks";
+    ContainerBoundaryPermitted "container.boundary.permitted" Text NoArgument, BOUNDARY, "permitted capabilities by name, joined by blanks";
+    ContainerBoundarySeccomp "container.boundary.seccomp" Text NoArgument, BOUNDARY, "seccomp mode: none, strict or filter";
+    ContainerBoundaryNoNewPrivs "container.boundary.no_new_privs" Bool NoArgument, BOUNDARY, "whether no_new_privs is set";
+    ContainerBoundaryRootDevice "container.boundary.root.device" Text NoArgument, BOUNDARY, "device of the root file system, as major:minor";
+    BreachKind "breach.kind" Text NoArgument, BREACH, "what was crossed: namespace, capability, credential, confinement, root or cgroup";
+    BreachProperty "breach.property" Text NoArgument, BREACH, "property of the task that shows it: ns.mnt, capabilities, ids, …";
+    BreachExpected "breach.evidence.expected" Text NoArgument, BREACH, "what was recorded: a number, or capabilities by name";
+    BreachFound "breach.evidence.found" Text NoArgument, BREACH, "what is now";
+    BreachNoticed "breach.evidence.noticed" Text NoArgument, BREACH, "where it was noticed: commit_creds, file_open, exec, …";
+    BreachSince "breach.evidence.since" Text NoArgument, BREACH, "local time at which a complete comparison last found the task within its boundary";
+    BreachTask "breach.task" Number NoArgument, BREACH, "thread that it is about, in the host's namespace";
     CgroupTarget "cgroup.target" Text NoArgument, CGROUP, "path of the cgroup that a process is moved to, below the root of its hierarchy";
     CgroupTargetId "cgroup.target.id" Number NoArgument, CGROUP, "id of that cgroup";
     CgroupTargetPid "cgroup.target.pid" Number NoArgument, CGROUP, "process id of the process that is moved";

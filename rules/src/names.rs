@@ -3,7 +3,7 @@
 //! A name of this list is valid in a condition whether or not a sensor emits such events: rules
 //! written for Falco must load, and a misspelt name must not. The list holds the system calls of
 //! x86-64 Linux, the events that Falco adds to them, and some of our own, for what no one
-//! system call does: `cgroup_attach`, `file_create`, `file_open` (of files that the kernel opens on no
+//! system call does: `boundary`, `breach`, `cgroup_attach`, `file_create`, `file_open` (of files that the kernel opens on no
 //! open call's behalf), `mmap_exec` and `sysctl`.
 
 use crate::event::KindSet;
@@ -74,7 +74,9 @@ pub(crate) fn kind_of(name: &str) -> Option<Kind> {
         "creat" | "file_open" | "open" | "open_by_handle_at" | "openat" | "openat2" => {
             Some(Kind::FileOpen)
         }
+        "boundary" => Some(Kind::Boundary),
         "bpf" => Some(Kind::Bpf),
+        "breach" => Some(Kind::Breach),
         "cgroup_attach" => Some(Kind::CgroupAttach),
         "connect" => Some(Kind::Connect),
         "file_create" => Some(Kind::FileCreate),
@@ -96,7 +98,7 @@ pub(crate) fn kind_of(name: &str) -> Option<Kind> {
 #[rustfmt::skip]
 pub(crate) const NAMES: &[&str] = &[
     "_sysctl", "accept", "accept4", "access", "acct", "add_key", "adjtimex", "afs_syscall", "alarm",
-    "arch_prctl", "asyncevent", "bind", "bpf", "brk", "cachestat", "capget", "capset", "cgroup_attach", "chdir",
+    "arch_prctl", "asyncevent", "bind", "boundary", "bpf", "breach", "brk", "cachestat", "capget", "capset", "cgroup_attach", "chdir",
     "chmod", "chown", "chroot", "clock_adjtime", "clock_getres", "clock_gettime", "clock_nanosleep",
     "clock_settime", "clone", "clone3", "close", "close_range", "connect", "container",
     "copy_file_range", "cpu_hotplug", "creat", "create_module", "delete_module", "drop", "dup",

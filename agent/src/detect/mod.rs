@@ -11,7 +11,7 @@ pub(crate) mod result;
 mod socket;
 pub(crate) mod syscall;
 
-use shrike_common::{Abi, Event, Header, Kind, Membership, Namespaces};
+use shrike_common::{Abi, ContainerId, Event, Header, Kind, Membership, Namespaces};
 use shrike_rules::{Argument, FieldId, Stage, Value, event_type};
 
 use crate::capability::Capabilities;
@@ -114,6 +114,10 @@ impl shrike_rules::Event for Sight<'_, '_> {
             FieldId::UserName => self.users.name(header.uid)?.into(),
             FieldId::GroupGid => header.gid.0.into(),
             FieldId::ContainerMembership => Membership::from_code(header.membership)?.name().into(),
+            FieldId::ContainerNumber => match header.container {
+                ContainerId(0) => return None,
+                container => container.0.into(),
+            },
             FieldId::CgroupId => header.cgroup.0.into(),
             FieldId::NsMnt => header.ns.mnt.0.into(),
             FieldId::NsPid => header.ns.pid.0.into(),

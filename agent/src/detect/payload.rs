@@ -2,10 +2,14 @@
 
 use shrike_common::wire::Text;
 use shrike_common::{
-    Bpf, CgroupAttach, Connect, Event, FileCreate, FileOpen, Header, Membership, Mknod, MmapExec,
-    ModuleLoad, Mount, MoveMount, Namespaces, NsId, NsType, Ptrace, Socket, Sysctl,
+    Boundary, Bpf, Breach, BreachKind, CgroupAttach, Connect, Event, FileCreate, FileOpen, Header,
+    Membership, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, Namespaces, Noticed, NsId, NsType,
+    Origin, Property, Ptrace, Socket, Sysctl,
 };
 use shrike_rules::{FieldId, Value};
+
+use crate::capability::Capabilities;
+use crate::context::clock::Clock;
 
 use super::{Sight, bpf, file, fstype, socket};
 
@@ -28,6 +32,8 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
         Event::Ptrace(ptrace) => access(ptrace, header, field),
         Event::Sysctl(sysctl) => parameter(sysctl, field),
         Event::Bpf(bpf) => program(bpf, field),
+        Event::Boundary(boundary) => recorded(boundary, field),
+        Event::Breach(breach) => crossing(breach, sight.clock, field),
         Event::Exec(_)
         | Event::Exit(_)
         | Event::Fork(_)
@@ -201,6 +207,59 @@ fn program<'a>(loaded: &Bpf<'a>, field: FieldId) -> Option<Value<'a>> {
     }
 }
 
+fn recorded<'a>(boundary: &Boundary<'a>, field: FieldId) -> Option<Value<'a>> {
+    Some(match field {
+        FieldId::ContainerBoundaryOrigin => Origin::from_code(boundary.origin)?.name().into(),
+        FieldId::ContainerBoundaryBounding => capabilities(boundary.bounding).into(),
+        FieldId::ContainerBoundaryPermitted => capabilities(boundary.permitted).into(),
+        FieldId::ContainerBoundarySeccomp => seccomp(boundary.seccomp).into(),
+        FieldId::ContainerBoundaryNoNewPrivs => (boundary.no_new_privs != 0).into(),
+        FieldId::ContainerBoundaryRootDevice => device(boundary.root_dev).into(),
+        _ => return None,
+    })
+}
+
+fn crossing<'a>(breach: &Breach<'a>, clock: Clock, field: FieldId) -> Option<Value<'a>> {
+    let property = Property::from_code(breach.property)?;
+    Some(match field {
+        FieldId::BreachKind => BreachKind::from_code(breach.breach)?.name().into(),
+        FieldId::BreachProperty => property.name().into(),
+        FieldId::BreachExpected => evidence(property, breach.expected).into(),
+        FieldId::BreachFound => evidence(property, breach.found).into(),
+        FieldId::BreachNoticed => Noticed::from_code(breach.noticed)?.name().into(),
+        FieldId::BreachSince => {
+            clock.timestamp(breach.since).strftime("%H:%M:%S.%9f").to_string().into()
+        }
+        FieldId::BreachTask => breach.task.0.into(),
+        _ => return None,
+    })
+}
+
+/// A value of a property.
+fn evidence(property: Property, value: u64) -> String {
+    match property {
+        Property::Bounding | Property::Capabilities | Property::SubjectiveCapabilities => {
+            capabilities(value)
+        }
+        Property::Seccomp => seccomp(u32::try_from(value & 0xFF).unwrap_or_default()).to_owned(),
+        _ => value.to_string(),
+    }
+}
+
+/// The names of capabilities.
+fn capabilities(bits: u64) -> String {
+    Capabilities::from_bits(bits).names()
+}
+
+/// The name of a seccomp mode.
+fn seccomp(mode: u32) -> &'static str {
+    match mode {
+        0 => "none",
+        1 => "strict",
+        _ => "filter",
+    }
+}
+
 /// What the mode of a file tells.
 fn inode<'a>(mode: u32, rdev: u32, field: FieldId) -> Option<Value<'a>> {
     match field {
@@ -242,15 +301,9 @@ fn is_foreign(mount: NsId, task: NsId) -> bool {
     mount.0 != 0 && task.0 != 0 && mount != task
 }
 
-/// Whether a container's task reaches out of its container. A container here is what
-/// [`Membership`] says: own mounts, and own processes or an own cgroup root.
+/// Whether a container's task reaches out of its container.
 fn crosses(ptrace: &Ptrace<'_>, header: &Header) -> bool {
-    if Membership::from_code(header.membership) != Some(Membership::Member) {
-        return false;
-    }
-    let (own, target) = (&header.ns, &ptrace.target_ns);
-    let elsewhere = own.mnt != target.mnt && (own.pid != target.pid || own.cgroup != target.cgroup);
-    elsewhere || ptrace.target_membership == Membership::None as u32
+    header.membership == Membership::Member as u32 && ptrace.target_container != header.container
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use shrike_common::wire::Text;
 use shrike_common::{
-    Address, Bpf, CgroupAttach, CgroupId, Connect, Exec, Exit, FileCreate, FileOpen, Fork,
-    Heartbeat, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, NsId, Outcome, Pid, Ptrace, Setns,
-    Socket, StartTime, Sysctl, Unshare,
+    Address, Boundary, Bpf, Breach, BreachKind, CgroupAttach, CgroupId, Connect, Exec, Exit,
+    FileCreate, FileOpen, Fork, Heartbeat, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, Noticed,
+    NsId, Outcome, Pid, Property, Ptrace, Setns, Socket, StartTime, Sysctl, Unshare,
 };
 use shrike_rules::Event as _;
 
@@ -180,7 +180,7 @@ fn samples() -> Vec<Event<'static>> {
         }),
         Event::Setns(Setns { joined }),
         Event::Unshare(Unshare { joined }),
-        ptrace(Membership::None, HOST),
+        ptrace(ContainerId(0)),
         connect("/run/docker.sock", "/var/run/docker.sock\0"),
         Event::Sysctl(Sysctl { name: text("kernel/core_pattern"), value: text("|/x\n") }),
         Event::ModuleLoad(ModuleLoad { path: text("/lib/a.ko") }),
@@ -211,19 +211,40 @@ fn samples() -> Vec<Event<'static>> {
         }),
         Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 }),
         Event::Outcome(Outcome { result: 0, since: 0 }),
+        Event::Boundary(Boundary {
+            container: ContainerId(1),
+            bounding: 1,
+            permitted: 1,
+            origin: 0,
+            seccomp: 2,
+            no_new_privs: 1,
+            root_dev: 0x80_0001,
+        }),
+        Event::Breach(Breach {
+            container: ContainerId(1),
+            expected: 1,
+            found: 3,
+            since: 5,
+            breach: BreachKind::Capability as u32,
+            property: Property::Capabilities as u32,
+            noticed: Noticed::CommitCreds as u32,
+            task: Pid(7),
+        }),
     ];
     assert_eq!(samples.iter().map(Event::kind).collect::<Vec<_>>(), Kind::ALL);
     samples
 }
 
-fn ptrace(target_membership: Membership, target_ns: Namespaces) -> Event<'static> {
+fn ptrace(target_container: ContainerId) -> Event<'static> {
+    let membership = if target_container.0 == 0 { Membership::None } else { Membership::Member };
     Event::Ptrace(Ptrace {
         mode: 2,
-        target_membership: target_membership as u32,
+        target_membership: membership as u32,
+        target_container,
         target_start: StartTime(1),
         target: Pid(1),
         reserved: 0,
-        target_ns,
+        target_ns: HOST,
         target_comm: *b"init\0\0\0\0\0\0\0\0\0\0\0\0",
     })
 }
@@ -299,22 +320,15 @@ fn a_setns_names_what_it_joins() {
 
 #[test]
 fn ptrace_crosses_out_of_a_container_only() {
-    use Membership::{Member, None};
-    let container = Header {
-        membership: Member as u32,
-        ns: Namespaces { user: HOST.user, ..namespaces(200) },
-        ..header(0)
+    let container =
+        Header { membership: Membership::Member as u32, container: ContainerId(2), ..header(0) };
+    let crosses = |header: &Header, target| {
+        field(header, &ptrace(ContainerId(target)), FieldId::PtraceCrosses).unwrap()
     };
-    let crosses = |header: &Header, target, ns| {
-        field(header, &ptrace(target, ns), FieldId::PtraceCrosses).unwrap()
-    };
-    assert_eq!(crosses(&container, None, HOST), "true");
-    assert_eq!(crosses(&container, Member, namespaces(300)), "true", "another container");
-    assert_eq!(crosses(&container, Member, container.ns), "false", "its own");
-    let shared_pids = Namespaces { pid: HOST.pid, ..namespaces(300) };
-    let host_pids = Header { ns: Namespaces { pid: HOST.pid, ..namespaces(200) }, ..container };
-    assert_eq!(crosses(&host_pids, Member, shared_pids), "true", "another one with host pids");
-    assert_eq!(crosses(&header(0), Member, namespaces(200)), "false", "the host may");
+    assert_eq!(crosses(&container, 0), "true", "the host");
+    assert_eq!(crosses(&container, 3), "true", "another container");
+    assert_eq!(crosses(&container, 2), "false", "its own");
+    assert_eq!(crosses(&header(0), 2), "false", "the host may");
 }
 
 fn connect(path: &'static str, bound: &'static str) -> Event<'static> {

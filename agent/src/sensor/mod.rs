@@ -9,6 +9,7 @@ mod lane;
 mod load;
 mod order;
 mod plan;
+mod roll;
 mod symbol;
 mod wake;
 
@@ -127,6 +128,11 @@ impl Sensor {
         let exits = Exits::of(&probes);
         if !exits.is_empty() {
             plan.follow(&options.plans, &exits)?;
+        }
+        if let Err(error) = roll::call() {
+            tracing::warn!(
+                "cannot read /proc: {error}; containers that run already are not known as such"
+            );
         }
         Ok(Self {
             ebpf,

@@ -1,0 +1,235 @@
+//! What a member's boundary is: the values that it should have. They are compared with those that it
+//! has, not only by address: an exploit can write ids or capabilities in place.
+
+use shrike_common::{Offset, Property};
+
+use crate::kernel::{Cred, Nsproxy, Task, read};
+
+/// How many namespaces a task has beside that of its credentials.
+pub(crate) const NAMESPACES: usize = 7;
+
+/// What a member has, or is expected to have. The probes write what they find into the member's entry
+/// first and compare it there: what comes out of a map is a number to the verifier, and may be handed
+/// to its global functions.
+#[repr(C)]
+pub(crate) struct State {
+    /// The addresses of its namespaces, in the order of [`shrike_common::Property`]. It holds a
+    /// reference to each, so that no other one can have the same address.
+    pub(crate) ns: [u64; NAMESPACES],
+    /// The address of the user namespace of its credentials.
+    pub(crate) user_ns: u64,
+    /// The addresses of the dentry and the mount of its root directory.
+    pub(crate) root_dentry: u64,
+    pub(crate) root_mnt: u64,
+    pub(crate) ids: [u32; Cred::IDS],
+    pub(crate) permitted: u64,
+    pub(crate) effective: u64,
+    pub(crate) ambient: u64,
+    pub(crate) bounding: u64,
+    pub(crate) seccomp: u32,
+    pub(crate) no_new_privs: u32,
+}
+
+/// Writes fields of a state in a map one by one: a whole one would be built on the stack first.
+macro_rules! set {
+    ($state:ident: $($field:ident $([$index:literal])? = $value:expr;)*) => {
+        $((&raw mut (*$state).$field$([$index])?).write_volatile($value);)*
+    };
+}
+pub(crate) use set;
+
+impl State {
+    /// The real and, in the upper half, the effective user id.
+    #[inline(always)]
+    pub(crate) fn user_ids(&self) -> u64 {
+        u64::from(self.ids[0]) | u64::from(self.ids[4]) << 32
+    }
+
+    /// Takes over everything that a task has.
+    ///
+    /// # Safety
+    ///
+    /// `state` must point into an entry of a map that only this task changes.
+    #[inline(always)]
+    pub(crate) unsafe fn take(state: *mut Self, task: Task) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(proxy) = task.nsproxy() {
+                Self::take_namespaces(state, proxy);
+            }
+            Self::take_root(state, task);
+            Self::take_credentials(state, task.real_cred());
+            Self::take_confinement(state, task);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As of [`Self::take`].
+    #[inline(always)]
+    pub(crate) unsafe fn take_namespaces(state: *mut Self, proxy: Nsproxy) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            set! { state:
+                ns[0] = proxy.mnt_ns().0 as u64;
+                ns[1] = proxy.pid_ns_for_children().0 as u64;
+                ns[2] = proxy.net_ns().0 as u64;
+                ns[3] = proxy.uts_ns().0 as u64;
+                ns[4] = proxy.ipc_ns().0 as u64;
+                ns[5] = proxy.cgroup_ns().0 as u64;
+                ns[6] = proxy.time_ns().0 as u64;
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As of [`Self::take`].
+    #[inline(always)]
+    pub(crate) unsafe fn take_root(state: *mut Self, task: Task) {
+        let fs = task.fs();
+        // SAFETY: the caller's promise.
+        unsafe {
+            set! { state:
+                root_dentry = fs.root_dentry().0 as u64;
+                root_mnt = fs.root_mnt().0 as u64;
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As of [`Self::take`].
+    #[inline(always)]
+    pub(crate) unsafe fn take_credentials(state: *mut Self, cred: Cred) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            set! { state:
+                user_ns = cred.user().0 as u64;
+                permitted = cred.permitted();
+                effective = cred.effective();
+                ambient = cred.ambient();
+                bounding = cred.bounding();
+                ids[0] = cred.id(0);
+                ids[1] = cred.id(1);
+                ids[2] = cred.id(2);
+                ids[3] = cred.id(3);
+                ids[4] = cred.id(4);
+                ids[5] = cred.id(5);
+                ids[6] = cred.id(6);
+                ids[7] = cred.id(7);
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As of [`Self::take`].
+    #[inline(always)]
+    pub(crate) unsafe fn take_confinement(state: *mut Self, task: Task) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            set! { state:
+                seccomp = task.seccomp();
+                no_new_privs = task.no_new_privs();
+            }
+        }
+    }
+
+    /// Makes one state the same as another.
+    ///
+    /// # Safety
+    ///
+    /// Both must point into entries of maps.
+    #[inline(always)]
+    pub(crate) unsafe fn copy(to: *mut Self, from: *const Self) {
+        const WORDS: usize = size_of::<State>() / size_of::<u64>();
+        for word in 0..WORDS {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let value = from.cast::<u64>().add(word).read_volatile();
+                to.cast::<u64>().add(word).write_volatile(value);
+            }
+        }
+    }
+
+    /// Whether a task has anything else than is expected, of what is worth a look at every open.
+    ///
+    /// # Safety
+    ///
+    /// `state` must point into an entry of a map.
+    #[inline(always)]
+    pub(crate) unsafe fn differs(state: *const Self, task: Task) -> bool {
+        const UID: usize = 0;
+        const EUID: usize = 4;
+        const FSUID: usize = 6;
+        // SAFETY: the caller's promise.
+        let state = unsafe { &*state };
+        let Some(proxy) = task.nsproxy() else { return false };
+        let (fs, cred) = (task.fs(), task.real_cred());
+        // Pointers are compared one by one: the verifier does not let them be combined.
+        if proxy.mnt_ns().0 as u64 != state.ns[0]
+            || proxy.pid_ns_for_children().0 as u64 != state.ns[1]
+            || proxy.net_ns().0 as u64 != state.ns[2]
+            || cred.user().0 as u64 != state.user_ns
+            || fs.root_dentry().0 as u64 != state.root_dentry
+            || task.cred().0 != cred.0
+        {
+            return true;
+        }
+        let ids = cred.id(UID) ^ state.ids[UID]
+            | cred.id(EUID) ^ state.ids[EUID]
+            | cred.id(FSUID) ^ state.ids[FSUID];
+        let caps = cred.effective() ^ state.effective | cred.permitted() ^ state.permitted;
+        let confinement = task.seccomp() ^ state.seccomp | task.no_new_privs() ^ state.no_new_privs;
+        u64::from(ids) | caps | u64::from(confinement) != 0
+    }
+}
+
+/// What each namespace is told by, in the order of [`State::ns`].
+pub(crate) const NUMBERS: [(Property, Offset); NAMESPACES] = [
+    (Property::MntNs, Offset::MntNsInum),
+    (Property::PidNs, Offset::PidNsInum),
+    (Property::NetNs, Offset::NetInum),
+    (Property::UtsNs, Offset::UtsNsInum),
+    (Property::IpcNs, Offset::IpcNsInum),
+    (Property::CgroupNs, Offset::CgroupNsInum),
+    (Property::TimeNs, Offset::TimeNsInum),
+];
+
+/// The number of the namespace at an address, as `/proc/PID/ns` shows it.
+#[inline(always)]
+pub(crate) fn number(address: u64, inum: Offset) -> u64 {
+    u64::from(read::<u32>(address, inum))
+}
+
+/// What tells the mount namespace at an address from all others that were ever there.
+#[inline(always)]
+pub(crate) fn sequence(address: u64) -> u64 {
+    read(address, Offset::MntNsSeq)
+}
+
+/// Whether a user namespace is `ancestor` or below it.
+#[inline(always)]
+pub(crate) fn is_below(user_ns: u64, ancestor: u64) -> bool {
+    boundary_is_below(user_ns, ancestor) != 0
+}
+
+/// Global: the verifier looks at it once and not at each call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn boundary_is_below(user_ns: u64, ancestor: u64) -> u32 {
+    /// How deep they can be nested, and one more.
+    const DEPTH: u32 = 34;
+    let mut at = user_ns;
+    for _ in 0..DEPTH {
+        if at == ancestor {
+            return 1;
+        }
+        if at == 0 {
+            return 0;
+        }
+        at = read(at, Offset::UserNsParent);
+    }
+    0
+}

@@ -1,0 +1,287 @@
+//! Crossings of a boundary: a member's values are compared with those that are expected of it, and what
+//! no permitted change explains is told. From then on the new values are expected, so that each
+//! crossing is told once, also of the children that inherit it.
+
+use shrike_common::{BreachKind, ContainerId, Noticed, Offset, Pid, Property, wire};
+
+use crate::boundary::{NUMBERS, State, is_below, number, sequence};
+use crate::emit::emit;
+use crate::kernel::{Cred, File, Task, Vfsmount};
+use crate::member::{self, Member, now, owns};
+
+/// Compares the current task, if it is a member, with what is expected of it.
+#[inline(always)]
+pub(crate) fn check(noticed: Noticed) {
+    let task = Task::current();
+    if let Some(member) = member::get(task) {
+        compare(task, member, noticed);
+    }
+}
+
+/// The same at the opening of a file, which is frequent: what is rarely changed is left out, unless
+/// something else differs.
+#[inline(always)]
+pub(crate) fn check_open(file: File) {
+    let task = Task::current();
+    let Some(member) = member::get(task) else { return };
+    // SAFETY: the look-up gave a valid entry.
+    if !unsafe { State::differs(&raw const (*member).expected, task) } {
+        return;
+    }
+    // Overlay file systems read directories of their layers with credentials of their own.
+    if task.cred().0 != task.real_cred().0 && file.mnt().is_internal() {
+        return;
+    }
+    compare(task, member, Noticed::FileOpen);
+}
+
+/// Compares everything, tells what is a breach, and expects from then on what there is.
+#[inline(always)]
+pub(crate) fn compare(task: Task, member: *mut Member, noticed: Noticed) {
+    if task.nsproxy().is_none() {
+        // It has ended.
+        return;
+    }
+    // SAFETY: the member is an entry that only its own task changes, and nobody while it is born.
+    unsafe {
+        State::take(&raw mut (*member).present, task);
+        let subject = Subject::of(member, task, noticed);
+        subject.check_namespaces();
+        subject.check_root();
+        let announced = (*member).announced;
+        subject.check_credentials(announced.permitted, announced.fits(member));
+        subject.check_subjective(member, task);
+        subject.check_confinement();
+        State::copy(&raw mut (*member).expected, &raw const (*member).present);
+        (*member).since = now();
+    }
+}
+
+/// Whom a comparison is about, and where it is made.
+///
+/// What is compared is in the member's entry. The comparisons are global functions: the verifier looks
+/// at each once, and does not follow the many ways through one into the next. So they take numbers
+/// only, return one, and find the member by its key.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject {
+    key: u64,
+    /// The thread, and in the upper half the [`Noticed`].
+    what: u64,
+}
+
+impl Subject {
+    /// A member.
+    ///
+    /// # Safety
+    ///
+    /// `member` must be the task's entry.
+    #[inline(always)]
+    pub(crate) unsafe fn of(member: *const Member, task: Task, noticed: Noticed) -> Self {
+        // SAFETY: the caller's promise. Volatile: from the map comes a number, and not a pointer.
+        let key = unsafe { (&raw const (*member).key).read_volatile() };
+        Self { key, what: u64::from(task.tid().0) | u64::from(noticed as u32) << 32 }
+    }
+
+    /// Namespaces must be expected, or the container's own.
+    #[inline(always)]
+    pub(crate) fn check_namespaces(self) {
+        breach_namespaces(self.key, self.what);
+    }
+
+    /// The root directory may be anywhere on the container's own mounts, and on a detached tree.
+    #[inline(always)]
+    fn check_root(self) {
+        breach_root(self.key, self.what);
+    }
+
+    /// Ids and capabilities must be expected or announced, and no capability beyond the ceiling. Which
+    /// of the permitted ones are effective does not matter: a task may change that as it likes.
+    #[inline(always)]
+    pub(crate) fn check_credentials(self, announced: u64, are_ids_announced: bool) {
+        breach_credentials(self.key, self.what, announced, are_ids_announced.into());
+    }
+
+    /// The kernel acts with other credentials than the task's own now and then, but never with more
+    /// than these could have.
+    ///
+    /// # Safety
+    ///
+    /// `member` must be the task's entry.
+    #[inline(always)]
+    unsafe fn check_subjective(self, member: *mut Member, task: Task) {
+        let subjective = task.cred();
+        let is_own = subjective.0 == task.real_cred().0;
+        // SAFETY: the caller's promise.
+        unsafe {
+            (*member).subjective = subjective.effective();
+            (*member).subjective_user_ns = subjective.user().0 as u64;
+        }
+        breach_subjective(self.key, self.what, is_own.into());
+    }
+
+    /// Seccomp and `no_new_privs` can only become tighter.
+    #[inline(always)]
+    fn check_confinement(self) {
+        breach_confinement(self.key, self.what);
+    }
+
+    #[inline(always)]
+    pub(crate) fn report_user_ns(self, property: Property, expected: u64, found: u64) {
+        let number = |address| number(address, Offset::UserNsInum);
+        self.report(BreachKind::Credential, property, number(expected), number(found));
+    }
+
+    /// Tells a breach.
+    #[inline(always)]
+    pub(crate) fn report(self, kind: BreachKind, property: Property, expected: u64, found: u64) {
+        let of = u64::from(kind as u32) << 32 | u64::from(property as u32);
+        breach_tell(self.key, self.what, of, expected, found);
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn breach_namespaces(key: u64, what: u64) -> u32 {
+    let Some(member) = member::by_key(key) else { return 0 };
+    for (index, &(property, inum)) in NUMBERS.iter().enumerate() {
+        // SAFETY: the look-up gave a valid entry.
+        let (container, before, now) = unsafe {
+            ((*member).container, (*member).expected.ns[index], (*member).present.ns[index])
+        };
+        if before != now && !owns(container, now, unique(property, now, inum)) {
+            let (before, now) = (number(before, inum), number(now, inum));
+            Subject { key, what }.report(BreachKind::Namespace, property, before, now);
+        }
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn breach_root(key: u64, what: u64) -> u32 {
+    let Some(member) = member::by_key(key) else { return 0 };
+    // SAFETY: the look-up gave a valid entry.
+    let (container, expected, present) =
+        unsafe { ((*member).container, &(*member).expected, &(*member).present) };
+    if present.root_dentry == expected.root_dentry && present.root_mnt == expected.root_mnt {
+        return 0;
+    }
+    let mnt = Vfsmount(present.root_mnt as *const _);
+    let (namespace, found) = (mnt.namespace_at(), mnt.namespace());
+    if found.0 != 0 && !owns(container, namespace, sequence(namespace)) {
+        let own = number(expected.ns[0], Offset::MntNsInum);
+        Subject { key, what }.report(BreachKind::Root, Property::Root, own, found.0.into());
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn breach_credentials(key: u64, what: u64, announced: u64, are_announced: u64) -> u32 {
+    let Some(member) = member::by_key(key) else { return 0 };
+    let subject = Subject { key, what };
+    // SAFETY: the look-up gave a valid entry.
+    let (ceiling, expected, present) =
+        unsafe { ((*member).ceiling, &(*member).expected, &(*member).present) };
+    let mut differs = 0;
+    for index in 0..Cred::IDS {
+        differs |= present.ids[index] ^ expected.ids[index];
+    }
+    if differs != 0 && are_announced == 0 {
+        let (before, now) = (expected.user_ids(), present.user_ids());
+        subject.report(BreachKind::Credential, Property::Ids, before, now);
+    }
+    if present.user_ns != expected.user_ns {
+        if !is_below(present.user_ns, expected.user_ns) {
+            subject.report_user_ns(Property::UserNs, expected.user_ns, present.user_ns);
+        }
+        // What it can do there is no gain here.
+        return 0;
+    }
+    let permitted = (expected.permitted | announced) & ceiling;
+    let now = present.permitted | present.effective | present.ambient;
+    if now & !permitted != 0 {
+        subject.report(BreachKind::Capability, Property::Capabilities, permitted, now);
+    }
+    let (before, now) = (expected.bounding, present.bounding);
+    if now & !before != 0 {
+        subject.report(BreachKind::Capability, Property::Bounding, before, now);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn breach_subjective(key: u64, what: u64, is_own: u64) -> u32 {
+    let Some(member) = member::by_key(key) else { return 0 };
+    let subject = Subject { key, what };
+    // SAFETY: the look-up gave a valid entry.
+    unsafe {
+        if is_own != 0 {
+            (*member).told_subjective = 0;
+            return 0;
+        }
+        let (user_ns, own) = ((*member).subjective_user_ns, (*member).present.user_ns);
+        let (found, told) = ((*member).subjective, (*member).told_subjective);
+        let allowed = (*member).ceiling | (*member).present.permitted;
+        if user_ns == own {
+            if found & !allowed != 0 && told != found {
+                (*member).told_subjective = found;
+                let property = Property::SubjectiveCapabilities;
+                subject.report(BreachKind::Capability, property, allowed, found);
+            }
+        } else if told != user_ns && !is_below(user_ns, own) {
+            (*member).told_subjective = user_ns;
+            subject.report_user_ns(Property::SubjectiveUserNs, own, user_ns);
+        }
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn breach_confinement(key: u64, what: u64) -> u32 {
+    /// The mode, and whether it is at work.
+    const MODE: u32 = 0xFF;
+    const AT_WORK: u32 = 0x100;
+    let Some(member) = member::by_key(key) else { return 0 };
+    let subject = Subject { key, what };
+    // SAFETY: the look-up gave a valid entry.
+    let (expected, present) = unsafe { (&(*member).expected, &(*member).present) };
+    let (before, now) = (expected.seccomp, present.seccomp);
+    if now & MODE < before & MODE || before & !now & AT_WORK != 0 {
+        let (before, now) = (before.into(), now.into());
+        subject.report(BreachKind::Confinement, Property::Seccomp, before, now);
+    }
+    let (before, now) = (expected.no_new_privs, present.no_new_privs);
+    if now < before {
+        let (before, now) = (before.into(), now.into());
+        subject.report(BreachKind::Confinement, Property::NoNewPrivs, before, now);
+    }
+    0
+}
+
+/// What tells a namespace from others that have had the same address.
+#[inline(always)]
+pub(crate) fn unique(property: Property, address: u64, inum: Offset) -> u64 {
+    if matches!(property, Property::MntNs) { sequence(address) } else { number(address, inum) }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u64) -> u32 {
+    let Some(member) = member::by_key(key) else { return 0 };
+    // SAFETY: the look-up gave a valid entry.
+    let (container, since) = unsafe { ((*member).container, (*member).since) };
+    emit(|_| wire::Breach {
+        container: ContainerId(container),
+        expected,
+        found,
+        since,
+        breach: (of >> 32) as u32,
+        property: of as u32,
+        noticed: (what >> 32) as u32,
+        task: Pid(what as u32),
+    });
+    0
+}
