@@ -8,7 +8,10 @@ use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Map, Value as Json, json};
 use shrike_common::wire::Text;
-use shrike_common::{Abi, Event, Header, Kind, Membership, Namespaces, NsType, Pid, Value, decode};
+use shrike_common::{
+    Abi, BreachKind, Event, Header, Kind, Membership, Namespaces, Noticed, NsType, Origin, Pid,
+    Property, Value, decode,
+};
 use shrike_rules::Escaped;
 
 use crate::context::clock::Clock;
@@ -167,7 +170,8 @@ fn text(
     let (name, kind) = (Escaped(header.comm()), event.kind().name());
     write!(out, "{time} {name}[{}]{member} {start}{kind}{end}", header.tgid)?;
     for (name, value) in fields(event) {
-        let flags = flag_names(&value);
+        let flags =
+            flag_names(&value).or_else(|| meaning(event.kind(), name, &value).map(str::to_owned));
         match value {
             Value::Address(address) => write!(out, " {name}={}", address.ip())?,
             Value::Number(number) => write!(out, " {name}={number}")?,
@@ -200,6 +204,9 @@ fn json(header: &Header, event: &Event<'_>, result: Option<i64>, clock: Clock) -
     let mut own = Map::new();
     for (name, value) in fields(event) {
         let flags = flag_names(&value);
+        if let Some(meaning) = meaning(event.kind(), name, &value) {
+            own.insert(format!("{name}_name"), meaning.into());
+        }
         let value = match value {
             Value::Address(address) => address.ip().to_string().into(),
             Value::Number(number) => i64::try_from(number)
@@ -229,6 +236,7 @@ fn json(header: &Header, event: &Event<'_>, result: Option<i64>, clock: Clock) -
         "euid": header.euid.0,
         "capabilities": format!("{:016x}", header.caps),
         "membership": Membership::from_code(header.membership).map(Membership::name),
+        "container": header.container.0,
         "cgroup": header.cgroup.0,
         "namespaces": ids(&header.ns),
         "cpu": header.cpu,
@@ -250,6 +258,19 @@ fn fields<'a>(event: &Event<'a>) -> Vec<(&'static str, Value<'a>)> {
         }
     });
     fields
+}
+
+/// The name of what a number of a boundary or of its breach stands for.
+fn meaning(kind: Kind, field: &str, value: &Value<'_>) -> Option<&'static str> {
+    let Value::Number(number) = *value else { return None };
+    let code = u32::try_from(number).ok()?;
+    match (kind, field) {
+        (Kind::Boundary, "origin") => Origin::from_code(code).map(Origin::name),
+        (Kind::Breach, "breach") => BreachKind::from_code(code).map(BreachKind::name),
+        (Kind::Breach, "noticed") => Noticed::from_code(code).map(Noticed::name),
+        (Kind::Breach, "property") => Property::from_code(code).map(Property::name),
+        _ => None,
+    }
 }
 
 /// What is peculiar about a text, joined by `|`.

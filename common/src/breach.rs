@@ -66,7 +66,8 @@ names! {
         UserNs = 7 "ns.user",
         /// The root directory, told by the mount namespace that it is in.
         Root = 8 "root",
-        /// One of the eight user and group ids.
+        /// One of the eight user and group ids; the evidence is the real user id and, in the upper half,
+        /// the effective one.
         Ids = 9 "ids",
         /// The permitted, effective and ambient capabilities.
         Capabilities = 10 "capabilities",

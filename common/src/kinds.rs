@@ -431,8 +431,8 @@ kinds! {
     Breach = 21 "breach" in Critical when Always {
         /// The container.
         container: ContainerId,
-        /// What was recorded: of a namespace its inode number, of ids the one that differs, of
-        /// capabilities a bit each.
+        /// What was recorded: of a namespace its inode number, of ids the real user id and (in the upper
+        /// half) the effective one, of capabilities a bit each.
         expected: u64,
         /// What is now.
         found: u64,

@@ -26,6 +26,7 @@ const RESULTS: &str = "/dev/virtio-ports/shrike.results";
 
 /// The default rules.
 const DEFAULT_RULES: &str = concat!(
+    include_str!("../../rules/default/boundary.yaml"),
     include_str!("../../rules/default/credentials.yaml"),
     include_str!("../../rules/default/escape.yaml")
 );

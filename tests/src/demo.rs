@@ -19,6 +19,7 @@ const RESULTS: &str = "/dev/virtio-ports/shrike.results";
 
 /// The default rules.
 const RULES: &str = concat!(
+    include_str!("../../rules/default/boundary.yaml"),
     include_str!("../../rules/default/credentials.yaml"),
     include_str!("../../rules/default/escape.yaml")
 );

@@ -15,6 +15,7 @@ pub mod agent;
 pub mod alert;
 pub mod bench;
 pub mod books;
+pub mod boundary;
 pub mod configuration;
 pub mod container;
 pub mod corpus;
@@ -52,5 +53,6 @@ pub const SUITES: &[Suite] = &[
     errors::SUITE,
     launcher::SUITE,
     escape::SUITE,
+    boundary::SUITE,
     mission::SUITE,
 ];

@@ -241,6 +241,8 @@ fn evidence(property: Property, value: u64) -> String {
         Property::Bounding | Property::Capabilities | Property::SubjectiveCapabilities => {
             capabilities(value)
         }
+        // The real and the effective one.
+        Property::Ids => format!("{}/{}", value & 0xFFFF_FFFF, value >> 32),
         Property::Seccomp => seccomp(u32::try_from(value & 0xFF).unwrap_or_default()).to_owned(),
         _ => value.to_string(),
     }

@@ -253,6 +253,7 @@ fn ptrace(target_container: ContainerId) -> Event<'static> {
 #[test]
 fn every_field_has_a_value_in_each_of_its_kinds() {
     let child = Header { tgid: Pid(8), tid: Pid(8), start: StartTime(80), ..header(OPENAT) };
+    let child = Header { container: ContainerId(1), ..child };
     let mut processes = Processes::default();
     processes.apply(&header(EXECVE), &executed());
     processes.apply(&header(EXECVE), &samples()[Kind::Fork as usize]);

@@ -205,6 +205,7 @@ impl Deed {
             "euid": facts.euid,
             "capabilities": format!("{:016x}", facts.cap_effective),
             "membership": "none",
+            "container": 0,
             "cgroup": facts.cgroup,
             "namespaces": facts.ns,
             "cpu": facts.cpu,

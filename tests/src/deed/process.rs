@@ -98,6 +98,7 @@ pub(super) fn ptrace(scene: &Scene<'_>) -> Result<Done> {
     let fields = json!({
         "mode": PTRACE_MODE_ATTACH | PTRACE_MODE_REALCREDS,
         "target_membership": 0,
+        "target_container": 0,
         "target_start": actor::start_ticks(pid)?,
         "target": pid,
         "target_ns": scene.facts.ns,
@@ -121,6 +122,7 @@ fn seize(pid: u32) -> Result<Done> {
     let fields = json!({
         "mode": PTRACE_MODE_ATTACH,
         "target_membership": 0,
+        "target_container": 0,
         "target_start": 0,
         "target": pid,
         "target_ns": {},

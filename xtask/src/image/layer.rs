@@ -155,6 +155,7 @@ mod tests {
         }
         for name in [
             "usr/bin/shrike",
+            "etc/shrike/rules/boundary.yaml",
             "etc/shrike/rules/escape.yaml",
             "etc/shrike/rules/credentials.yaml",
             "etc/ssl/certs/ca-certificates.crt",
