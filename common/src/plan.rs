@@ -156,6 +156,10 @@ pub struct Control {
     pub own: Pid,
     /// The generation of the plan, from 1 on.
     pub generation: u32,
+    /// Not 0 when the tasks that were there before the probes have been shown to them.
+    pub roll_called: u32,
+    /// Reserved; 0.
+    pub reserved: u32,
 }
 
 impl Control {

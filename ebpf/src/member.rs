@@ -22,6 +22,7 @@ use crate::breach::{self, Subject, unique};
 use crate::credential::Announced;
 use crate::emit::emit;
 use crate::kernel::{Cgroup, Nsproxy, Task, Vfsmount, fetch_add, read};
+use crate::plan;
 
 /// The initial mount namespace, which has no fixed number.
 #[unsafe(no_mangle)]
@@ -261,7 +262,14 @@ pub(crate) fn executed() {
 extern "C" fn member_enter() -> u32 {
     let task = Task::current();
     if is_contained(task) {
-        let origin = if container_of(task) == 0 { Origin::Started } else { Origin::Entered };
+        let origin = if !plan::is_roll_called() {
+            // Its parent may be a member that has not been shown yet.
+            Origin::Found
+        } else if container_of(task) == 0 {
+            Origin::Started
+        } else {
+            Origin::Entered
+        };
         join(task, origin as u32);
     }
     0

@@ -32,6 +32,14 @@ pub(crate) fn generation() -> Option<u32> {
     Some(unsafe { (&raw const (*control).generation).read_volatile() })
 }
 
+/// Whether the tasks that were there before the probes have been shown to them.
+#[inline(always)]
+pub(crate) fn is_roll_called() -> bool {
+    let Some(control) = CONTROL.get_ptr(0) else { return false };
+    // SAFETY: as above.
+    unsafe { (&raw const (*control).roll_called).read_volatile() != 0 }
+}
+
 /// Whether a task is the agent's.
 #[inline(always)]
 pub(crate) fn is_agent(task: Task) -> bool {

@@ -134,6 +134,7 @@ impl Sensor {
                 "cannot read /proc: {error}; containers that run already are not known as such"
             );
         }
+        plan.roll_called()?;
         Ok(Self {
             ebpf,
             probes,

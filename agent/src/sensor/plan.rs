@@ -21,6 +21,7 @@ pub(crate) struct PlanWriter {
     control: Array<MapData, Told>,
     generation: u32,
     own: (Pid, StartTime),
+    roll_called: bool,
     /// The keys of the paths of each table, to be removed before the table is written anew.
     keys: [Vec<Key<[u8; PathKey::LEN]>>; Control::TABLES as usize],
 }
@@ -61,6 +62,7 @@ impl PlanWriter {
             control: Array::try_from(control).map_err(wrong("CONTROL"))?,
             generation: 0,
             own,
+            roll_called: false,
             keys: Default::default(),
         })
     }
@@ -110,13 +112,27 @@ impl PlanWriter {
                 .set(Control::plan_index(generation, kind), Table(tables), 0)
                 .map_err(|source| PlanError::Write { map: "PLANS", source })?;
         }
-        let (own, own_start) = self.own;
-        self.control
-            .set(0, Told(Control { own_start, own, generation }), 0)
-            .map_err(|source| PlanError::Write { map: "CONTROL", source })?;
         self.generation = generation;
+        self.tell()?;
         wait_for_probes().map_err(PlanError::Wait)?;
         Ok(generation)
+    }
+}
+
+impl PlanWriter {
+    /// Tells the probes that every task which was there before them has been shown.
+    pub(crate) fn roll_called(&mut self) -> Result<(), PlanError> {
+        self.roll_called = true;
+        self.tell()
+    }
+
+    fn tell(&mut self) -> Result<(), PlanError> {
+        let (own, own_start) = self.own;
+        let (generation, roll_called) = (self.generation, self.roll_called.into());
+        let control = Control { own_start, own, generation, roll_called, reserved: 0 };
+        self.control
+            .set(0, Told(control), 0)
+            .map_err(|source| PlanError::Write { map: "CONTROL", source })
     }
 }
 
