@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use shrike_common::wire::Text;
 use shrike_common::{
     Abi, BreachKind, Event, Header, Kind, Membership, Namespaces, Noticed, NsType, Origin, Pid,
-    Property, Value, decode,
+    Property, Value, Way, decode,
 };
 use shrike_rules::Escaped;
 
@@ -268,6 +268,7 @@ fn meaning(kind: Kind, field: &str, value: &Value<'_>) -> Option<&'static str> {
         (Kind::Boundary, "origin") => Origin::from_code(code).map(Origin::name),
         (Kind::Breach, "breach") => BreachKind::from_code(code).map(BreachKind::name),
         (Kind::Breach, "noticed") => Noticed::from_code(code).map(Noticed::name),
+        (Kind::Breach, "way") => Way::from_code(code).map(Way::name),
         (Kind::Breach, "property") => Property::from_code(code).map(Property::name),
         _ => None,
     }

@@ -44,6 +44,10 @@ names! {
         Root = 4 "root",
         /// A member was moved by a member out of the container's cgroups.
         Cgroup = 5 "cgroup",
+        /// A member has opened, executed, mapped or mounted what its container was not given.
+        Filesystem = 6 "filesystem",
+        /// The kernel has executed, as the host's root, a program that a container set or supplied.
+        UsermodeHelper = 7 "usermode_helper",
     }
 
     /// The property of a task that shows it.
@@ -83,6 +87,18 @@ names! {
         SubjectiveUserNs = 15 "subjective.ns.user",
         /// The cgroup.
         Cgroup = 16 "cgroup",
+        /// The mount that a file was reached by: of a namespace that the container does not own.
+        Mount = 17 "mount",
+        /// The same, of a detached tree.
+        DetachedTree = 18 "mount.detached",
+        /// The place of a file: its mount is the container's own, but it is not below the root of that.
+        MountRoot = 19 "mount.root",
+        /// The file system that was mounted, told by its device: the host's, or on a disk of the host's.
+        Superblock = 20 "superblock",
+        /// The kernel's setting that names a program, which a container has written.
+        HelperSet = 21 "helper.set",
+        /// The program, which comes from a container's files.
+        HelperSupplied = 22 "helper.supplied",
     }
 
     /// Where a probe noticed it.
@@ -121,6 +137,28 @@ names! {
         CredentialChange = 15 "credential_change",
         /// When a file was mapped, or a mapping became executable.
         Map = 16 "map",
+        /// When a descriptor came from another process.
+        Receive = 17 "receive",
+        /// When a signal was sent to another process.
+        Kill = 18 "kill",
+    }
+
+    /// How a member came to a file outside of what its container was given.
+    Way {
+        /// No file is concerned.
+        None = 0 "",
+        /// It opened it by its path or handle.
+        Opened = 1 "opened",
+        /// It executed it.
+        Executed = 2 "executed",
+        /// It mapped it for execution.
+        Mapped = 3 "mapped",
+        /// It mounted it.
+        Mounted = 4 "mounted",
+        /// It took its descriptor from another process (`pidfd_getfd(2)`).
+        Received = 5 "received",
+        /// It opened it while it held a descriptor, or a working directory, on the same mount.
+        Inherited = 6 "inherited",
     }
 
     /// How a container came to be known, or a process to be in it.

@@ -432,7 +432,7 @@ kinds! {
         /// The container.
         container: ContainerId,
         /// What was recorded: of a namespace its inode number, of ids the real user id and (in the upper
-        /// half) the effective one, of capabilities a bit each.
+        /// half) the effective one, of capabilities a bit each; of a mount that of its namespace.
         expected: u64,
         /// What is now.
         found: u64,
@@ -447,6 +447,12 @@ kinds! {
         noticed: u32,
         /// The task that it is about; mostly that of the header.
         task: Pid,
+        /// The [`Way`](crate::Way) to a file that is outside.
+        way: u32,
+        /// Reserved; 0.
+        reserved: u32,
+        /// That file, seen from the root of the mount's namespace; or the program that the kernel executed.
+        path: Span,
     }
 }
 

@@ -22,7 +22,7 @@ mod probe;
 pub mod wire;
 
 pub use books::{COUNTERS, Counter};
-pub use breach::{BreachKind, Noticed, Origin, Property};
+pub use breach::{BreachKind, Noticed, Origin, Property, Way};
 pub use decode::{Malformed, decode};
 pub use exit::{SYSCALL_EXITS, SyscallExit};
 pub use field::Value;

@@ -196,7 +196,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "mmap",
-        kinds: &[Kind::MmapExec],
+        kinds: &[Kind::MmapExec, Kind::Breach],
         ways: &[
             Attach::Lsm { program: "mmap_lsm", hook: "mmap_file" },
             Attach::Fentry { program: "mmap_fentry", function: "security_mmap_file" },
@@ -205,7 +205,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "mprotect",
-        kinds: &[Kind::MmapExec],
+        kinds: &[Kind::MmapExec, Kind::Breach],
         ways: &[
             Attach::Lsm { program: "mprotect_lsm", hook: "file_mprotect" },
             Attach::Fentry { program: "mprotect_fentry", function: "security_file_mprotect" },
@@ -256,6 +256,42 @@ pub const PROBES: &[Probe] = &[
             },
         ],
         arguments: &["linux_binprm"],
+    },
+    Probe {
+        name: "exec_check",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "exec_check_lsm", hook: "bprm_check_security" },
+            Attach::Fentry { program: "exec_check_fentry", function: "security_bprm_check" },
+        ],
+        arguments: &["linux_binprm"],
+    },
+    Probe {
+        name: "receive",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "receive_lsm", hook: "file_receive" },
+            Attach::Fentry { program: "receive_fentry", function: "security_file_receive" },
+        ],
+        arguments: &["file"],
+    },
+    Probe {
+        name: "kill",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "kill_lsm", hook: "task_kill" },
+            Attach::Fentry { program: "kill_fentry", function: "security_task_kill" },
+        ],
+        arguments: &["task_struct"],
+    },
+    Probe {
+        name: "release_agent",
+        kinds: &[Kind::Breach],
+        ways: &[Attach::Fentry {
+            program: "release_agent_fentry",
+            function: "cgroup_release_agent_write",
+        }],
+        arguments: &["kernfs_open_file"],
     },
     Probe {
         name: "task_free",

@@ -2,12 +2,14 @@
 //! no permitted change explains is told. From then on the new values are expected, so that each
 //! crossing is told once, also of the children that inherit it.
 
-use shrike_common::{BreachKind, ContainerId, Noticed, Offset, Pid, Property, wire};
+use shrike_common::wire::{self, Span};
+use shrike_common::{BreachKind, ContainerId, Noticed, Offset, Pid, Property, Way};
 
 use crate::boundary::{NUMBERS, State, is_below, number, sequence};
 use crate::emit::emit;
 use crate::kernel::{Cred, File, Task, Vfsmount};
 use crate::member::{self, Member, now, owns};
+use crate::tree;
 
 /// Compares the current task, if it is a member, with what is expected of it.
 #[inline(always)]
@@ -22,17 +24,29 @@ pub(crate) fn check(noticed: Noticed) {
 /// something else differs.
 #[inline(always)]
 pub(crate) fn check_open(file: File) {
+    /// Set on the file that is opened in order to execute it (`__FMODE_EXEC`).
+    const FMODE_EXEC: u32 = 1 << 5;
     let task = Task::current();
     let Some(member) = member::get(task) else { return };
     // SAFETY: the look-up gave a valid entry.
-    if !unsafe { State::differs(&raw const (*member).expected, task) } {
-        return;
+    if unsafe { State::differs(&raw const (*member).expected, task) }
+        // Overlay file systems read directories of their layers with credentials of their own.
+        && !(task.cred().0 != task.real_cred().0 && file.mnt().is_internal())
+    {
+        compare(task, member, Noticed::FileOpen);
     }
-    // Overlay file systems read directories of their layers with credentials of their own.
-    if task.cred().0 != task.real_cred().0 && file.mnt().is_internal() {
-        return;
+    let noticed = if file.flags() & FMODE_EXEC == 0 { Noticed::FileOpen } else { Noticed::Exec };
+    // SAFETY: as above.
+    unsafe { tree::check(file, member, noticed) };
+}
+
+/// The same when a file is mapped for execution.
+#[inline(always)]
+pub(crate) fn check_map(file: File) {
+    if let Some(member) = member::get(Task::current()) {
+        // SAFETY: the look-up gave a valid entry.
+        unsafe { tree::check(file, member, Noticed::Map) };
     }
-    compare(task, member, Noticed::FileOpen);
 }
 
 /// Compares everything, tells what is a breach, and expects from then on what there is.
@@ -129,6 +143,39 @@ impl Subject {
     pub(crate) fn report_user_ns(self, property: Property, expected: u64, found: u64) {
         let number = |address| number(address, Offset::UserNsInum);
         self.report(BreachKind::Credential, property, number(expected), number(found));
+    }
+
+    /// The member's key.
+    #[inline(always)]
+    pub(crate) fn key(self) -> u64 {
+        self.key
+    }
+
+    /// The other number that stands for it.
+    #[inline(always)]
+    pub(crate) fn what(self) -> u64 {
+        self.what
+    }
+
+    /// The subject that these numbers stand for.
+    #[inline(always)]
+    pub(crate) fn from_parts(key: u64, what: u64) -> Self {
+        Self { key, what }
+    }
+
+    /// Tells that a file is outside: of which namespace its mount should be, and is.
+    #[inline(always)]
+    pub(crate) fn report_file(
+        self,
+        property: Property,
+        way: Way,
+        namespaces: [u64; 2],
+        at: [u64; 2],
+    ) {
+        let [expected, found] = namespaces;
+        let [dentry, mnt] = at;
+        let what = self.what | (property as u64) << 40 | (way as u64) << 48;
+        breach_tell_file(self.key, what, expected << 32 | found, dentry, mnt);
     }
 
     /// Tells a breach.
@@ -273,6 +320,8 @@ extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u6
     let Some(member) = member::by_key(key) else { return 0 };
     // SAFETY: the look-up gave a valid entry.
     let (container, since) = unsafe { ((*member).container, (*member).since) };
+    // Of all that has to do with files, a file system has no path.
+    let way = if of >> 32 == BreachKind::Filesystem as u64 { Way::Mounted } else { Way::None };
     emit(|_| wire::Breach {
         container: ContainerId(container),
         expected,
@@ -282,6 +331,31 @@ extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u6
         property: of as u32,
         noticed: (what >> 32) as u32,
         task: Pid(what as u32),
+        way: way as u32,
+        reserved: 0,
+        path: Span::default(),
+    });
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn breach_tell_file(key: u64, what: u64, numbers: u64, dentry: u64, mnt: u64) -> u32 {
+    let Some(member) = member::by_key(key) else { return 0 };
+    // SAFETY: the look-up gave a valid entry.
+    let (container, since) = unsafe { ((*member).container, (*member).since) };
+    emit(|record| wire::Breach {
+        container: ContainerId(container),
+        expected: numbers >> 32,
+        found: numbers & 0xFFFF_FFFF,
+        since,
+        breach: BreachKind::Filesystem as u32,
+        property: (what >> 40) as u32 & 0xFF,
+        noticed: (what >> 32) as u32 & 0xFF,
+        task: Pid(what as u32),
+        way: (what >> 48) as u32 & 0xFF,
+        reserved: 0,
+        path: record.path_at(dentry, mnt),
     });
     0
 }

@@ -107,6 +107,7 @@ pub(crate) fn mprotect(area: Vma, prot: u64) {
 
 #[inline(always)]
 fn mapped(file: File, prot: u64) {
+    breach::check_map(file);
     let Some(wanted) = wanted_mapping(file) else { return };
     wanted.emit(|record| {
         let inode = file.inode();

@@ -59,6 +59,10 @@ structs! {
     Binprm {
         cred: Cred = BinprmCred,
         file: File = BinprmFile,
+        /// The address of the path that was asked for.
+        filename: u64 = BinprmFilename,
+        /// That of the program which is executed in the end: an interpreter, maybe.
+        interp: u64 = BinprmInterp,
     }
     /// `struct cgroup`.
     Cgroup {
@@ -108,12 +112,18 @@ structs! {
         mode: u32 = FileMode,
         mnt: Vfsmount = FileMnt,
     }
+    /// `struct files_struct`: the descriptors of a task.
+    FilesStruct {
+        /// The address of the present table (`struct fdtable`).
+        table: u64 = FilesFdt,
+    }
     /// `struct file_system_type`.
     FileSystemType {
         name: u64 = FileSystemName,
     }
     /// `struct fs_struct`: a task's root and working directory.
     FsStruct {
+        pwd_mnt: Vfsmount = FsPwdMnt,
         root_dentry: Dentry = FsRootDentry,
         root_mnt: Vfsmount = FsRootMnt,
     }
@@ -136,6 +146,7 @@ structs! {
     Mm {
         arg_end: u64 = MmArgEnd,
         arg_start: u64 = MmArgStart,
+        exe_file: File = MmExeFile,
     }
     /// `struct mnt_namespace`.
     MntNs {
@@ -195,9 +206,12 @@ structs! {
     }
     /// `struct super_block`.
     Superblock {
+        /// The address of its `struct backing_dev_info`.
+        bdi: u64 = SbBdi,
         block_device: BlockDevice = SbBdev,
         dev: u32 = SbDev,
         magic: u64 = SbMagic,
+        root: Dentry = SbRoot,
         file_system_type: FileSystemType = SbType,
     }
     /// `struct task_struct`.
@@ -206,6 +220,7 @@ structs! {
         cgroups: CssSet = TaskCgroups,
         cred: Cred = TaskCred,
         exit_code: i32 = TaskExitCode,
+        files: FilesStruct = TaskFiles,
         flags: u32 = TaskFlags,
         fs: FsStruct = TaskFs,
         group_leader: Task = TaskGroupLeader,
@@ -235,7 +250,10 @@ structs! {
         inum: NsId = UtsNsInum,
     }
     /// `struct vfsmount`.
-    Vfsmount {}
+    Vfsmount {
+        root: Dentry = VfsmountRoot,
+        sb: Superblock = VfsmountSb,
+    }
     /// `struct vm_area_struct`.
     Vma {
         file: File = VmaFile,
@@ -491,7 +509,14 @@ impl Vfsmount {
         Self::root_of(self.mount())
     }
 
-    /// The same of the `struct mount` at an address.
+    /// The address of the superblock of the `struct mount` at an address.
+    #[inline(always)]
+    pub(crate) fn sb_of(mount: u64) -> u64 {
+        let sb = offset(Offset::MountMnt) + offset(Offset::VfsmountSb);
+        read_at(mount.wrapping_add(sb as u64))
+    }
+
+    /// The address of the root of the `struct mount` at an address.
     #[inline(always)]
     pub(crate) fn root_of(mount: u64) -> u64 {
         let root = offset(Offset::MountMnt) + offset(Offset::VfsmountRoot);

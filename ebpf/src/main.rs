@@ -25,6 +25,7 @@ mod credential;
 mod emit;
 mod file;
 mod heartbeat;
+mod helper;
 mod kernel;
 mod member;
 mod mount;
@@ -38,6 +39,7 @@ mod share;
 mod slot;
 mod surface;
 mod syscall;
+mod tree;
 mod verdict;
 mod wake;
 mod walk;
@@ -91,11 +93,13 @@ hooks! {
         credential::announce(Binprm(ctx.arg(0)).cred());
     connect_lsm connect_fentry(ctx) notices Connect =>
         network::connect(Socket(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+    exec_check_lsm exec_check_fentry(ctx) => helper::checked(Binprm(ctx.arg(0)));
     file_open_lsm file_open_fentry(ctx) => file::open(File(ctx.arg(0)));
     fix_setgid_lsm fix_setgid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     fix_setuid_lsm fix_setuid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     mknod_lsm mknod_fentry(ctx) notices Mknod =>
         file::mknod(PathRef(ctx.arg(0)), Dentry(ctx.arg(1)), ctx.arg(2), ctx.arg(3));
+    kill_lsm kill_fentry(_ctx) notices Kill => ();
     module_file_lsm module_file_fentry(ctx) notices ModuleLoad =>
         surface::module_from_file(File(ctx.arg(0)));
     module_memory_lsm module_memory_fentry(_ctx) notices ModuleLoad =>
@@ -106,6 +110,7 @@ hooks! {
     mprotect_lsm mprotect_fentry(ctx) => file::mprotect(Vma(ctx.arg(0)), ctx.arg(2));
     ptrace_lsm ptrace_fentry(ctx) notices Ptrace =>
         privilege::ptrace(Task(ctx.arg(0)), ctx.arg(1));
+    receive_lsm receive_fentry(ctx) => tree::received(File(ctx.arg(0)));
     socket_lsm socket_fentry(ctx) notices Socket =>
         network::socket(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
     task_free_lsm task_free_fentry(ctx) => member::freed(Task(ctx.arg(0)));
@@ -115,6 +120,7 @@ hooks! {
 
 probes! {
     #[fentry] commit_creds_fentry(ctx: FEntryContext) => credential::commit(Cred(ctx.arg(0)));
+    #[fentry] release_agent_fentry(ctx: FEntryContext) => helper::set_release_agent(ctx.arg(1));
     #[btf_tracepoint] cgroup_attach_tp(ctx: BtfTracePointContext) =>
         cgroup::attach(Cgroup(ctx.arg(0)), ctx.arg(1), Task(ctx.arg(2)));
     #[btf_tracepoint] exec_tp(ctx: BtfTracePointContext) => process::exec(Binprm(ctx.arg(2)));

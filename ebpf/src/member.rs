@@ -23,6 +23,7 @@ use crate::credential::Announced;
 use crate::emit::emit;
 use crate::kernel::{Cgroup, Nsproxy, Task, Vfsmount, fetch_add, read};
 use crate::plan;
+use crate::tree::{self, Seen};
 
 /// The initial mount namespace, which has no fixed number.
 #[unsafe(no_mangle)]
@@ -79,6 +80,10 @@ pub(crate) struct Member {
     /// What the present comparison has found.
     pub(crate) present: State,
     pub(crate) announced: Announced,
+    /// The mount that it opened a file by last.
+    pub(crate) seen: Seen,
+    /// Where numbers are made of pointers.
+    pub(crate) room: [u64; 2],
 }
 
 /// A namespace that belongs to a container, or, for container 0, a mount namespace of whichever.
@@ -252,11 +257,13 @@ pub(crate) fn executed() {
     if get(Task::current()).is_some() {
         breach::check(Noticed::Exec);
     } else {
-        member_enter();
+        if member_enter() != 0 {
+            tree::check_program();
+        }
     }
 }
 
-/// Global, as [`breach::check`] is.
+/// Whether the current task has become a member. Global, as the comparisons are.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn member_enter() -> u32 {
@@ -271,6 +278,7 @@ extern "C" fn member_enter() -> u32 {
             Origin::Entered
         };
         join(task, origin as u32);
+        return u32::from(!matches!(origin, Origin::Found));
     }
     0
 }
@@ -368,6 +376,10 @@ fn join(task: Task, origin: u32) {
         // SAFETY: the look-up gave a valid entry.
         unsafe { (*filler).container = container };
     }
+    if known == 0 {
+        tree::give_mounts(task, container);
+    }
+    tree::give_descriptors(task, container);
     if known == 0 || origin == Origin::Entered as u32 {
         tell(task, container, origin);
     }

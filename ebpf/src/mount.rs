@@ -6,10 +6,12 @@ use shrike_common::{Kind, wire};
 use crate::emit::Record;
 use crate::kernel::{PathRef, Pointer, Superblock};
 use crate::plan::Wanted;
+use crate::tree;
 
 /// `security_sb_kern_mount`: the file system is there, and may be mounted.
 #[inline(always)]
 pub(crate) fn mount(sb: Superblock) {
+    tree::mounted(sb);
     let Some(wanted) = Wanted::of(Kind::Mount) else { return };
     wanted.emit(|record| wire::Mount {
         fs_magic: sb.magic(),
@@ -24,6 +26,7 @@ pub(crate) fn mount(sb: Superblock) {
 /// has no path: its file system is told.
 #[inline(always)]
 pub(crate) fn move_mount(from: PathRef, to: PathRef) {
+    tree::moved(from);
     let Some(wanted) = Wanted::of(Kind::MoveMount) else { return };
     wanted.emit(|record| {
         let sb = from.dentry().sb();

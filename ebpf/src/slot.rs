@@ -7,6 +7,7 @@ use aya_ebpf::macros::btf_map;
 use shrike_common::Header;
 
 use crate::kernel::{fetch_and, fetch_or};
+use crate::tree::Look;
 use crate::walk::Walk;
 
 /// How many probes may be building a record on one CPU at the same time.
@@ -27,6 +28,7 @@ pub(crate) const RECORD: usize = FIXED + 2 * TEXT;
 pub(crate) struct Slot {
     pub(crate) record: [u8; RECORD],
     pub(crate) walk: Walk,
+    pub(crate) look: Look,
 }
 
 /// A slot that this probe owns until it gives it back.

@@ -6,6 +6,7 @@ use shrike_common::{Backend, Kind, Noticed, wire};
 
 use crate::breach;
 use crate::heartbeat;
+use crate::helper;
 use crate::kernel::{File, Pointer, read_at};
 use crate::plan::Wanted;
 use crate::syscall::{FINIT_MODULE, INIT_MODULE};
@@ -21,6 +22,7 @@ pub(crate) fn sysctl(ctx: *mut bpf_sysctl) {
         return heartbeat::beat(Backend::CgroupSysctl);
     }
     breach::check(Noticed::Sysctl);
+    helper::set_parameter(ctx);
     let Some(wanted) = Wanted::of(Kind::Sysctl) else { return };
     wanted.emit(|record| wire::Sysctl {
         name: record.written(NAME, |to| {

@@ -188,12 +188,14 @@ fields! {
     ContainerBoundarySeccomp "container.boundary.seccomp" Text NoArgument, BOUNDARY, "seccomp mode: none, strict or filter";
     ContainerBoundaryNoNewPrivs "container.boundary.no_new_privs" Bool NoArgument, BOUNDARY, "whether no_new_privs is set";
     ContainerBoundaryRootDevice "container.boundary.root.device" Text NoArgument, BOUNDARY, "device of the root file system, as major:minor";
-    BreachKind "breach.kind" Text NoArgument, BREACH, "what was crossed: namespace, capability, credential, confinement, root or cgroup";
+    BreachKind "breach.kind" Text NoArgument, BREACH, "what was crossed: namespace, filesystem, capability, credential, confinement, root, cgroup or usermode_helper";
     BreachProperty "breach.property" Text NoArgument, BREACH, "property of the task that shows it: ns.mnt, capabilities, ids, …";
     BreachExpected "breach.evidence.expected" Text NoArgument, BREACH, "what was recorded: a number, or capabilities by name";
     BreachFound "breach.evidence.found" Text NoArgument, BREACH, "what is now";
     BreachNoticed "breach.evidence.noticed" Text NoArgument, BREACH, "where it was noticed: commit_creds, file_open, exec, …";
     BreachSince "breach.evidence.since" Text NoArgument, BREACH, "local time at which a complete comparison last found the task within its boundary";
+    BreachPath "breach.evidence.path" Text NoArgument, BREACH, "file that is outside of what the container was given, or program that the kernel executed";
+    BreachWay "breach.evidence.way" Text NoArgument, BREACH, "how the task came to that file: opened, executed, mapped, mounted, received, or inherited if it held a descriptor or its working directory on the same mount";
     BreachTask "breach.task" Number NoArgument, BREACH, "thread that it is about, in the host's namespace";
     CgroupTarget "cgroup.target" Text NoArgument, CGROUP, "path of the cgroup that a process is moved to, below the root of its hierarchy";
     CgroupTargetId "cgroup.target.id" Number NoArgument, CGROUP, "id of that cgroup";

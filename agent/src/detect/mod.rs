@@ -114,7 +114,7 @@ impl shrike_rules::Event for Sight<'_, '_> {
             FieldId::UserName => self.users.name(header.uid)?.into(),
             FieldId::GroupGid => header.gid.0.into(),
             FieldId::ContainerMembership => Membership::from_code(header.membership)?.name().into(),
-            FieldId::ContainerNumber => match header.container {
+            FieldId::ContainerNumber => match self.container() {
                 ContainerId(0) => return None,
                 container => container.0.into(),
             },
@@ -146,6 +146,15 @@ impl Sight<'_, '_> {
                 "openat"
             }
             _ => own,
+        }
+    }
+
+    /// The container that the event is about: of the task, as a rule, but the kernel executes what a
+    /// container set by a task of its own.
+    fn container(&self) -> ContainerId {
+        match self.event {
+            Event::Breach(breach) => breach.container,
+            _ => self.header.container,
         }
     }
 

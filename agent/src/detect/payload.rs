@@ -4,7 +4,7 @@ use shrike_common::wire::Text;
 use shrike_common::{
     Boundary, Bpf, Breach, BreachKind, CgroupAttach, Connect, Event, FileCreate, FileOpen, Header,
     Membership, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, Namespaces, Noticed, NsId, NsType,
-    Origin, Property, Ptrace, Socket, Sysctl,
+    Origin, Property, Ptrace, Socket, Sysctl, Way,
 };
 use shrike_rules::{FieldId, Value};
 
@@ -231,6 +231,11 @@ fn crossing<'a>(breach: &Breach<'a>, clock: Clock, field: FieldId) -> Option<Val
             clock.timestamp(breach.since).strftime("%H:%M:%S.%9f").to_string().into()
         }
         FieldId::BreachTask => breach.task.0.into(),
+        FieldId::BreachWay => match Way::from_code(breach.way)? {
+            Way::None => return None,
+            way => way.name().into(),
+        },
+        FieldId::BreachPath => (!breach.path.bytes.is_empty()).then(|| breach.path.bytes.into())?,
         _ => return None,
     })
 }
@@ -244,6 +249,7 @@ fn evidence(property: Property, value: u64) -> String {
         // The real and the effective one.
         Property::Ids => format!("{}/{}", value & 0xFFFF_FFFF, value >> 32),
         Property::Seccomp => seccomp(u32::try_from(value & 0xFF).unwrap_or_default()).to_owned(),
+        Property::Superblock => device(u32::try_from(value).unwrap_or_default()),
         _ => value.to_string(),
     }
 }

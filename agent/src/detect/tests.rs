@@ -7,7 +7,7 @@ use shrike_common::wire::Text;
 use shrike_common::{
     Address, Boundary, Bpf, Breach, BreachKind, CgroupAttach, CgroupId, Connect, Exec, Exit,
     FileCreate, FileOpen, Fork, Heartbeat, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, Noticed,
-    NsId, Outcome, Pid, Property, Ptrace, Setns, Socket, StartTime, Sysctl, Unshare,
+    NsId, Outcome, Pid, Property, Ptrace, Setns, Socket, StartTime, Sysctl, Unshare, Way,
 };
 use shrike_rules::Event as _;
 
@@ -229,6 +229,9 @@ fn samples() -> Vec<Event<'static>> {
             property: Property::Capabilities as u32,
             noticed: Noticed::CommitCreds as u32,
             task: Pid(7),
+            way: Way::Opened as u32,
+            reserved: 0,
+            path: text(b"/etc/shadow"),
         }),
     ];
     assert_eq!(samples.iter().map(Event::kind).collect::<Vec<_>>(), Kind::ALL);

@@ -38,9 +38,10 @@ pub(crate) fn load(
     let mut loader = EbpfLoader::new();
     loader.override_global("OFFSET", offsets.as_slice(), true);
     loader.override_global("INIT_MNT_NS", &init_mnt_ns.0, true);
-    let [rename_lock, mount_lock] = symbol::addresses(["rename_lock", "mount_lock"])
-        .inspect_err(|error| tracing::warn!("cannot read the kernel's symbols: {error}"))
-        .unwrap_or_default();
+    let [rename_lock, mount_lock, noop_bdi] =
+        symbol::addresses(["rename_lock", "mount_lock", "noop_backing_dev_info"])
+            .inspect_err(|error| tracing::warn!("cannot read the kernel's symbols: {error}"))
+            .unwrap_or_default();
     if rename_lock == 0 || mount_lock == 0 {
         tracing::warn!(
             "the kernel does not tell where rename_lock and mount_lock are: paths that rules ask for \
@@ -49,6 +50,7 @@ pub(crate) fn load(
     }
     loader.override_global("RENAME_LOCK", &rename_lock, true);
     loader.override_global("MOUNT_LOCK", &mount_lock, true);
+    loader.override_global("NOOP_BDI", &noop_bdi, true);
     for (lane, &bytes) in ring_bytes {
         loader.map_max_entries(lane.map_name(), bytes);
     }

@@ -1,0 +1,635 @@
+//! The trees of files that a container was given: what each of its mounts shows, told by superblock and
+//! root, and each file whose descriptor somebody outside handed over. What a member opens, executes, maps
+//! or mounts must be in one of them. By which mount it is reached does not matter, nor by which path.
+
+use core::ffi::c_void;
+
+use aya_ebpf::Global;
+use aya_ebpf::btf_maps::{Array, LruHashMap};
+use aya_ebpf::helpers::generated::bpf_loop;
+use aya_ebpf::macros::btf_map;
+use shrike_common::{BreachKind, Counter, Kind, Noticed, Offset, Property, Way};
+
+use crate::books::count;
+use crate::boundary::{number, sequence};
+use crate::breach::Subject;
+use crate::kernel::{
+    Dentry, File, FilesStruct, PathRef, Superblock, Task, Vfsmount, fetch_add, offset, read,
+    read_at,
+};
+use crate::member::{self, Member, owns};
+use crate::slot::{Claim, Slot};
+use crate::syscall::PIDFD_GETFD;
+
+/// Where the kernel has `noop_backing_dev_info`, which every file system without a storage has; 0 if not
+/// known.
+#[unsafe(no_mangle)]
+static NOOP_BDI: Global<u64> = Global::new(0);
+
+/// How many trees are kept. One that is forgotten is given anew when it is reached by a mount of the
+/// container's own.
+const TREES_KEPT: usize = 32_768;
+
+/// What is given, and for what: [`READ`] and [`WRITE`], or [`SHARED`].
+#[btf_map]
+static TREES: LruHashMap<Tree, u64, TREES_KEPT> = LruHashMap::new();
+
+/// Raised with each file system that is given to be mounted: what was looked at before may be another
+/// one at the same address by then.
+#[btf_map]
+static EPOCH: Array<u64, 1> = Array::new();
+
+/// `FMODE_READ` and `FMODE_WRITE`.
+const READ: u64 = 1;
+const WRITE: u64 = 2;
+
+/// Of the tree of nothing ([`Tree::shared`]): the container has a mount that propagates to the host.
+const SHARED: u64 = 4;
+
+/// `FMODE_PATH`: a descriptor that nothing can be read or written by.
+const FMODE_PATH: u32 = 1 << 14;
+
+/// A tree that a container was given.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Tree {
+    container: u64,
+    sb: u64,
+    /// The dentry at its root.
+    root: u64,
+    /// The superblock's device: another one at the same address has another, as a rule.
+    dev: u64,
+}
+
+/// The mount that a member has last opened a file by, and that is given.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Seen {
+    sb: u64,
+    root: u64,
+    epoch: u64,
+    /// Whether it shows its file system from the root: nothing can be above it.
+    is_whole: u64,
+    /// The dentry of which was last told that it is outside.
+    told: u64,
+}
+
+/// Where a loop over dentries, mounts or descriptors is, and what it has found: in map memory, as a
+/// [`walk`](crate::walk) is.
+#[repr(C)]
+pub(crate) struct Look {
+    container: u64,
+    sb: u64,
+    dev: u64,
+    /// The root of the mount, or the mount that the loop started at.
+    root: u64,
+    /// The present dentry, or mount.
+    at: u64,
+    /// What the file is wanted for.
+    access: u64,
+    /// What the entry says of the tree that it is in; 0 if it is in none.
+    is_given: u64,
+    /// Whether the mount's root was reached; or whether the loop goes up.
+    is_below: u64,
+    /// The mount of which a descriptor is looked for, and whether there is one.
+    mnt: u64,
+    is_held: u64,
+    /// A table of descriptors.
+    fds: u64,
+    max_fds: u64,
+}
+
+/// Whether `bpf_loop` goes on.
+const NEXT: i64 = 0;
+const STOP: i64 = 1;
+
+/// Reads or writes a word of the look, as `word!` does of a walk.
+macro_rules! look {
+    ($slot:ident.$field:ident) => {
+        (&raw const (*$slot).look.$field).read_volatile()
+    };
+    ($slot:ident.$field:ident = $value:expr) => {
+        (&raw mut (*$slot).look.$field).write_volatile($value)
+    };
+}
+
+impl Tree {
+    /// Stands for whether a mount of the container propagates to the host.
+    fn shared(container: u64) -> Self {
+        Self { container, sb: 0, root: 0, dev: 0 }
+    }
+
+    #[inline(always)]
+    fn is_given(&self) -> bool {
+        // SAFETY: the entry is only tested for.
+        unsafe { TREES.get(self) }.is_some()
+    }
+
+    #[inline(always)]
+    fn give(&self, access: u64) {
+        // The table forgets what it has not seen for longest.
+        let _ = TREES.insert(self, access, 0);
+    }
+}
+
+/// Whether what a member does with a file stays within what its container was given.
+///
+/// # Safety
+///
+/// `member` must be the current task's entry.
+#[inline(always)]
+pub(crate) unsafe fn check(file: File, member: *mut Member, noticed: Noticed) {
+    let (mnt, dentry) = (file.mnt(), file.dentry());
+    // SAFETY: the caller's promise.
+    let seen = unsafe { &(*member).seen };
+    let root = mnt.root();
+    if mnt.sb().0 as u64 == seen.sb && root.0 as u64 == seen.root && epoch() == seen.epoch {
+        if seen.is_whole != 0 {
+            return;
+        }
+        /// How far below the root of a mount files are looked for right here.
+        const STEPS: u32 = 12;
+        let mut at = dentry;
+        for _ in 0..STEPS {
+            if at.0 == root.0 {
+                return;
+            }
+            at = at.parent();
+        }
+    }
+    judge(file, member, noticed);
+}
+
+/// The current task has executed its container's program: that must come from there.
+#[inline(always)]
+pub(crate) fn check_program() {
+    let task = Task::current();
+    if let Some(member) = member::get(task) {
+        judge(task.mm().exe_file(), member, Noticed::Exec);
+    }
+}
+
+/// `security_file_receive`: a descriptor comes from another process. What is handed over is given, what is
+/// taken by force is not.
+#[inline(always)]
+pub(crate) fn received(file: File) {
+    let Some(member) = member::get(Task::current()) else { return };
+    if PIDFD_GETFD.is_current() {
+        judge(file, member, Noticed::Receive);
+    } else {
+        // SAFETY: the look-up gave a valid entry.
+        let container = unsafe { (&raw const (*member).container).read_volatile() };
+        give_file(file.0 as u64, container);
+    }
+}
+
+/// `security_sb_kern_mount`: a member mounts a file system. One that it makes is its own, but for a disk of
+/// the host; one that is there already is the host's, unless it was given. The kernel's own file systems
+/// without a storage are everybody's.
+#[inline(always)]
+pub(crate) fn mounted(sb: Superblock) {
+    if let Some(epoch) = EPOCH.get_ptr_mut(0) {
+        // SAFETY: the look-up gave a valid entry.
+        unsafe { fetch_add(epoch, 1) };
+    }
+    let task = Task::current();
+    if let Some(member) = member::get(task) {
+        mounted_by(member, task, sb);
+    }
+}
+
+#[inline(never)]
+fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
+    /// The major number of loop devices, whose files were looked at when they were opened.
+    const LOOP: u32 = 7;
+    // SAFETY: the look-up gave a valid entry.
+    let container = unsafe { (*member).container };
+    let root = sb.root().0 as u64;
+    let tree = Tree { container, sb: sb.0 as u64, root, dev: sb.dev().into() };
+    if tree.is_given() {
+        return;
+    }
+    tree.give(READ | WRITE);
+    // A list with nothing in it: of one pointer, or of two that point to it.
+    let mounts = sb.0 as u64 + offset(Offset::SbMounts) as u64;
+    let first: u64 = read_at(mounts);
+    let is_new = first == 0 || first == mounts;
+    let bdev = sb.block_device().dev();
+    let noop = NOOP_BDI.load();
+    let is_stored = bdev != 0 || noop != 0 && sb.bdi() != noop;
+    let is_foreign = if is_new {
+        bdev != 0 && bdev >> 20 != LOOP && !Tree::shared(container).is_given()
+    } else {
+        is_stored
+    };
+    if is_foreign {
+        let own = task.fs().root_dentry().sb().dev();
+        // SAFETY: as above.
+        let subject = unsafe { Subject::of(member, task, Noticed::Mount) };
+        subject.report(BreachKind::Filesystem, Property::Superblock, own.into(), sb.dev().into());
+    }
+}
+
+/// `security_move_mount`: a member gives a tree a place among its mounts.
+#[inline(always)]
+pub(crate) fn moved(from: PathRef) {
+    if let Some(member) = member::get(Task::current()) {
+        let (dentry, mnt) = (from.dentry().0 as u64, from.mnt().0 as u64);
+        judge_path(dentry, mnt, member, Noticed::MoveMount, READ);
+    }
+}
+
+/// Gives to a container what its mounts show.
+#[inline(never)]
+pub(crate) fn give_mounts(task: Task, container: u64) {
+    /// Two for each mount.
+    const STEPS: u32 = 16_384;
+    let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Boundary) };
+    let slot = claim.slot;
+    // SAFETY: the slot is ours; the steps are handed a pointer to the stack only.
+    unsafe {
+        look!(slot.container = container);
+        look!(slot.is_below = 0);
+        look!(slot.root = task.fs().root_mnt().mount());
+        own_root(look!(slot.root), container);
+        look!(slot.at = look!(slot.root));
+        let mut shared = slot;
+        bpf_loop(STEPS, next_mount as *mut c_void, (&raw mut shared).cast(), 0);
+    }
+    claim.release();
+}
+
+/// One step through the mounts below one another: a mount and down to its first child, or up from one to the
+/// next.
+#[inline(never)]
+extern "C" fn next_mount(_: u64, shared: *const *mut Slot) -> i64 {
+    // SAFETY: `bpf_loop` hands on what `give_mounts` gave it.
+    unsafe {
+        let slot = *shared;
+        let mount = look!(slot.at);
+        let children = |mount: u64| mount.wrapping_add(offset(Offset::MountMounts) as u64);
+        let of_child = |link: u64| link.wrapping_sub(offset(Offset::MountChild) as u64);
+        if look!(slot.is_below) == 0 {
+            give_mount(mount, look!(slot.container));
+            let first: u64 = read(mount, Offset::MountMounts);
+            if first == 0 {
+                return STOP;
+            }
+            if first == children(mount) {
+                look!(slot.is_below = 1);
+            } else {
+                look!(slot.at = of_child(first));
+            }
+            return NEXT;
+        }
+        if mount == look!(slot.root) {
+            return STOP;
+        }
+        let next: u64 = read(mount, Offset::MountChild);
+        let parent: u64 = read(mount, Offset::MountParent);
+        if next == 0 || parent == 0 || parent == mount {
+            return STOP;
+        }
+        if next == children(parent) {
+            look!(slot.at = parent);
+        } else {
+            look!(slot.at = of_child(next));
+            look!(slot.is_below = 0);
+        }
+        NEXT
+    }
+}
+
+/// Notes whose root file system it is: as the tree of container 0.
+#[inline(always)]
+fn own_root(mount: u64, container: u64) {
+    let sb = Vfsmount::sb_of(mount);
+    let dev: u32 = read(sb, Offset::SbDev);
+    Tree { container: 0, sb, root: Vfsmount::root_of(mount), dev: dev.into() }.give(container);
+}
+
+/// The container whose root file system a file is on; 0 if none is known.
+#[inline(always)]
+pub(crate) fn owner(dentry: Dentry) -> u64 {
+    let Some(claim) = Claim::new() else { return 0 };
+    let slot = claim.slot;
+    // SAFETY: the slot is ours.
+    let owner = unsafe { find(slot, dentry.0 as u64, 0, 0, 0) };
+    claim.release();
+    owner
+}
+
+#[inline(always)]
+fn give_mount(mount: u64, container: u64) {
+    let sb = Vfsmount::sb_of(mount);
+    let dev: u32 = read(sb, Offset::SbDev);
+    Tree { container, sb, root: Vfsmount::root_of(mount), dev: dev.into() }.give(READ | WRITE);
+    // The number of the group of mounts that it shares events with.
+    if read::<i32>(mount, Offset::MountGroup) != 0 {
+        Tree::shared(container).give(SHARED);
+    }
+}
+
+/// Gives to a container the files that a task holds which becomes its member: they were handed over. A
+/// folder is not: what is below it would be given, too.
+#[inline(never)]
+pub(crate) fn give_descriptors(task: Task, container: u64) {
+    let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Boundary) };
+    let slot = claim.slot;
+    // SAFETY: the slot is ours; the steps are handed a pointer to the stack only.
+    unsafe {
+        look!(slot.container = container);
+        each_descriptor(slot, task.files(), give_descriptor as *mut c_void);
+    }
+    claim.release();
+}
+
+extern "C" fn give_descriptor(index: u64, shared: *const *mut Slot) -> i64 {
+    // SAFETY: `bpf_loop` hands on what `each_descriptor` gave it.
+    unsafe {
+        let slot = *shared;
+        if index >= look!(slot.max_fds) {
+            return STOP;
+        }
+        let file: u64 = read_at(look!(slot.fds).wrapping_add(index * 8));
+        if file != 0 {
+            give_file(file, look!(slot.container));
+        }
+        NEXT
+    }
+}
+
+/// Gives a file to a container, for what its descriptor is good for.
+#[inline(always)]
+fn give_file(file: u64, container: u64) {
+    let mode: u32 = read(file, Offset::FileMode);
+    let dentry: u64 = read(file, Offset::FileDentry);
+    let mnt: u64 = read(file, Offset::FileMnt);
+    if mode & FMODE_PATH != 0 || is_folder(dentry) || Vfsmount(mnt as *const _).is_internal() {
+        return;
+    }
+    let sb: u64 = read(dentry, Offset::DentrySb);
+    let dev: u32 = read(sb, Offset::SbDev);
+    let access = u64::from(mode) & (READ | WRITE);
+    Tree { container, sb, root: dentry, dev: dev.into() }.give(access);
+}
+
+/// Runs a step for each descriptor of a table.
+///
+/// # Safety
+///
+/// `slot` must be claimed.
+#[inline(always)]
+unsafe fn each_descriptor(slot: *mut Slot, files: FilesStruct, step: *mut c_void) {
+    /// Of more, those with the lowest numbers are looked at.
+    const MOST: u32 = 1024;
+    let table = files.table();
+    // SAFETY: the caller's promise.
+    unsafe {
+        look!(slot.fds = read(table, Offset::FdtableFd));
+        look!(slot.max_fds = read::<u32>(table, Offset::FdtableMax).into());
+        let mut shared = slot;
+        bpf_loop(MOST, step, (&raw mut shared).cast(), 0);
+    }
+}
+
+#[inline(always)]
+fn judge(file: File, member: *mut Member, noticed: Noticed) {
+    let access = u64::from(file.mode()) & (READ | WRITE);
+    judge_path(file.dentry().0 as u64, file.mnt().0 as u64, member, noticed, access);
+}
+
+/// Numbers are made of pointers by the way through the map, and handed to a function that the verifier looks
+/// at once.
+#[inline(never)]
+fn judge_path(dentry: u64, mnt: u64, member: *mut Member, noticed: Noticed, access: u64) {
+    // SAFETY: the callers' promise.
+    let (subject, dentry, mnt) = unsafe {
+        let room = &raw mut (*member).room;
+        (&raw mut (*room)[0]).write_volatile(dentry);
+        (&raw mut (*room)[1]).write_volatile(mnt);
+        let subject = Subject::of(member, Task::current(), noticed);
+        (subject, (&raw const (*room)[0]).read_volatile(), (&raw const (*room)[1]).read_volatile())
+    };
+    tree_judge(subject.key(), dentry, mnt, subject.what(), access);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tree_judge(key: u64, dentry: u64, mnt: u64, what: u64, access: u64) -> u32 {
+    let Some(member) = member::by_key(key) else { return 0 };
+    // SAFETY: the look-up gave a valid entry.
+    let container = unsafe { (*member).container };
+    let mount = Vfsmount(mnt as *const _).mount();
+    let (sb, root) = (Vfsmount::sb_of(mount), Vfsmount::root_of(mount));
+    let dev: u32 = read(sb, Offset::SbDev);
+    let shown = Tree { container, sb, root, dev: dev.into() };
+    let is_whole = root == read(sb, Offset::SbRoot);
+    if is_whole && shown.is_given() {
+        // SAFETY: as above.
+        unsafe { see(member, &shown, true) };
+        return 0;
+    }
+    let mnt_ref = Vfsmount(mnt as *const _);
+    if mnt_ref.is_internal() {
+        return 0;
+    }
+    let found = tree_find(dentry, root, container, access);
+    let (is_given, is_below) = (found & GIVEN != 0, found & BELOW != 0);
+    if is_given {
+        if is_below {
+            // SAFETY: as above.
+            unsafe { see(member, &shown, is_whole) };
+        }
+        return 0;
+    }
+    let namespace = mnt_ref.namespace_at();
+    // SAFETY: as above.
+    let own = unsafe { (*member).expected.ns[0] };
+    let is_own = namespace == own || owns(container, namespace, sequence(namespace));
+    if is_own && is_below {
+        // Neither made from within, or it would be known, nor there at the start: it was propagated.
+        shown.give(READ | WRITE);
+        return 0;
+    }
+    let property = if is_own {
+        Property::MountRoot
+    } else if mnt_ref.namespace().0 == 0 {
+        Property::DetachedTree
+    } else {
+        Property::Mount
+    };
+    // SAFETY: as above.
+    unsafe {
+        if (*member).seen.told == dentry {
+            return 0;
+        }
+        (*member).seen.told = dentry;
+    }
+    let expected = number(own, Offset::MntNsInum);
+    let found = u64::from(mnt_ref.namespace().0);
+    let way = way(what, mnt);
+    Subject::from_parts(key, what).report_file(property, way, [expected, found], [dentry, mnt]);
+    0
+}
+
+/// What [`tree_find`] answers.
+const GIVEN: u32 = 1;
+const BELOW: u32 = 2;
+
+/// Whether a file is in a tree that is given, and whether it is below the root of its mount.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tree_find(dentry: u64, root: u64, container: u64, access: u64) -> u32 {
+    let Some(claim) = Claim::new() else {
+        count(Counter::NoSlot, Kind::Breach);
+        return GIVEN;
+    };
+    let slot = claim.slot;
+    // SAFETY: the slot is ours.
+    let found = unsafe {
+        let given = if find(slot, dentry, root, container, access) == 0 { 0 } else { GIVEN };
+        let below = if look!(slot.is_below) == 0 { 0 } else { BELOW };
+        given | below
+    };
+    claim.release();
+    found
+}
+
+/// What the entry of the first tree says that a file is in, of those that are good for the access.
+///
+/// # Safety
+///
+/// `slot` must be claimed.
+#[inline(always)]
+unsafe fn find(slot: *mut Slot, dentry: u64, root: u64, container: u64, access: u64) -> u64 {
+    /// Deeper files are found by their mount.
+    const STEPS: u32 = 256;
+    let sb: u64 = read(dentry, Offset::DentrySb);
+    // SAFETY: the caller's promise; the steps are handed a pointer to the stack only.
+    unsafe {
+        look!(slot.container = container);
+        look!(slot.sb = sb);
+        look!(slot.dev = read::<u32>(sb, Offset::SbDev).into());
+        look!(slot.root = root);
+        look!(slot.at = dentry);
+        look!(slot.access = access);
+        look!(slot.is_given = 0);
+        look!(slot.is_below = 0);
+        let mut shared = slot;
+        bpf_loop(STEPS, up as *mut c_void, (&raw mut shared).cast(), 0);
+        look!(slot.is_given)
+    }
+}
+
+/// One step up through the folders.
+#[inline(never)]
+extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
+    // SAFETY: `bpf_loop` hands on what `tree_find` gave it.
+    unsafe {
+        let slot = *shared;
+        let at = look!(slot.at);
+        if at == look!(slot.root) {
+            look!(slot.is_below = 1);
+        }
+        let (container, sb, dev) = (look!(slot.container), look!(slot.sb), look!(slot.dev));
+        let access = look!(slot.access);
+        if let Some(given) = TREES.get(&Tree { container, sb, root: at, dev })
+            && *given & access == access
+        {
+            look!(slot.is_given = *given);
+            return STOP;
+        }
+        let parent: u64 = read(at, Offset::DentryParent);
+        if parent == at || parent == 0 {
+            return STOP;
+        }
+        look!(slot.at = parent);
+        NEXT
+    }
+}
+
+/// How the member came to what is outside.
+#[inline(always)]
+fn way(what: u64, mnt: u64) -> Way {
+    const OPENED: u32 = Noticed::FileOpen as u32;
+    const EXECUTED: u32 = Noticed::Exec as u32;
+    const MAPPED: u32 = Noticed::Map as u32;
+    const RECEIVED: u32 = Noticed::Receive as u32;
+    match (what >> 32) as u32 {
+        OPENED if tree_is_held(mnt) != 0 => Way::Inherited,
+        OPENED => Way::Opened,
+        EXECUTED => Way::Executed,
+        MAPPED => Way::Mapped,
+        RECEIVED => Way::Received,
+        _ => Way::Mounted,
+    }
+}
+
+/// Whether the current task holds a descriptor on that mount, or works in a folder on it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tree_is_held(mnt: u64) -> u32 {
+    let task = Task::current();
+    if task.fs().pwd_mnt().0 as u64 == mnt {
+        return 1;
+    }
+    let Some(claim) = Claim::new() else { return 0 };
+    let slot = claim.slot;
+    // SAFETY: the slot is ours; the steps are handed a pointer to the stack only.
+    let is_held = unsafe {
+        look!(slot.mnt = mnt);
+        look!(slot.is_held = 0);
+        each_descriptor(slot, task.files(), is_descriptor_of as *mut c_void);
+        look!(slot.is_held)
+    };
+    claim.release();
+    u32::from(is_held != 0)
+}
+
+extern "C" fn is_descriptor_of(index: u64, shared: *const *mut Slot) -> i64 {
+    // SAFETY: `bpf_loop` hands on what `each_descriptor` gave it.
+    unsafe {
+        let slot = *shared;
+        if index >= look!(slot.max_fds) {
+            return STOP;
+        }
+        let file: u64 = read_at(look!(slot.fds).wrapping_add(index * 8));
+        if file != 0 && read::<u64>(file, Offset::FileMnt) == look!(slot.mnt) {
+            look!(slot.is_held = 1);
+            return STOP;
+        }
+        NEXT
+    }
+}
+
+/// Remembers a mount that is given.
+///
+/// # Safety
+///
+/// `member` must be an entry.
+#[inline(always)]
+unsafe fn see(member: *mut Member, shown: &Tree, is_whole: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let seen = &raw mut (*member).seen;
+        (&raw mut (*seen).sb).write_volatile(shown.sb);
+        (&raw mut (*seen).root).write_volatile(shown.root);
+        (&raw mut (*seen).epoch).write_volatile(epoch());
+        (&raw mut (*seen).is_whole).write_volatile(is_whole.into());
+    }
+}
+
+#[inline(always)]
+fn epoch() -> u64 {
+    // SAFETY: the look-up gave a valid entry. Volatile: others change it.
+    EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { epoch.read_volatile() })
+}
+
+#[inline(always)]
+fn is_folder(dentry: u64) -> bool {
+    const S_IFMT: u16 = 0o170_000;
+    const S_IFDIR: u16 = 0o040_000;
+    let inode: u64 = read(dentry, Offset::DentryInode);
+    read::<u16>(inode, Offset::InodeMode) & S_IFMT == S_IFDIR
+}
