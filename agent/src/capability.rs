@@ -57,6 +57,13 @@ impl Capabilities {
     /// setuid, setpcap, `net_bind_service`, `net_raw`, `sys_chroot`, mknod, `audit_write`, setfcap.
     pub(crate) const DOCKER_DEFAULT: Self = Self(0xA804_25FB);
 
+    /// Whether it has every capability that the kernel may know: those of the oldest supported one, at
+    /// least.
+    pub(crate) fn are_all_known(self) -> bool {
+        const KNOWN: u64 = (1 << NAMES.len()) - 1;
+        self.0 & KNOWN == KNOWN
+    }
+
     /// The set with these bits.
     pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)

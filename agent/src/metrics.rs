@@ -72,6 +72,9 @@ series! {
         "Processes in the process table, including recently ended ones.";
     processes_refused: IntCounter = "shrike_processes_refused_total" []
         "Processes that found no room in the process table.";
+    uninspected: IntCounter = "shrike_containers_uninspected_total" []
+        "Containers whose first process had ended before its mounts, limits and label were read: rules \
+         that ask for those saw nothing.";
     rules: IntGaugeVec = "shrike_rules" ["state"]
         "Rules that are loaded, and errors in the rule files.";
     alerts: IntCounterVec = "shrike_alerts_total" ["rule", "priority"]
@@ -136,6 +139,11 @@ impl Metrics {
     /// The kernel's count of skipped runs of `program` has reached `total`.
     pub(crate) fn missed_total(&self, program: &str, total: u64) {
         advance(&self.missed.with_label_values(&[program]), total);
+    }
+
+    /// How many containers had ended before they could be looked at has reached `total`.
+    pub(crate) fn uninspected(&self, total: u64) {
+        advance(&self.uninspected, total);
     }
 
     /// How many sequence numbers of `lane` have not arrived.

@@ -1,6 +1,7 @@
 //! The event thread: from records to alerts, one event after the other. It never waits for anything
 //! but the kernel.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -15,6 +16,7 @@ use shrike_rules::{Rule, Ruleset, Stage};
 use crate::alert::Alert;
 use crate::alive::Alive;
 use crate::context::clock::Clock;
+use crate::context::inspection::{Inspection, Inspector};
 use crate::context::process::Processes;
 use crate::context::user::Users;
 use crate::detect::{Sight, result};
@@ -64,6 +66,10 @@ pub(crate) struct Context {
     /// How many events there were.
     events: u64,
     outcomes: Outcomes,
+    /// `None` where the events are not of this host.
+    inspector: Option<Inspector>,
+    /// How many containers had ended before they could be looked at.
+    uninspected: Cell<u64>,
 }
 
 impl Pipeline {
@@ -181,6 +187,7 @@ impl Pipeline {
     fn read_books(&mut self, now: u64) {
         let Self { sensor, context, metrics, gaps, .. } = self;
         metrics.processes(context.processes.len(), context.processes.refused());
+        metrics.uninspected(context.uninspected.get());
         for &kind in Kind::ALL {
             for counter in Counter::ALL {
                 match sensor.total(counter, kind) {
@@ -263,6 +270,8 @@ impl Context {
             own: Pid(std::process::id()),
             events: 0,
             outcomes: Outcomes::default(),
+            inspector: Some(Inspector::of_host()),
+            uninspected: Cell::default(),
         })
     }
 
@@ -277,6 +286,8 @@ impl Context {
             own: Pid(0),
             events: 0,
             outcomes: Outcomes::default(),
+            inspector: None,
+            uninspected: Cell::default(),
         }
     }
 
@@ -340,6 +351,18 @@ impl Context {
         self.look(waiting.number, &header, &event, (stage, result), look);
     }
 
+    /// What the host gives to a container that has come to be known.
+    fn inspect(&self, header: &Header, event: &Event<'_>) -> Option<Inspection> {
+        let (Some(inspector), Event::Boundary(_)) = (&self.inspector, event) else { return None };
+        inspector
+            .inspect(header.tgid)
+            .inspect_err(|error| {
+                self.uninspected.update(|count| count + 1);
+                tracing::debug!("cannot look at the container of {}: {error}", header.tgid.0);
+            })
+            .ok()
+    }
+
     fn look(
         &self,
         number: u64,
@@ -352,6 +375,7 @@ impl Context {
             return;
         }
         look(&Sight {
+            inspection: self.inspect(header, event).as_ref(),
             number,
             header,
             event,

@@ -187,6 +187,14 @@ fields! {
     ContainerBoundaryPermitted "container.boundary.permitted" Text NoArgument, BOUNDARY, "permitted capabilities by name, joined by blanks";
     ContainerBoundarySeccomp "container.boundary.seccomp" Text NoArgument, BOUNDARY, "seccomp mode: none, strict or filter";
     ContainerBoundaryNoNewPrivs "container.boundary.no_new_privs" Bool NoArgument, BOUNDARY, "whether no_new_privs is set";
+    ContainerBoundaryPrivileged "container.boundary.privileged" Bool NoArgument, BOUNDARY, "whether it can have every capability";
+    ContainerBoundaryHostNamespaces "container.boundary.host_namespaces" Text NoArgument, BOUNDARY, "types of its namespaces that are the host's, joined by |";
+    ContainerBoundaryHostPaths "container.boundary.host_paths" Text NoArgument, BOUNDARY, "paths of the host that are mounted in it, joined by |, but for what runtimes and kubelets manage; absent if there are none, or if it ended at once";
+    ContainerBoundaryRuntimeSockets "container.boundary.runtime_sockets" Text NoArgument, BOUNDARY, "sockets of container runtimes that it can reach by those, joined by |";
+    ContainerBoundaryMemoryLimited "container.boundary.memory_limited" Bool NoArgument, BOUNDARY, "whether its cgroup, or one above, limits its memory";
+    ContainerBoundaryPidsLimited "container.boundary.pids_limited" Bool NoArgument, BOUNDARY, "whether its cgroup, or one above, limits the number of its tasks";
+    ContainerBoundaryLabel "container.boundary.label" Text NoArgument, BOUNDARY, "label of its process by AppArmor or SELinux; absent if neither is active";
+    ContainerBoundaryConfined "container.boundary.confined" Bool NoArgument, BOUNDARY, "whether that label confines it";
     ContainerBoundaryRootDevice "container.boundary.root.device" Text NoArgument, BOUNDARY, "device of the root file system, as major:minor";
     BreachKind "breach.kind" Text NoArgument, BREACH, "what was crossed: namespace, filesystem, capability, credential, confinement, root, cgroup or usermode_helper";
     BreachProperty "breach.property" Text NoArgument, BREACH, "property of the task that shows it: ns.mnt, capabilities, ids, …";

@@ -15,6 +15,11 @@ use crate::listener::Listener;
 use crate::suite::{Suite, Tier};
 use crate::tests;
 
+/// Whether an alert tells what a container was given when it started, and not what it does.
+pub fn is_posture(alert: &Value) -> bool {
+    alert["tags"].as_array().is_some_and(|tags| tags.iter().any(|tag| tag == "posture"))
+}
+
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "alert",

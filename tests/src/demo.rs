@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
+use crate::alert::is_posture;
 use crate::container::{Rootfs, SHRIKE};
 use crate::escape::ORDINARY;
 use crate::listener::{Listener, Post};
@@ -69,8 +70,9 @@ pub fn run(tokens: &[String]) -> Result<()> {
     // The escapes came later: whatever the ordinary container raised has arrived by now.
     let is_escape = |alert: &&Value| tokens.iter().any(|token| shows(alert, token));
     let alerts = agent.alerts();
-    let others: Vec<&Value> = alerts.iter().filter(|alert| !is_escape(alert)).collect();
-    println!("\nThe ordinary container raised {} alerts.", others.len());
+    let others: Vec<&Value> =
+        alerts.iter().filter(|alert| !is_escape(alert) && !is_posture(alert)).collect();
+    println!("\nThe ordinary container raised {} alerts by what it did.", others.len());
     report(&json!({ "ordinary": { "alerts": others } }))?;
     ensure!(agent.stop()?.success(), "the agent did not end well");
     Ok(())
@@ -123,10 +125,10 @@ fn summary(alert: &Value) -> String {
     format!("{rule}: {}", &message[..end])
 }
 
-/// Whether the alert names a process with this mark.
+/// Whether the alert tells of what a process with this mark did.
 fn shows(alert: &Value, token: &str) -> bool {
     let command = alert["output_fields"]["proc.cmdline"].as_str();
-    command.is_some_and(|command| command.contains(token))
+    !is_posture(alert) && command.is_some_and(|command| command.contains(token))
 }
 
 fn milliseconds(acted: i64, arrived: SystemTime) -> f64 {

@@ -154,6 +154,11 @@ impl Escape {
 }
 
 impl Act {
+    /// Whether the alert is about the very process: several rules tell of what crosses a boundary.
+    pub fn is_of(&self, alert: &Value) -> bool {
+        alert["output_fields"]["proc.pid"] == self.pid
+    }
+
     /// Whether the alert names the very process, in its cgroup.
     pub fn raised(&self, alert: &Value) -> bool {
         let fields = &alert["output_fields"];

@@ -19,6 +19,7 @@ pub mod boundary;
 pub mod configuration;
 pub mod container;
 pub mod corpus;
+pub mod crossing;
 pub mod deed;
 pub mod demo;
 pub mod errors;

@@ -15,7 +15,7 @@ use shrike_tests::deed::{self, Deed};
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
 use shrike_tests::suite::{Suite, Tier};
-use shrike_tests::{SUITES, books, corpus, demo, flood};
+use shrike_tests::{SUITES, books, corpus, crossing, demo, flood};
 
 /// End-to-end tests of shrike
 #[derive(Debug, Parser)]
@@ -75,6 +75,9 @@ enum Action {
     /// Do something of a kind, and say what this process knows of it
     #[command(hide = true)]
     Deed { kind: String, outcome: String, place: PathBuf },
+    /// Be a container's process that leaves it
+    #[command(hide = true)]
+    Cross { way: String },
     /// Measure what the agent costs
     #[command(hide = true, subcommand)]
     Bench(Bench),
@@ -131,6 +134,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Opener { file } => books::opener(&file).map(|()| ExitCode::SUCCESS),
         Action::Corpus { file } => corpus::record(&file).map(|()| ExitCode::SUCCESS),
         Action::Deed { kind, outcome, place } => deed(&kind, &outcome, &place),
+        Action::Cross { way } => crossing::main(&way).map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Worker { operation, scope }) => {
             bench::worker(&operation, scope).map(|()| ExitCode::SUCCESS)

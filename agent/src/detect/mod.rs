@@ -16,6 +16,7 @@ use shrike_rules::{Argument, FieldId, Stage, Value, event_type};
 
 use crate::capability::Capabilities;
 use crate::context::clock::Clock;
+use crate::context::inspection::Inspection;
 use crate::context::process::{Process, Processes};
 use crate::context::user::Users;
 
@@ -43,6 +44,8 @@ pub(crate) struct Sight<'a, 'r> {
     pub(crate) users: &'a Users,
     /// The namespaces of the host.
     pub(crate) host: &'a Namespaces,
+    /// What the host gives to the container, when its boundary is recorded.
+    pub(crate) inspection: Option<&'a Inspection>,
     /// The time of day.
     pub(crate) clock: Clock,
 }

@@ -32,7 +32,7 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
         Event::Ptrace(ptrace) => access(ptrace, header, field),
         Event::Sysctl(sysctl) => parameter(sysctl, field),
         Event::Bpf(bpf) => program(bpf, field),
-        Event::Boundary(boundary) => recorded(boundary, field),
+        Event::Boundary(boundary) => recorded(boundary, sight, field),
         Event::Breach(breach) => crossing(breach, sight.clock, field),
         Event::Exec(_)
         | Event::Exit(_)
@@ -207,8 +207,33 @@ fn program<'a>(loaded: &Bpf<'a>, field: FieldId) -> Option<Value<'a>> {
     }
 }
 
-fn recorded<'a>(boundary: &Boundary<'a>, field: FieldId) -> Option<Value<'a>> {
+fn recorded<'a>(
+    boundary: &Boundary<'_>,
+    sight: &Sight<'a, '_>,
+    field: FieldId,
+) -> Option<Value<'a>> {
     Some(match field {
+        FieldId::ContainerBoundaryPrivileged => {
+            Capabilities::from_bits(boundary.bounding).are_all_known().into()
+        }
+        FieldId::ContainerBoundaryHostNamespaces => {
+            let is_host = |&ty: &NsType| sight.header.ns.get(ty) == sight.host.get(ty);
+            let names: Vec<&str> =
+                NsType::ALL.into_iter().filter(is_host).map(NsType::name).collect();
+            names.join("|").into()
+        }
+        FieldId::ContainerBoundaryHostPaths => {
+            let paths = &sight.inspection?.host_paths;
+            (!paths.is_empty()).then(|| paths.join(&b'|').into())?
+        }
+        FieldId::ContainerBoundaryRuntimeSockets => {
+            let sockets = &sight.inspection?.runtime_sockets;
+            (!sockets.is_empty()).then(|| sockets.join("|").into())?
+        }
+        FieldId::ContainerBoundaryMemoryLimited => sight.inspection?.is_memory_limited.into(),
+        FieldId::ContainerBoundaryPidsLimited => sight.inspection?.is_pids_limited.into(),
+        FieldId::ContainerBoundaryLabel => sight.inspection?.label.as_deref()?.into(),
+        FieldId::ContainerBoundaryConfined => sight.inspection?.is_confined()?.into(),
         FieldId::ContainerBoundaryOrigin => Origin::from_code(boundary.origin)?.name().into(),
         FieldId::ContainerBoundaryBounding => capabilities(boundary.bounding).into(),
         FieldId::ContainerBoundaryPermitted => capabilities(boundary.permitted).into(),

@@ -78,6 +78,7 @@ fn value(
         processes,
         users: &Users::read(Path::new("/nonexistent")),
         host: &HOST,
+        inspection: None,
         clock: Clock::now().unwrap(),
     };
     Some(match sight.field(field, None)? {
@@ -231,7 +232,7 @@ fn samples() -> Vec<Event<'static>> {
             task: Pid(7),
             way: Way::Opened as u32,
             reserved: 0,
-            path: text(b"/etc/shadow"),
+            path: text("/etc/shadow"),
         }),
     ];
     assert_eq!(samples.iter().map(Event::kind).collect::<Vec<_>>(), Kind::ALL);
@@ -267,6 +268,12 @@ fn every_field_has_a_value_in_each_of_its_kinds() {
         missing.extend(fields.map(|info| (kind, info.name)));
     }
     for event in samples().into_iter().chain([connect_by_ip()]) {
+        let inspection = Inspection {
+            host_paths: vec![b"/srv".to_vec()],
+            runtime_sockets: vec!["/run/docker.sock"],
+            label: Some("unconfined".into()),
+            ..Inspection::default()
+        };
         let sight = Sight {
             number: 1,
             header: &child,
@@ -276,6 +283,7 @@ fn every_field_has_a_value_in_each_of_its_kinds() {
             processes: &processes,
             users: &users,
             host: &HOST,
+            inspection: Some(&inspection),
             clock: Clock::now().unwrap(),
         };
         missing.retain(|&(kind, name)| {

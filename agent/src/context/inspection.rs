@@ -1,0 +1,236 @@
+//! What of a container's boundary only the files of `/proc` and the cgroups tell: which paths of the host it
+//! was given, its limits, the label of its process. Read when the boundary is recorded, of its first process.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use shrike_common::Pid;
+
+use super::mountinfo::{MountInfo, below};
+
+/// What was found.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Inspection {
+    /// The host's paths that are mounted in it, but for those that runtimes manage.
+    pub(crate) host_paths: Vec<Vec<u8>>,
+    /// The sockets of container runtimes that are reachable below such paths.
+    pub(crate) runtime_sockets: Vec<&'static str>,
+    /// Whether its memory, and the number of its tasks, have a limit anywhere above.
+    pub(crate) is_memory_limited: bool,
+    pub(crate) is_pids_limited: bool,
+    /// The label of the security module; `None` if none has labels.
+    pub(crate) label: Option<String>,
+}
+
+/// Where containers are looked at.
+#[derive(Debug)]
+pub(crate) struct Inspector {
+    proc: PathBuf,
+    cgroups: PathBuf,
+}
+
+/// File systems of the kernel's own, which every container has.
+const PSEUDO: [&[u8]; 18] = [
+    b"autofs",
+    b"binfmt_misc",
+    b"bpf",
+    b"cgroup",
+    b"cgroup2",
+    b"configfs",
+    b"debugfs",
+    b"devpts",
+    b"efivarfs",
+    b"fusectl",
+    b"hugetlbfs",
+    b"mqueue",
+    b"nsfs",
+    b"proc",
+    b"pstore",
+    b"securityfs",
+    b"sysfs",
+    b"tracefs",
+];
+
+/// What runtimes and kubelets give to every container: its name, its hosts, its volumes.
+const MANAGED: [&[u8]; 11] = [
+    b"/run/containerd",
+    b"/run/containers",
+    b"/run/crio",
+    b"/run/docker",
+    b"/run/shrike/containers",
+    b"/var/lib/containerd",
+    b"/var/lib/containers",
+    b"/var/lib/docker",
+    b"/var/lib/kubelet/pods",
+    b"/var/lib/rancher",
+    b"/var/lib/shrike",
+];
+
+/// Devices that are mounted one by one where a user namespace does not let them be made.
+const DEVICES: [&[u8]; 7] = [
+    b"/dev/console",
+    b"/dev/full",
+    b"/dev/null",
+    b"/dev/random",
+    b"/dev/tty",
+    b"/dev/urandom",
+    b"/dev/zero",
+];
+
+/// Where runtimes listen.
+const SOCKETS: [&str; 10] = [
+    "/run/buildkit/buildkitd.sock",
+    "/run/containerd/containerd.sock",
+    "/run/cri-dockerd.sock",
+    "/run/crio/crio.sock",
+    "/run/docker.sock",
+    "/run/dockershim.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/run/podman/podman.sock",
+    "/var/run/crio/crio.sock",
+    "/var/run/docker.sock",
+];
+
+impl Inspector {
+    /// Of this host.
+    pub(crate) fn of_host() -> Self {
+        Self { proc: "/proc".into(), cgroups: "/sys/fs/cgroup".into() }
+    }
+
+    /// Looks at the container of a process.
+    pub(crate) fn inspect(&self, pid: Pid) -> io::Result<Inspection> {
+        let process = self.proc.join(pid.0.to_string());
+        let host = MountInfo::read(&self.proc.join("1/mountinfo"))?;
+        let own = MountInfo::read(&process.join("mountinfo"))?;
+        let given: Vec<Vec<u8>> = own
+            .iter()
+            .filter(|mount| mount.target != b"/" && !PSEUDO.contains(&mount.fs_type.as_slice()))
+            .filter_map(|mount| host.path_of(mount))
+            .collect();
+        let is_within =
+            |path: &[u8], folders: &[&[u8]]| folders.iter().any(|at| below(path, at).is_some());
+        let exists = |socket: &str| self.proc.join("1/root").join(&socket[1..]).exists();
+        let reaches = |socket: &&str| {
+            given.iter().any(|path| below(socket.as_bytes(), path).is_some()) && exists(socket)
+        };
+        let cgroup = fs::read_to_string(process.join("cgroup"))?;
+        let is_limited = |controller, files| self.is_limited(&cgroup, controller, files);
+        Ok(Inspection {
+            runtime_sockets: SOCKETS.into_iter().filter(|socket| reaches(&socket)).collect(),
+            host_paths: given
+                .iter()
+                .filter(|path| !is_within(path, &MANAGED) && !is_within(path, &DEVICES))
+                .cloned()
+                .collect(),
+            is_memory_limited: is_limited("memory", ["memory.max", "memory.limit_in_bytes"]),
+            is_pids_limited: is_limited("pids", ["pids.max", "pids.max"]),
+            label: fs::read_to_string(process.join("attr/current"))
+                .ok()
+                .map(|label| label.trim_end_matches(['\0', '\n']).to_owned())
+                .filter(|label| !label.is_empty()),
+        })
+    }
+
+    /// Whether a cgroup, or one above it, has a limit: in the unified hierarchy, or that of the controller.
+    fn is_limited(&self, cgroups: &str, controller: &str, [v2, v1]: [&str; 2]) -> bool {
+        cgroups.lines().any(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+                return false;
+            };
+            let (root, file) = match controllers {
+                "" => (self.cgroups.clone(), v2),
+                _ if controllers.split(',').any(|name| name == controller) => {
+                    (self.cgroups.join(controllers), v1)
+                }
+                _ => return false,
+            };
+            let own = root.join(path.trim_start_matches('/'));
+            own.ancestors()
+                .take_while(|at| at.starts_with(&root))
+                .any(|at| fs::read_to_string(at.join(file)).is_ok_and(|text| is_limit(&text)))
+        })
+    }
+}
+
+/// Version 1 has a number where there is no limit: the greatest multiple of a page.
+fn is_limit(text: &str) -> bool {
+    const NONE: u64 = 1 << 62;
+    text.trim().parse().is_ok_and(|limit: u64| limit < NONE)
+}
+
+impl Inspection {
+    /// Whether the label confines the process: not AppArmor's nor SELinux's ways to say that it does not.
+    pub(crate) fn is_confined(&self) -> Option<bool> {
+        let label = self.label.as_deref()?;
+        let ty = label.split(':').nth(2);
+        Some(
+            label.split(' ').next() != Some("unconfined")
+                && !matches!(ty, Some("unconfined_t" | "spc_t" | "kernel_t" | "initrc_t")),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A host with one container, whose first process is 7.
+    fn host(dir: &Path, mounts: &str, cgroup: &str, label: &str) -> Inspector {
+        let write = |file: &str, text: &str| {
+            let path = dir.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("proc/1/mountinfo", "1 0 8:1 / / rw - ext4 d rw\n2 1 0:5 / /run rw - tmpfs t rw\n");
+        write("proc/7/mountinfo", mounts);
+        write("proc/7/cgroup", cgroup);
+        write("proc/7/attr/current", label);
+        write("cgroup/pod/memory.max", "1048576\n");
+        write("cgroup/pod/c/memory.max", "max\n");
+        write("cgroup/pod/c/pids.max", "max\n");
+        write("cgroup/pids/v1/pids.max", "100\n");
+        write("cgroup/memory/v1/memory.limit_in_bytes", "9223372036854771712\n");
+        fs::create_dir_all(dir.join("proc/1/root/run")).unwrap();
+        UnixListener::bind(dir.join("proc/1/root/run/docker.sock")).unwrap();
+        Inspector { proc: dir.join("proc"), cgroups: dir.join("cgroup") }
+    }
+
+    #[test]
+    fn what_the_host_gives_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let mounts = "1 0 0:9 / / rw - overlay o rw\n2 1 0:10 / /proc rw - proc proc rw\n\
+            3 1 8:1 /var/lib/docker/containers/x/hosts /etc/hosts rw - ext4 d rw\n\
+            4 1 8:1 /srv/data /data rw - ext4 d rw\n5 1 0:5 / /host/run rw - tmpfs t rw\n";
+        let inspector = host(dir.path(), mounts, "0::/pod/c\n", "docker-default (enforce)\n");
+        let found = inspector.inspect(Pid(7)).unwrap();
+        assert_eq!(found.host_paths, [b"/srv/data".to_vec(), b"/run".to_vec()]);
+        assert_eq!(found.runtime_sockets, ["/run/docker.sock"]);
+        assert!(found.is_memory_limited && !found.is_pids_limited);
+        assert_eq!(found.is_confined(), Some(true));
+    }
+
+    #[test]
+    fn hierarchies_of_their_own_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroup = "5:pids:/v1\n4:memory:/v1\n0::/\n";
+        let inspector = host(dir.path(), "1 0 0:9 / / rw - overlay o rw\n", cgroup, "unconfined\n");
+        let found = inspector.inspect(Pid(7)).unwrap();
+        assert!(!found.is_memory_limited && found.is_pids_limited);
+        assert_eq!((found.is_confined(), found.host_paths.len()), (Some(false), 0));
+        assert!(inspector.inspect(Pid(8)).is_err(), "it has ended");
+    }
+
+    #[test]
+    fn labels_that_do_not_confine_are_known() {
+        let is_confined = |label: &str| {
+            Inspection { label: Some(label.into()), ..Inspection::default() }.is_confined()
+        };
+        assert_eq!(is_confined("system_u:system_r:container_t:s0:c1,c2"), Some(true));
+        assert_eq!(is_confined("system_u:system_r:spc_t:s0"), Some(false));
+        assert_eq!(Inspection::default().is_confined(), None);
+    }
+}
