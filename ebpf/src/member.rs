@@ -86,6 +86,9 @@ pub(crate) struct Member {
     pub(crate) room: [u64; 2],
 }
 
+/// What a thread of a container may cost in memory.
+const _: () = assert!(size_of::<Member>() <= 512);
+
 /// A namespace that belongs to a container, or, for container 0, a mount namespace of whichever.
 #[derive(Clone, Copy)]
 #[repr(C)]

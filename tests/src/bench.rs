@@ -1,6 +1,7 @@
 //! What the agent costs, measured where it costs: the same operations on the bare kernel and with
 //! the agent beside them. In a guest whose clock counts instructions, nanoseconds are instructions.
 
+mod empty;
 mod operation;
 
 use std::fs::{self, OpenOptions};
@@ -11,7 +12,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
@@ -19,7 +19,9 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
-use operation::{OPERATIONS, Operation};
+use crate::container::Rootfs;
+use empty::Empty;
+use operation::{OPEN, OPERATIONS, Operation};
 
 /// Where the host reads what was measured.
 const RESULTS: &str = "/dev/virtio-ports/shrike.results";
@@ -27,6 +29,7 @@ const RESULTS: &str = "/dev/virtio-ports/shrike.results";
 /// The default rules.
 const DEFAULT_RULES: &str = concat!(
     include_str!("../../rules/default/boundary.yaml"),
+    include_str!("../../rules/default/container.yaml"),
     include_str!("../../rules/default/credentials.yaml"),
     include_str!("../../rules/default/escape.yaml")
 );
@@ -62,11 +65,11 @@ struct Cost {
 }
 
 /// Whose task works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Scope {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
     /// A task of the host.
     Host,
-    /// A task with namespaces as a container has them.
+    /// A task in a container of our launcher.
     Container,
 }
 
@@ -84,29 +87,62 @@ impl Scope {
 /// Measures what the probes cost.
 pub fn kernel() -> Result<()> {
     fs::create_dir_all("/tmp")?;
+    let rootfs = Rootfs::new()?;
     let mut bare = Vec::new();
     for scope in Scope::ALL {
         for operation in OPERATIONS {
-            let cost = measure(operation, scope, None)?.task;
+            let cost = measure(&rootfs, operation, scope, None)?.task;
             report(format!("{} ({}) on the bare kernel", operation.name, scope.name()), cost)?;
             bare.push(cost);
         }
     }
-    with_agent("default rules", DEFAULT_RULES, &bare)?;
-    with_agent("a rule that asks for the operation's file", MARKED_RULES, &bare)?;
-    with_agent("no rule", "[]", &bare)
+    with_agent(&rootfs, "default rules", DEFAULT_RULES, &bare)?;
+    with_agent(&rootfs, "a rule that asks for the operation's file", MARKED_RULES, &bare)?;
+    let without_rules = with_agent(&rootfs, "no rule", "[]", &bare)?;
+    above_empty(&rootfs, &bare, &without_rules)
+}
+
+/// What the comparison with the boundary costs at the opening of a file, beyond a program that does nothing
+/// there.
+fn above_empty(rootfs: &Rootfs, bare: &[f64], without_rules: &[f64]) -> Result<()> {
+    let lsm = fs::read_to_string("/sys/kernel/security/lsm")?;
+    if !lsm.trim_end().split(',').any(|name| name == "bpf") {
+        return Ok(());
+    }
+    let empty = Empty::attach("file_open")?;
+    let mut costs = bare.iter().zip(without_rules);
+    for scope in Scope::ALL {
+        for operation in OPERATIONS {
+            let (bare, added) = costs.next().context("more operations than before")?;
+            if operation.name != OPEN {
+                continue;
+            }
+            let nothing = measure(rootfs, operation, scope, None)?.task - bare;
+            let name = format!("{OPEN} ({})", scope.name());
+            report(
+                format!("{name} with an empty program at file_open: added in the task"),
+                nothing,
+            )?;
+            report(format!("{name} with no rule: above an empty program"), added - nothing)?;
+        }
+    }
+    drop(empty);
+    Ok(())
 }
 
 /// Measures every operation beside an agent with these rules.
-fn with_agent(title: &str, rules: &str, bare: &[f64]) -> Result<()> {
+/// Returns what was added in the task.
+fn with_agent(rootfs: &Rootfs, title: &str, rules: &str, bare: &[f64]) -> Result<Vec<f64>> {
     let agent = Agent::start(rules, &[])?;
     thread::sleep(Duration::from_secs(1));
     let mut bare = bare.iter();
+    let mut added = Vec::new();
     for scope in Scope::ALL {
         for operation in OPERATIONS {
-            let cost = measure(operation, scope, Some(agent.pid()))?;
+            let cost = measure(rootfs, operation, scope, Some(agent.pid()))?;
             let bare = bare.next().context("more operations than before")?;
             let name = format!("{} ({}) with {title}", operation.name, scope.name());
+            added.push(cost.task - bare);
             report(format!("{name}: added in the task"), cost.task - bare)?;
             report(format!("{name}: in the agent"), cost.agent)?;
         }
@@ -117,7 +153,7 @@ fn with_agent(title: &str, rules: &str, bare: &[f64]) -> Result<()> {
     report(format!("resident memory of the agent with {title}"), resident.parse()?)?;
     report(format!("memory of the maps with {title}"), map_memory(agent.pid())?)?;
     ensure!(agent.stop()?.success(), "the agent did not end well");
-    Ok(())
+    Ok(added)
 }
 
 /// Kilobytes of kernel memory in the BPF maps that a process holds.
@@ -158,12 +194,25 @@ fn possible_cpus() -> usize {
 }
 
 /// Measures an operation in a process of its own, several times.
-fn measure(operation: &Operation, scope: Scope, agent: Option<u32>) -> Result<Cost> {
-    let mut worker = Command::new("/proc/self/exe")
-        .args(["bench", "worker", operation.name, scope.name()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+fn measure(
+    rootfs: &Rootfs,
+    operation: &Operation,
+    scope: Scope,
+    agent: Option<u32>,
+) -> Result<Cost> {
+    const PROGRAM: &str = "/usr/bin/shrike-tests";
+    let arguments = [PROGRAM, "bench", "worker", operation.name];
+    let mut worker = match scope {
+        Scope::Host => {
+            let mut worker = Command::new(PROGRAM);
+            worker.args(&arguments[1..]);
+            worker
+        }
+        Scope::Container => {
+            rootfs.launcher(&[&format!("--volume={PROGRAM}:{PROGRAM}")], &arguments)
+        }
+    };
+    let mut worker = worker.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut orders = worker.stdin.take().context("no stdin")?;
     let mut answers = BufReader::new(worker.stdout.take().context("no stdout")?);
     let mut least: Option<Cost> = None;
@@ -195,12 +244,9 @@ fn measure(operation: &Operation, scope: Scope, agent: Option<u32>) -> Result<Co
 
 /// The worker's own main function: does the operation once for each line on its standard input, as
 /// often as it is to be done in a round, and tells how long that took in this task and its children.
-pub fn worker(name: &str, scope: Scope) -> Result<()> {
+pub fn worker(name: &str) -> Result<()> {
     let operation = OPERATIONS.iter().find(|operation| operation.name == name);
     let operation = operation.with_context(|| format!("no operation {name}"))?;
-    if scope == Scope::Container {
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP)?;
-    }
     let mut run = (operation.prepare)()?;
     for line in std::io::stdin().lines() {
         line?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Error, Result};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use shrike_tests::actor::{self, Guise};
-use shrike_tests::bench::{self, Scope};
+use shrike_tests::bench;
 use shrike_tests::configuration::Configuration;
 use shrike_tests::deed::{self, Deed};
 use shrike_tests::record::Results;
@@ -98,7 +98,7 @@ enum Bench {
     /// What the probes add to operations of tasks
     Kernel,
     /// Be the task that does an operation
-    Worker { operation: String, scope: Scope },
+    Worker { operation: String },
 }
 
 /// What a listing says about a suite.
@@ -136,8 +136,8 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Deed { kind, outcome, place } => deed(&kind, &outcome, &place),
         Action::Cross { way } => crossing::main(&way).map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
-        Action::Bench(Bench::Worker { operation, scope }) => {
-            bench::worker(&operation, scope).map(|()| ExitCode::SUCCESS)
+        Action::Bench(Bench::Worker { operation }) => {
+            bench::worker(&operation).map(|()| ExitCode::SUCCESS)
         }
         Action::Demo { tokens } => demo::run(&tokens).map(|()| ExitCode::SUCCESS),
         Action::Exec { suite, test } => {

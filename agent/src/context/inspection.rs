@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use shrike_common::Pid;
 
@@ -175,6 +175,7 @@ impl Inspection {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
+    use std::path::Path;
 
     use super::*;
 

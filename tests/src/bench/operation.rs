@@ -20,10 +20,13 @@ pub(super) struct Operation {
     pub(super) prepare: fn() -> Result<Run>,
 }
 
+/// The one that comes by the hook that is compared with an empty program.
+pub(super) const OPEN: &str = "open+read+close";
+
 /// Every operation.
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "getpid", count: 20_000, prepare: getpid },
-    Operation { name: "open+read+close", count: 4_000, prepare: open },
+    Operation { name: OPEN, count: 4_000, prepare: open },
     Operation { name: "open+read+close of a marked file", count: 1_000, prepare: open_marked },
     Operation { name: "create+write+unlink", count: 1_000, prepare: create },
     Operation { name: "connect+accept", count: 300, prepare: connect },
@@ -84,7 +87,7 @@ fn connect() -> Result<Run> {
 fn exec() -> Result<Run> {
     let argument = "x".repeat(246);
     Ok(Box::new(move || {
-        let status = Command::new("/usr/bin/true").arg(&argument).stdin(Stdio::null()).status()?;
+        let status = Command::new("/bin/true").arg(&argument).stdin(Stdio::null()).status()?;
         ensure!(status.success(), "true is false");
         Ok(())
     }))

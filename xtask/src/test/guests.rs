@@ -37,6 +37,8 @@ const RUNNER_LIMIT: Duration = Duration::from_secs(30);
 pub struct Selection {
     /// Whether the suites and guests of a full run are wanted.
     pub full: bool,
+    /// A part of the names of the guests.
+    pub guest: Option<String>,
     /// The names of the suites; all if empty.
     pub suites: Vec<String>,
     /// A part of the names of the tests to run.
@@ -59,7 +61,7 @@ pub fn run(cache: &Cache, selection: &Selection, report: &mut Report) -> Result<
     let run = Run::prepare(cache, selection, &programs, &kit)?;
     let waiting: Mutex<VecDeque<_>> = Mutex::new(run.plan()?.into());
     if lock(&waiting).is_empty() {
-        bail!("no guest has a suite called {}", selection.suites.join(" or "));
+        bail!("no such guest has a suite called {}", selection.suites.join(" or "));
     }
     let report = Mutex::new(report);
     let _careful = interrupt::Careful::start();
@@ -126,7 +128,11 @@ impl<'a> Run<'a> {
     /// The kinds of guest, each with its suites.
     fn plan(&self) -> Result<Vec<(Configuration, Vec<Suite>)>> {
         let mut plan = Vec::new();
+        let part = self.selection.guest.as_deref().unwrap_or_default();
         for configuration in configurations(self.selection.full) {
+            if !configuration.name().contains(part) {
+                continue;
+            }
             let suites = self.suites(&configuration)?;
             if !suites.is_empty() {
                 plan.push((configuration, suites));

@@ -43,6 +43,9 @@ pub struct Options {
     /// Only the suites in guests
     #[arg(long)]
     vm: bool,
+    /// Only in guests with this in their names, like 6.12-bpf
+    #[arg(long, value_name = "NAME")]
+    guest: Option<String>,
     /// Only these suites, whether they take long or not
     #[arg(value_name = "SUITE")]
     suites: Vec<String>,
@@ -103,7 +106,7 @@ struct Stages {
 
 impl Options {
     fn stages(&self) -> Stages {
-        let only_guests = self.vm || !self.suites.is_empty();
+        let only_guests = self.vm || self.guest.is_some() || !self.suites.is_empty();
         Stages {
             lint: !self.unit && !only_guests && self.filter.is_none(),
             unit: !only_guests,
@@ -112,7 +115,12 @@ impl Options {
     }
 
     fn selection(&self) -> Selection {
-        Selection { full: self.full, suites: self.suites.clone(), filter: self.filter.clone() }
+        Selection {
+            full: self.full,
+            guest: self.guest.clone(),
+            suites: self.suites.clone(),
+            filter: self.filter.clone(),
+        }
     }
 }
 
