@@ -15,7 +15,7 @@ use shrike_tests::deed::{self, Deed};
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
 use shrike_tests::suite::{Suite, Tier};
-use shrike_tests::{SUITES, books, corpus, demo, flood};
+use shrike_tests::{SUITES, books, corpus, demo, exploit, flood, permitted};
 
 /// End-to-end tests of shrike
 #[derive(Debug, Parser)]
@@ -75,6 +75,17 @@ enum Action {
     /// Do something of a kind, and say what this process knows of it
     #[command(hide = true)]
     Deed { kind: String, outcome: String, place: PathBuf },
+    /// Be the process in a container that exploits of the kernel happen to
+    #[command(hide = true)]
+    Exploiter {
+        /// What to be: the first one by default
+        #[arg(long)]
+        role: Option<Role>,
+        acts: Vec<String>,
+    },
+    /// Change what a process may change of itself
+    #[command(hide = true)]
+    Permitted,
     /// Measure what the agent costs
     #[command(hide = true, subcommand)]
     Bench(Bench),
@@ -88,6 +99,15 @@ enum Action {
         suite: &'static Suite,
         test: String,
     },
+}
+
+/// Processes that exploits happen to.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Role {
+    /// The one that acts on itself, or has the victim acted on
+    Act,
+    /// One that is acted on by another
+    Victim,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +151,8 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Opener { file } => books::opener(&file).map(|()| ExitCode::SUCCESS),
         Action::Corpus { file } => corpus::record(&file).map(|()| ExitCode::SUCCESS),
         Action::Deed { kind, outcome, place } => deed(&kind, &outcome, &place),
+        Action::Exploiter { role, acts } => exploiter(role, &acts).map(|()| ExitCode::SUCCESS),
+        Action::Permitted => permitted::main().map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Worker { operation, scope }) => {
             bench::worker(&operation, scope).map(|()| ExitCode::SUCCESS)
@@ -153,6 +175,15 @@ fn deed(kind: &str, outcome: &str, place: &Path) -> Result<ExitCode> {
         deed.main(place)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn exploiter(role: Option<Role>, acts: &[String]) -> Result<()> {
+    let first = acts.first().map(String::as_str).unwrap_or_default();
+    match role {
+        None => exploit::act::main(acts),
+        Some(Role::Act) => exploit::act::once(first),
+        Some(Role::Victim) => exploit::act::victim(first),
+    }
 }
 
 fn suite(name: &str) -> Result<&'static Suite, String> {
