@@ -83,6 +83,16 @@ names! {
         SubjectiveUserNs = 15 "subjective.ns.user",
         /// The cgroup.
         Cgroup = 16 "cgroup",
+        /// The capabilities that an executed file may make permitted.
+        Inheritable = 24 "inheritable",
+        /// How ids and capabilities depend on each other (`capabilities(7)`).
+        Securebits = 25 "securebits",
+        /// The supplementary groups; the evidence is how many there are and, in the upper half, the first.
+        Groups = 26 "groups",
+        /// The real and, in the upper half, the effective user id of the subjective credentials.
+        SubjectiveIds = 27 "subjective.ids",
+        /// The last of the filters that seccomp asks, by its address.
+        SeccompFilter = 28 "seccomp.filter",
     }
 
     /// Where a probe noticed it.
@@ -121,6 +131,10 @@ names! {
         CredentialChange = 15 "credential_change",
         /// When a file was mapped, or a mapping became executable.
         Map = 16 "map",
+        /// When a seccomp filter had been installed.
+        Seccomp = 24 "seccomp",
+        /// When `prctl` was called.
+        Prctl = 25 "prctl",
     }
 
     /// How a container came to be known, or a process to be in it.

@@ -81,7 +81,10 @@ structs! {
         effective: u64 = CredCapEffective,
         euid: Uid = CredEuid,
         gid: Gid = CredGid,
+        groups: GroupInfo = CredGroupInfo,
+        inheritable: u64 = CredCapInheritable,
         permitted: u64 = CredCapPermitted,
+        securebits: u32 = CredSecurebits,
         uid: Uid = CredUid,
         user: UserNs = CredUserNs,
     }
@@ -116,6 +119,10 @@ structs! {
     FsStruct {
         root_dentry: Dentry = FsRootDentry,
         root_mnt: Vfsmount = FsRootMnt,
+    }
+    /// `struct group_info`: supplementary groups.
+    GroupInfo {
+        count: u32 = GroupInfoCount,
     }
     /// `struct inode`.
     Inode {
@@ -181,6 +188,8 @@ structs! {
         si: u64 = RegsSi,
         syscall: u64 = RegsSyscall,
     }
+    /// `struct seccomp_filter`: the last one of a chain.
+    SeccompFilter {}
     /// `struct signal_struct`: what the threads of a process share.
     Signal {
         flags: u32 = SignalFlags,
@@ -213,6 +222,7 @@ structs! {
         nsproxy_or_null: Nsproxy = TaskNsproxy,
         parent: Task = TaskRealParent,
         real_cred: Cred = TaskRealCred,
+        seccomp_filter: SeccompFilter = TaskSeccompFilter,
         seccomp_mode: u32 = TaskSeccompMode,
         signal: Signal = TaskSignal,
         start_boottime: StartTime = TaskStartBoottime,
@@ -276,6 +286,12 @@ impl Cred {
         }
     }
 
+    /// The real and, in the upper half, the effective user id.
+    #[inline(always)]
+    pub(crate) fn user_ids(self) -> u64 {
+        u64::from(self.id(0)) | u64::from(self.id(4)) << 32
+    }
+
     #[inline(always)]
     pub(crate) fn user_ns(self) -> NsId {
         self.user().inum()
@@ -286,6 +302,34 @@ impl File {
     #[inline(always)]
     pub(crate) fn path(self) -> Path {
         Path { mnt: self.mnt(), dentry: self.dentry() }
+    }
+}
+
+impl GroupInfo {
+    /// How many groups are looked at.
+    const GROUPS: usize = 2;
+
+    /// The first groups, mixed, and how many there are: what a change of any of them changes.
+    #[inline(always)]
+    pub(crate) fn digest(self) -> u32 {
+        const SPREAD: u32 = 0x9E37_79B1;
+        let count = self.count();
+        let mut digest = count;
+        for index in 0..Self::GROUPS {
+            if index < count as usize {
+                digest = digest.wrapping_mul(SPREAD) ^ self.group(index);
+            }
+        }
+        digest
+    }
+
+    #[inline(always)]
+    fn group(self, index: usize) -> u32 {
+        // SAFETY: the groups follow one another; the verifier checks the access.
+        unsafe {
+            let at = self.0.byte_add(offset(Offset::GroupInfoGid) + index * 4);
+            at.cast::<u32>().read_volatile()
+        }
     }
 }
 
@@ -349,6 +393,20 @@ impl Task {
             let comm = self.0.byte_add(offset(Offset::TaskComm)).cast::<u64>();
             core::mem::transmute::<[u64; 2], [u8; 16]>([*comm, *comm.add(1)])
         }
+    }
+
+    /// Whether the task writes its memory into a core file (`PF_DUMPCORE`).
+    #[inline(always)]
+    pub(crate) fn dumps_core(self) -> bool {
+        const FLAG: u32 = 0x200;
+        self.flags() & FLAG != 0
+    }
+
+    /// Whether the task is on its way out (`PF_EXITING`).
+    #[inline(always)]
+    pub(crate) fn is_exiting(self) -> bool {
+        const FLAG: u32 = 4;
+        self.flags() & FLAG != 0
     }
 
     /// Whether the task never runs in user space: a kernel thread, or an `io_uring` worker.

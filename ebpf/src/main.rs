@@ -92,6 +92,7 @@ hooks! {
     connect_lsm connect_fentry(ctx) notices Connect =>
         network::connect(Socket(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
     file_open_lsm file_open_fentry(ctx) => file::open(File(ctx.arg(0)));
+    fix_setgroups_lsm fix_setgroups_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     fix_setgid_lsm fix_setgid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     fix_setuid_lsm fix_setuid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     mknod_lsm mknod_fentry(ctx) notices Mknod =>
@@ -115,6 +116,9 @@ hooks! {
 
 probes! {
     #[fentry] commit_creds_fentry(ctx: FEntryContext) => credential::commit(Cred(ctx.arg(0)));
+    #[fentry] prctl_fentry(ctx: FEntryContext) =>
+        credential::prctl(ctx.arg(0), ctx.arg(1));
+    #[fexit] seccomp_fexit(_ctx: FExitContext) => breach::check(Noticed::Seccomp);
     #[btf_tracepoint] cgroup_attach_tp(ctx: BtfTracePointContext) =>
         cgroup::attach(Cgroup(ctx.arg(0)), ctx.arg(1), Task(ctx.arg(2)));
     #[btf_tracepoint] exec_tp(ctx: BtfTracePointContext) => process::exec(Binprm(ctx.arg(2)));

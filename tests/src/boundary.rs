@@ -12,6 +12,7 @@ use crate::agent::Agent;
 use crate::configuration::Configuration;
 use crate::container::{Ended, Rootfs};
 use crate::escape::ORDINARY;
+use crate::exploit::SELF_MOUNTED;
 use crate::runc;
 use crate::suite::{Suite, Tier};
 use crate::tests;
@@ -79,7 +80,12 @@ const PERMITTED: &str = "
     busybox unshare -pf true; busybox unshare -Urpmf sh -c 'busybox unshare -u true'
     chroot / true; busybox setpriv --nnp true; busybox setpriv --inh-caps -all true
     mkdir -p /tmp/root/bin; cp /bin/busybox /tmp/root/bin/; chroot /tmp/root /bin/busybox true
-    busybox su -s /bin/sh root -c true; busybox setuidgid 1000:1000 true";
+    busybox su -s /bin/sh root -c true; busybox setuidgid 1000:1000 true
+    cp /bin/busybox /tmp/set-id; chmod 6755 /tmp/set-id; chmod 755 /tmp
+    busybox setuidgid 1000:1000 /tmp/set-id id; busybox setuidgid 1000:1000 /tmp/set-id su -c id
+    (ulimit -c unlimited; cd /tmp; sh -c 'kill -6 $$'; busybox setuidgid 1000:1000 sh -c 'kill -6 $$')
+    shrike-tests permitted && busybox setuidgid 1000:1000 shrike-tests permitted || exit 1
+    busybox unshare -Urm shrike-tests permitted || true";
 
 impl Crossing {
     fn told(&self, pid: u32, alert: &Value) -> bool {
@@ -107,11 +113,11 @@ fn every_crossing_is_told() -> Result<()> {
         |options: &[&str], script: &str| runc::script(&rootfs, "crossing", options, script);
     cross(&ours)?;
     let permitted = format!("{PERMITTED}\n{ORDINARY}");
-    let powerful = ["--privileged"];
+    let (plain, powerful) = ([SELF_MOUNTED], ["--privileged", SELF_MOUNTED]);
     for ended in [
-        rootfs.script(&[], &permitted)?,
+        rootfs.script(&plain, &permitted)?,
         rootfs.script(&powerful, &permitted)?,
-        runc::script(&rootfs, "permitted", &[], &permitted)?,
+        runc::script(&rootfs, "permitted", &plain, &permitted)?,
         runc::script(&rootfs, "powerful", &powerful, &permitted)?,
     ] {
         ensure!(ended.text()?.ends_with("done"), "{ended:?}");
