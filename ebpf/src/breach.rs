@@ -4,7 +4,9 @@
 
 use shrike_common::{BreachKind, ContainerId, Noticed, Offset, Pid, Property, wire};
 
-use crate::boundary::{NUMBERS, State, is_below, is_filter_upon, is_on_mount, number, sequence};
+use crate::boundary::{
+    NUMBERS, State, is_below, is_filter_upon, is_on_mount, number, opaque, sequence,
+};
 use crate::emit::emit;
 use crate::kernel::{Cred, File, Task, Vfsmount};
 use crate::member::{self, Member, now, owns};
@@ -192,7 +194,7 @@ extern "C" fn breach_credentials(key: u64, what: u64) -> u32 {
         differs |= present.ids[index] ^ expected.ids[index];
         announced_differs |= present.ids[index] ^ announced.ids[index];
     }
-    if differs != 0 && announced_differs != 0 {
+    if opaque(differs.into()) != 0 && opaque(announced_differs.into()) != 0 {
         let (before, now) = (expected.user_ids(), present.user_ids());
         subject.report(BreachKind::Credential, Property::Ids, before, now);
     }
@@ -245,20 +247,23 @@ extern "C" fn breach_subjective(key: u64, what: u64, is_own: u64, is_for_another
         let (user_ns, own) = ((*member).subjective_user_ns, (*member).present.user_ns);
         let (found, told) = ((*member).subjective, (*member).told_subjective);
         let allowed = (*member).ceiling | (*member).present.permitted;
-        if user_ns == own {
-            if found & !allowed != 0 && told != found {
+        if user_ns != own {
+            if told != user_ns && !is_below(user_ns, own) {
+                (*member).told_subjective = user_ns;
+                subject.report_user_ns(Property::SubjectiveUserNs, own, user_ns);
+            }
+            return 0;
+        }
+        let (ids, own_ids) = ((*member).subjective_ids, (*member).present.user_ids());
+        if found & !allowed != 0 {
+            if told != found {
                 (*member).told_subjective = found;
                 let property = Property::SubjectiveCapabilities;
                 subject.report(BreachKind::Capability, property, allowed, found);
             }
-            let (ids, own) = ((*member).subjective_ids, (*member).present.user_ids());
-            if ids != own && is_for_another == 0 && told != ids {
-                (*member).told_subjective = ids;
-                subject.report(BreachKind::Credential, Property::SubjectiveIds, own, ids);
-            }
-        } else if told != user_ns && !is_below(user_ns, own) {
-            (*member).told_subjective = user_ns;
-            subject.report_user_ns(Property::SubjectiveUserNs, own, user_ns);
+        } else if ids != own_ids && is_for_another == 0 && told != ids {
+            (*member).told_subjective = ids;
+            subject.report(BreachKind::Credential, Property::SubjectiveIds, own_ids, ids);
         }
     }
     0

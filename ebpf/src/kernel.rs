@@ -5,9 +5,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::Global;
-use aya_ebpf::helpers::{
-    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs, generated,
-};
+use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_task_pt_regs, generated};
 use shrike_common::{CgroupId, Gid, Namespaces, NsId, OFFSETS, Offset, Pid, StartTime, Uid};
 
 #[unsafe(no_mangle)]
@@ -567,8 +565,14 @@ pub(crate) fn read<T: Copy + Default>(base: u64, field: Offset) -> T {
 /// Reads a value at an address; the type's default if it cannot be read.
 #[inline(always)]
 pub(crate) fn read_at<T: Copy + Default>(address: u64) -> T {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel(address as *const T) }.unwrap_or_default()
+    let mut value = T::default();
+    // SAFETY: there is room for the value. The helper checks the address, and writes zeros if it cannot
+    // be read: the verifier need not follow two ways from here.
+    unsafe {
+        let to = (&raw mut value).cast();
+        generated::bpf_probe_read_kernel(to, size_of::<T>() as u32, address as Pointer);
+    }
+    value
 }
 
 /// Copies `len` bytes of kernel memory.
