@@ -268,7 +268,7 @@ pub(crate) fn is_on_mount(dentry: u64, mnt: u64) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn boundary_is_on_mount(dentry: u64, mnt: u64) -> u32 {
-    const DEPTH: u32 = 64;
+    const DEPTH: u32 = 32;
     let root: u64 = read(mnt, Offset::VfsmountRoot);
     let mut at = dentry;
     for _ in 0..DEPTH {
@@ -293,7 +293,7 @@ pub(crate) fn is_filter_upon(filter: u64, first: u64) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn boundary_is_filter_upon(filter: u64, first: u64) -> u32 {
-    const FILTERS: u32 = 64;
+    const FILTERS: u32 = 32;
     let mut at = filter;
     for _ in 0..FILTERS {
         if at == first {

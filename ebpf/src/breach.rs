@@ -261,8 +261,9 @@ extern "C" fn breach_subjective(key: u64, what: u64, is_own: u64, is_for_another
                 let property = Property::SubjectiveCapabilities;
                 subject.report(BreachKind::Capability, property, allowed, found);
             }
-        } else if ids != own_ids && is_for_another == 0 && told != ids {
-            (*member).told_subjective = ids;
+        } else if ids != own_ids && is_for_another == 0 && told != !ids {
+            // Root's are 0, which stands for nothing.
+            (*member).told_subjective = !ids;
             subject.report(BreachKind::Credential, Property::SubjectiveIds, own_ids, ids);
         }
     }

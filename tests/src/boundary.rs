@@ -80,12 +80,13 @@ const PERMITTED: &str = "
     busybox unshare -pf true; busybox unshare -Urpmf sh -c 'busybox unshare -u true'
     chroot / true; busybox setpriv --nnp true; busybox setpriv --inh-caps -all true
     mkdir -p /tmp/root/bin; cp /bin/busybox /tmp/root/bin/; chroot /tmp/root /bin/busybox true
-    busybox su -s /bin/sh root -c true; busybox setuidgid 1000:1000 true
-    cp /bin/busybox /tmp/set-id; chmod 6755 /tmp/set-id; chmod 755 /tmp
-    busybox setuidgid 1000:1000 /tmp/set-id id; busybox setuidgid 1000:1000 /tmp/set-id su -c id
-    (ulimit -c unlimited; cd /tmp; sh -c 'kill -6 $$'; busybox setuidgid 1000:1000 sh -c 'kill -6 $$')
-    shrike-tests permitted && busybox setuidgid 1000:1000 shrike-tests permitted || exit 1
-    busybox unshare -Urm shrike-tests permitted || true";
+    busybox su -s /bin/sh root -c true
+    cp /bin/busybox /tmp/set-id; chmod 6755 /tmp/set-id; chmod 1777 /tmp; cd /tmp
+    other='shrike-tests permitted --'
+    $other /tmp/set-id id; $other /tmp/set-id su -c id
+    (ulimit -c unlimited; sh -c 'kill -6 $$'; $other sh -c 'kill -6 $$')
+    shrike-tests permitted || exit 1; $other shrike-tests permitted
+    busybox unshare -Urm shrike-tests permitted; cd /";
 
 impl Crossing {
     fn told(&self, pid: u32, alert: &Value) -> bool {

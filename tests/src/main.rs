@@ -83,9 +83,12 @@ enum Action {
         role: Option<Role>,
         acts: Vec<String>,
     },
-    /// Change what a process may change of itself
+    /// Change what a process may change of itself, or execute a command as another user
     #[command(hide = true)]
-    Permitted,
+    Permitted {
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
     /// Measure what the agent costs
     #[command(hide = true, subcommand)]
     Bench(Bench),
@@ -152,7 +155,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Corpus { file } => corpus::record(&file).map(|()| ExitCode::SUCCESS),
         Action::Deed { kind, outcome, place } => deed(&kind, &outcome, &place),
         Action::Exploiter { role, acts } => exploiter(role, &acts).map(|()| ExitCode::SUCCESS),
-        Action::Permitted => permitted::main().map(|()| ExitCode::SUCCESS),
+        Action::Permitted { command } => permitted::main(&command).map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Worker { operation, scope }) => {
             bench::worker(&operation, scope).map(|()| ExitCode::SUCCESS)

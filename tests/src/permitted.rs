@@ -2,6 +2,8 @@
 //! can ask for. It opens a file after each change, so that it is looked at.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr;
 use std::thread;
 
@@ -17,8 +19,15 @@ macro_rules! try_call {
     }};
 }
 
-/// Changes everything that can be changed.
-pub fn main() -> Result<()> {
+/// Changes everything that can be changed, or becomes another user and executes a command.
+pub fn main(command: &[String]) -> Result<()> {
+    const OTHER: u32 = 1000;
+    if let Some((program, arguments)) = command.split_first() {
+        let (uid, gid) = (Uid::from_raw(OTHER), Gid::from_raw(OTHER));
+        setresgid(gid, gid, gid)?;
+        setresuid(uid, uid, uid)?;
+        return Err(Command::new(program).args(arguments).exec().into());
+    }
     change_groups();
     change_capabilities();
     change_users();
