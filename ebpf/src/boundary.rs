@@ -1,11 +1,9 @@
 //! What a member's boundary is: the values that it should have. They are compared with those that it
 //! has, not only by address: an exploit can write ids or capabilities in place.
 
-use core::arch::asm;
-
 use shrike_common::{Offset, Property};
 
-use crate::kernel::{Cred, Nsproxy, Task, read};
+use crate::kernel::{Cred, Nsproxy, Task, opaque, read};
 
 /// How many namespaces a task has beside that of its credentials.
 pub(crate) const NAMESPACES: usize = 7;
@@ -218,16 +216,6 @@ impl State {
             | groups.digest() ^ state.groups_digest;
         opaque(u64::from(ids) | caps | u64::from(rest)) != 0
     }
-}
-
-/// Hides from LLVM what a number is made of: of a sum of differences it makes a branch for each of
-/// them, and the verifier follows every way through these.
-#[inline(always)]
-pub(crate) fn opaque(value: u64) -> u64 {
-    let mut value = value;
-    // SAFETY: copies a register to itself. An instruction it must be, or the line information is refused.
-    unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
-    value
 }
 
 /// What each namespace is told by, in the order of [`State::ns`].

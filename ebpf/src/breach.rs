@@ -4,11 +4,9 @@
 
 use shrike_common::{BreachKind, ContainerId, Noticed, Offset, Pid, Property, wire};
 
-use crate::boundary::{
-    NUMBERS, State, is_below, is_filter_upon, is_on_mount, number, opaque, sequence,
-};
+use crate::boundary::{NUMBERS, State, is_below, is_filter_upon, is_on_mount, number, sequence};
 use crate::emit::emit;
-use crate::kernel::{Cred, File, Task, Vfsmount};
+use crate::kernel::{Cred, File, Task, Vfsmount, opaque};
 use crate::member::{self, Member, now, owns};
 use crate::syscall::IO_URING;
 

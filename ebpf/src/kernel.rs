@@ -2,6 +2,7 @@
 //! [`shrike_common::Offset`]); since they are constants to the verifier, it checks every load of a
 //! pointer that it knows the type of, and a wrong offset is refused rather than read.
 
+use core::arch::asm;
 use core::ffi::c_void;
 
 use aya_ebpf::Global;
@@ -314,9 +315,9 @@ impl GroupInfo {
         let count = self.count();
         let mut digest = count;
         for index in 0..Self::GROUPS {
-            if index < count as usize {
-                digest = digest.wrapping_mul(SPREAD) ^ self.group(index);
-            }
+            // All bits if there is such a group. What is read where there is none is nothing's.
+            let mask = (i64::from(index as u32) - i64::from(count)) >> 63;
+            digest = digest.wrapping_mul(SPREAD) ^ self.group(index) & opaque(mask as u64) as u32;
         }
         digest
     }
@@ -555,6 +556,16 @@ impl Vfsmount {
     }
 }
 
+/// Hides from LLVM what a number is made of: of a sum of differences it makes a branch for each of
+/// them, and the verifier follows every way through these.
+#[inline(always)]
+pub(crate) fn opaque(value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: copies a register to itself. An instruction it must be, or the line information is refused.
+    unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
+    value
+}
+
 /// Reads a field of a struct at an address that the verifier does not know the type of; 0 if it
 /// cannot be read.
 #[inline(always)]
@@ -611,7 +622,7 @@ macro_rules! atomics {
                 let mut value = operand;
                 // SAFETY: `at` is valid; the operation changes that word and `value` only.
                 unsafe {
-                    core::arch::asm!(
+                    asm!(
                         concat!("{value} = ", $operation, "((u64 *)({at} + 0), {value})"),
                         at = in(reg) at,
                         value = inout(reg) value,
