@@ -91,7 +91,8 @@ names! {
         Groups = 26 "groups",
         /// The real and, in the upper half, the effective user id of the subjective credentials.
         SubjectiveIds = 27 "subjective.ids",
-        /// The last of the filters that seccomp asks, by its address.
+        /// The filters that seccomp asks, of which a task can only get more; the evidence is how many of them
+        /// can be counted.
         SeccompFilter = 28 "seccomp.filter",
     }
 

@@ -275,24 +275,34 @@ extern "C" fn boundary_is_on_mount(dentry: u64, mnt: u64) -> u32 {
 /// Whether a filter is `first` or was installed after it. A chain that is too long is.
 #[inline(always)]
 pub(crate) fn is_filter_upon(filter: u64, first: u64) -> bool {
-    boundary_is_filter_upon(filter, first) != 0
+    boundary_filters(filter, first) & NOT_UPON == 0
 }
 
+/// How many filters there are, as far as they are counted.
+#[inline(always)]
+pub(crate) fn filters(filter: u64) -> u64 {
+    u64::from(boundary_filters(filter, 0) & !NOT_UPON)
+}
+
+/// Set where the chain ends without that filter.
+const NOT_UPON: u32 = 1 << 31;
+
+/// How many filters there are before `first`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn boundary_is_filter_upon(filter: u64, first: u64) -> u32 {
+extern "C" fn boundary_filters(filter: u64, first: u64) -> u32 {
     const FILTERS: u32 = 32;
     let mut at = filter;
-    for _ in 0..FILTERS {
+    for count in 0..FILTERS {
         if at == first {
-            return 1;
+            return count;
         }
         if at == 0 {
-            return 0;
+            return count | NOT_UPON;
         }
         at = read(at, Offset::SeccompFilterPrev);
     }
-    1
+    FILTERS
 }
 
 /// Global: the verifier looks at it once and not at each call.

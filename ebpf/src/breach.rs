@@ -4,7 +4,9 @@
 
 use shrike_common::{BreachKind, ContainerId, Noticed, Offset, Pid, Property, wire};
 
-use crate::boundary::{NUMBERS, State, is_below, is_filter_upon, is_on_mount, number, sequence};
+use crate::boundary::{
+    NUMBERS, State, filters, is_below, is_filter_upon, is_on_mount, number, sequence,
+};
 use crate::emit::emit;
 use crate::kernel::{Cred, File, Task, Vfsmount, opaque};
 use crate::member::{self, Member, now, owns};
@@ -283,7 +285,8 @@ extern "C" fn breach_confinement(key: u64, what: u64) -> u32 {
         let (before, now) = (before.into(), now.into());
         subject.report(BreachKind::Confinement, Property::Seccomp, before, now);
     } else if !is_filter_upon(present.seccomp_filter, expected.seccomp_filter) {
-        let (before, now) = (expected.seccomp_filter, present.seccomp_filter);
+        // Addresses of the kernel are nobody's business.
+        let (before, now) = (filters(expected.seccomp_filter), filters(present.seccomp_filter));
         subject.report(BreachKind::Confinement, Property::SeccompFilter, before, now);
     }
     let (before, now) = (expected.no_new_privs, present.no_new_privs);

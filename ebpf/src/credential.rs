@@ -6,7 +6,7 @@ use shrike_common::{Noticed, Property};
 
 use crate::boundary::{State, is_below, set};
 use crate::breach::{self, Subject};
-use crate::kernel::{Cred, Task};
+use crate::kernel::{Cred, Task, read_at};
 use crate::member::{self, Member, in_user_namespace};
 use crate::syscall::{SETNS, UNSHARE};
 
@@ -26,14 +26,32 @@ pub(crate) struct Announced {
 /// No system call.
 const NONE: u32 = u32::MAX;
 
-/// `security_task_fix_setuid`, `security_task_fix_setgid`, `security_task_fix_setgroups`,
-/// `security_capset` and `security_bprm_committing_creds`: the kernel has allowed these credentials.
+/// `security_task_fix_setuid`, `security_task_fix_setgid`, `security_task_fix_setgroups` and
+/// `security_bprm_committing_creds`: the kernel has allowed these credentials.
 #[inline(always)]
 pub(crate) fn announce(new: Cred) {
     let task = Task::current();
     if let Some(member) = member::get(task) {
         breach::check(Noticed::CredentialChange);
         note(task, member, new);
+    }
+}
+
+/// `security_capset`: at its entry the new credentials are still the old ones, but what is asked for at
+/// that address can only be had within the old ones.
+#[inline(always)]
+pub(crate) fn capset(new: Cred, inheritable: u64) {
+    let task = Task::current();
+    if let Some(member) = member::get(task) {
+        breach::check(Noticed::CredentialChange);
+        note(task, member, new);
+        let cred = task.real_cred();
+        let limit = cred.inheritable() | cred.permitted() | cred.bounding();
+        // SAFETY: the member is an entry that only its own task changes.
+        unsafe {
+            let announced = &raw mut (*member).announced;
+            set! { announced: inheritable = read_at::<u64>(inheritable) & limit; }
+        }
     }
 }
 

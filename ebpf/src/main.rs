@@ -86,7 +86,7 @@ macro_rules! hooks {
 
 hooks! {
     bpf_lsm bpf_fentry(ctx) notices Bpf => surface::bpf(ctx.arg(0), ctx.arg(1));
-    capset_lsm capset_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
+    capset_lsm capset_fentry(ctx) => credential::capset(Cred(ctx.arg(0)), ctx.arg(3));
     committing_creds_lsm committing_creds_fentry(ctx) =>
         credential::announce(Binprm(ctx.arg(0)).cred());
     connect_lsm connect_fentry(ctx) notices Connect =>
