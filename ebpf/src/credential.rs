@@ -78,39 +78,42 @@ fn note(task: Task, member: *mut Member, new: Cred) {
     }
 }
 
-/// `security_task_prctl`: it changes the bits, or sets `no_new_privs`, which nothing refuses any more.
-/// Both can be undone before anything else looks at the task.
+const PR_SET_KEEPCAPS: u32 = 8;
+const PR_SET_SECUREBITS: u32 = 28;
+const PR_SET_NO_NEW_PRIVS: u32 = 38;
+
+/// `security_task_prctl`: it changes the secure bits, or sets `no_new_privs`, which nothing refuses any
+/// more. Both can be undone before anything else looks at the task. `rest` has the bits of the other
+/// arguments.
 #[inline(always)]
-pub(crate) fn prctl(option: u32, value: u64) {
-    const PR_SET_KEEPCAPS: u32 = 8;
-    const PR_SET_SECUREBITS: u32 = 28;
-    const PR_SET_NO_NEW_PRIVS: u32 = 38;
-    if matches!(option, PR_SET_KEEPCAPS | PR_SET_SECUREBITS | PR_SET_NO_NEW_PRIVS) {
+pub(crate) fn prctl(option: u32, value: u64, rest: u64) {
+    let is_bits = matches!(option, PR_SET_KEEPCAPS | PR_SET_SECUREBITS);
+    if is_bits || option == PR_SET_NO_NEW_PRIVS && value == 1 && rest == 0 {
         let task = Task::current();
         if let Some(member) = member::get(task) {
             breach::check(Noticed::Prctl);
             changed(task, member, option, value);
         }
     }
+}
 
-    #[inline(never)]
-    fn changed(task: Task, member: *mut Member, option: u32, value: u64) {
-        /// `SECURE_KEEP_CAPS`.
-        const KEEP_CAPS: u32 = 1 << 4;
-        note(task, member, task.real_cred());
-        // SAFETY: the member is an entry that only its own task changes.
-        unsafe {
-            let announced = &raw mut (*member).announced;
+#[inline(never)]
+fn changed(task: Task, member: *mut Member, option: u32, value: u64) {
+    /// `SECURE_KEEP_CAPS`.
+    const KEEP_CAPS: u32 = 1 << 4;
+    let (cred, value) = (task.real_cred(), value as u32);
+    // SAFETY: the member is an entry that only its own task changes.
+    unsafe {
+        if option == PR_SET_NO_NEW_PRIVS {
             let expected = &raw mut (*member).expected;
-            if option == PR_SET_SECUREBITS {
-                set! { announced: securebits = value as u32; }
-            } else if option == PR_SET_KEEPCAPS {
-                let others = task.real_cred().securebits() & !KEEP_CAPS;
-                set! { announced: securebits = others | (value as u32) << 4; }
-            } else if value == 1 {
-                set! { expected: no_new_privs = 1; }
-            }
+            set! { expected: no_new_privs = 1; }
+            return;
         }
+        note(task, member, cred);
+        let announced = &raw mut (*member).announced;
+        let others = cred.securebits() & !KEEP_CAPS;
+        let bits = if option == PR_SET_SECUREBITS { value } else { others | value << 4 };
+        set! { announced: securebits = bits; }
     }
 }
 

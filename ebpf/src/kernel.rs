@@ -317,7 +317,8 @@ impl GroupInfo {
         for index in 0..Self::GROUPS {
             // All bits if there is such a group. What is read where there is none is nothing's.
             let mask = (i64::from(index as u32) - i64::from(count)) >> 63;
-            digest = digest.wrapping_mul(SPREAD) ^ self.group(index) & opaque(mask as u64) as u32;
+            digest = digest.wrapping_mul(SPREAD)
+                ^ self.group(index) & opaque(mask.cast_unsigned()) as u32;
         }
         digest
     }

@@ -117,7 +117,11 @@ hooks! {
 probes! {
     #[fentry] commit_creds_fentry(ctx: FEntryContext) => credential::commit(Cred(ctx.arg(0)));
     #[fentry] prctl_fentry(ctx: FEntryContext) =>
-        credential::prctl(ctx.arg(0), ctx.arg(1));
+        credential::prctl(
+            ctx.arg(0),
+            ctx.arg(1),
+            ctx.arg::<u64>(2) | ctx.arg::<u64>(3) | ctx.arg::<u64>(4),
+        );
     #[fexit] seccomp_fexit(_ctx: FExitContext) => breach::check(Noticed::Seccomp);
     #[btf_tracepoint] cgroup_attach_tp(ctx: BtfTracePointContext) =>
         cgroup::attach(Cgroup(ctx.arg(0)), ctx.arg(1), Task(ctx.arg(2)));
