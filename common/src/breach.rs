@@ -99,6 +99,17 @@ names! {
         HelperSet = 21 "helper.set",
         /// The program, which comes from a container's files.
         HelperSupplied = 22 "helper.supplied",
+        /// The capabilities that an executed file may make permitted.
+        Inheritable = 23 "inheritable",
+        /// How ids and capabilities depend on each other (`capabilities(7)`).
+        Securebits = 24 "securebits",
+        /// The supplementary groups; the evidence is how many there are and, in the upper half, the first.
+        Groups = 25 "groups",
+        /// The real and, in the upper half, the effective user id of the subjective credentials.
+        SubjectiveIds = 26 "subjective.ids",
+        /// The filters that seccomp asks, of which a task can only get more; the evidence is how many of them
+        /// can be counted.
+        SeccompFilter = 27 "seccomp.filter",
     }
 
     /// Where a probe noticed it.
@@ -141,6 +152,10 @@ names! {
         Receive = 17 "receive",
         /// When a signal was sent to another process.
         Kill = 18 "kill",
+        /// When a seccomp filter had been installed.
+        Seccomp = 19 "seccomp",
+        /// When `prctl` was called.
+        Prctl = 20 "prctl",
     }
 
     /// How a member came to a file outside of what its container was given.

@@ -309,6 +309,31 @@ pub const PROBES: &[Probe] = &[
         arguments: &["cred"],
     },
     Probe {
+        name: "fix_setgroups",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "fix_setgroups_lsm", hook: "task_fix_setgroups" },
+            Attach::Fentry {
+                program: "fix_setgroups_fentry",
+                function: "security_task_fix_setgroups",
+            },
+        ],
+        arguments: &["cred"],
+    },
+    Probe {
+        // Never as an LSM hook: there, 0 would be the result of the system call.
+        name: "prctl",
+        kinds: &[Kind::Breach],
+        ways: &[Attach::Fentry { program: "prctl_fentry", function: "security_task_prctl" }],
+        arguments: &[],
+    },
+    Probe {
+        name: "seccomp",
+        kinds: &[Kind::Breach],
+        ways: &[Attach::Fexit { program: "seccomp_fexit", function: "do_seccomp" }],
+        arguments: &[],
+    },
+    Probe {
         name: "heartbeat_lsm",
         kinds: &[Kind::Heartbeat],
         ways: &[Attach::Lsm { program: "heartbeat_lsm", hook: "task_getpgid" }],

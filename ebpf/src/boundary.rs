@@ -3,7 +3,7 @@
 
 use shrike_common::{Offset, Property};
 
-use crate::kernel::{Cred, Nsproxy, Task, read};
+use crate::kernel::{Cred, Nsproxy, Task, opaque, read};
 
 /// How many namespaces a task has beside that of its credentials.
 pub(crate) const NAMESPACES: usize = 7;
@@ -26,6 +26,13 @@ pub(crate) struct State {
     pub(crate) effective: u64,
     pub(crate) ambient: u64,
     pub(crate) bounding: u64,
+    pub(crate) inheritable: u64,
+    /// The address of the supplementary groups, which are never changed, and a digest of them.
+    pub(crate) groups: u64,
+    pub(crate) groups_digest: u32,
+    pub(crate) securebits: u32,
+    /// The address of the last filter.
+    pub(crate) seccomp_filter: u64,
     pub(crate) seccomp: u32,
     pub(crate) no_new_privs: u32,
 }
@@ -39,6 +46,14 @@ macro_rules! set {
 pub(crate) use set;
 
 impl State {
+    /// How many supplementary groups there are and, in the upper half, the first.
+    #[inline(always)]
+    pub(crate) fn group_ids(&self) -> u64 {
+        let count: u32 = read(self.groups, Offset::GroupInfoCount);
+        let first: u32 = if count == 0 { 0 } else { read(self.groups, Offset::GroupInfoGid) };
+        u64::from(count) | u64::from(first) << 32
+    }
+
     /// The real and, in the upper half, the effective user id.
     #[inline(always)]
     pub(crate) fn user_ids(&self) -> u64 {
@@ -110,6 +125,10 @@ impl State {
                 effective = cred.effective();
                 ambient = cred.ambient();
                 bounding = cred.bounding();
+                inheritable = cred.inheritable();
+                securebits = cred.securebits();
+                groups = cred.groups().0 as u64;
+                groups_digest = cred.groups().digest();
                 ids[0] = cred.id(0);
                 ids[1] = cred.id(1);
                 ids[2] = cred.id(2);
@@ -131,6 +150,7 @@ impl State {
         unsafe {
             set! { state:
                 seccomp = task.seccomp();
+                seccomp_filter = task.seccomp_filter().0 as u64;
                 no_new_privs = task.no_new_privs();
             }
         }
@@ -153,36 +173,48 @@ impl State {
         }
     }
 
-    /// Whether a task has anything else than is expected, of what is worth a look at every open.
+    /// Whether a task has anything else than is expected: all of it but the namespace of time.
     ///
     /// # Safety
     ///
     /// `state` must point into an entry of a map.
-    #[inline(always)]
+    // A subprogram: the verifier follows what comes after it for its two results only, and not for each
+    // value that can differ.
+    #[inline(never)]
     pub(crate) unsafe fn differs(state: *const Self, task: Task) -> bool {
-        const UID: usize = 0;
-        const EUID: usize = 4;
-        const FSUID: usize = 6;
         // SAFETY: the caller's promise.
         let state = unsafe { &*state };
         let Some(proxy) = task.nsproxy() else { return false };
         let (fs, cred) = (task.fs(), task.real_cred());
+        let groups = cred.groups();
         // Pointers are compared one by one: the verifier does not let them be combined.
         if proxy.mnt_ns().0 as u64 != state.ns[0]
             || proxy.pid_ns_for_children().0 as u64 != state.ns[1]
             || proxy.net_ns().0 as u64 != state.ns[2]
+            || proxy.uts_ns().0 as u64 != state.ns[3]
+            || proxy.ipc_ns().0 as u64 != state.ns[4]
+            || proxy.cgroup_ns().0 as u64 != state.ns[5]
             || cred.user().0 as u64 != state.user_ns
+            || groups.0 as u64 != state.groups
             || fs.root_dentry().0 as u64 != state.root_dentry
+            || task.seccomp_filter().0 as u64 != state.seccomp_filter
             || task.cred().0 != cred.0
         {
             return true;
         }
-        let ids = cred.id(UID) ^ state.ids[UID]
-            | cred.id(EUID) ^ state.ids[EUID]
-            | cred.id(FSUID) ^ state.ids[FSUID];
-        let caps = cred.effective() ^ state.effective | cred.permitted() ^ state.permitted;
-        let confinement = task.seccomp() ^ state.seccomp | task.no_new_privs() ^ state.no_new_privs;
-        u64::from(ids) | caps | u64::from(confinement) != 0
+        let mut ids = cred.securebits() ^ state.securebits;
+        for index in 0..Cred::IDS {
+            ids |= cred.id(index) ^ state.ids[index];
+        }
+        let caps = cred.effective() ^ state.effective
+            | cred.permitted() ^ state.permitted
+            | cred.inheritable() ^ state.inheritable
+            | cred.bounding() ^ state.bounding
+            | cred.ambient() ^ state.ambient;
+        let rest = task.seccomp() ^ state.seccomp
+            | task.no_new_privs() ^ state.no_new_privs
+            | groups.digest() ^ state.groups_digest;
+        opaque(u64::from(ids) | caps | u64::from(rest)) != 0
     }
 }
 
@@ -213,6 +245,64 @@ pub(crate) fn sequence(address: u64) -> u64 {
 #[inline(always)]
 pub(crate) fn is_below(user_ns: u64, ancestor: u64) -> bool {
     boundary_is_below(user_ns, ancestor) != 0
+}
+
+/// Whether a directory is the root of the mount at an address, or below it. What lies too deep is.
+#[inline(always)]
+pub(crate) fn is_on_mount(dentry: u64, mnt: u64) -> bool {
+    boundary_is_on_mount(dentry, mnt) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn boundary_is_on_mount(dentry: u64, mnt: u64) -> u32 {
+    const DEPTH: u32 = 32;
+    let root: u64 = read(mnt, Offset::VfsmountRoot);
+    let mut at = dentry;
+    for _ in 0..DEPTH {
+        if at == root {
+            return 1;
+        }
+        let parent = read(at, Offset::DentryParent);
+        if parent == at {
+            return 0;
+        }
+        at = parent;
+    }
+    1
+}
+
+/// Whether a filter is `first` or was installed after it. A chain that is too long is.
+#[inline(always)]
+pub(crate) fn is_filter_upon(filter: u64, first: u64) -> bool {
+    boundary_filters(filter, first) & NOT_UPON == 0
+}
+
+/// How many filters there are, as far as they are counted.
+#[inline(always)]
+pub(crate) fn filters(filter: u64) -> u64 {
+    u64::from(boundary_filters(filter, 0) & !NOT_UPON)
+}
+
+/// Set where the chain ends without that filter.
+const NOT_UPON: u32 = 1 << 31;
+
+/// How many filters there are before `first`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn boundary_filters(filter: u64, first: u64) -> u32 {
+    const FILTERS: u32 = 32;
+    let mut at = filter;
+    for count in 0..FILTERS {
+        if at == first {
+            return count;
+        }
+        if at == 0 {
+            return count | NOT_UPON;
+        }
+        at = read(at, Offset::SeccompFilterPrev);
+    }
+    FILTERS
 }
 
 /// Global: the verifier looks at it once and not at each call.

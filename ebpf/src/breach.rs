@@ -5,10 +5,13 @@
 use shrike_common::wire::{self, Span};
 use shrike_common::{BreachKind, ContainerId, Noticed, Offset, Pid, Property, Way};
 
-use crate::boundary::{NUMBERS, State, is_below, number, sequence};
+use crate::boundary::{
+    NUMBERS, State, filters, is_below, is_filter_upon, is_on_mount, number, sequence,
+};
 use crate::emit::emit;
-use crate::kernel::{Cred, File, Task, Vfsmount};
+use crate::kernel::{Cred, File, Task, Vfsmount, opaque};
 use crate::member::{self, Member, now, owns};
+use crate::syscall::IO_URING;
 use crate::tree;
 
 /// Compares the current task, if it is a member, with what is expected of it.
@@ -52,8 +55,8 @@ pub(crate) fn check_map(file: File) {
 /// Compares everything, tells what is a breach, and expects from then on what there is.
 #[inline(always)]
 pub(crate) fn compare(task: Task, member: *mut Member, noticed: Noticed) {
-    if task.nsproxy().is_none() {
-        // It has ended.
+    if task.nsproxy().is_none() || task.is_exiting() {
+        // It has less and less.
         return;
     }
     // SAFETY: the member is an entry that only its own task changes, and nobody while it is born.
@@ -62,8 +65,7 @@ pub(crate) fn compare(task: Task, member: *mut Member, noticed: Noticed) {
         let subject = Subject::of(member, task, noticed);
         subject.check_namespaces();
         subject.check_root();
-        let announced = (*member).announced;
-        subject.check_credentials(announced.permitted, announced.fits(member));
+        subject.check_credentials();
         subject.check_subjective(member, task);
         subject.check_confinement();
         State::copy(&raw mut (*member).expected, &raw const (*member).present);
@@ -111,12 +113,12 @@ impl Subject {
     /// Ids and capabilities must be expected or announced, and no capability beyond the ceiling. Which
     /// of the permitted ones are effective does not matter: a task may change that as it likes.
     #[inline(always)]
-    pub(crate) fn check_credentials(self, announced: u64, are_ids_announced: bool) {
-        breach_credentials(self.key, self.what, announced, are_ids_announced.into());
+    pub(crate) fn check_credentials(self) {
+        breach_credentials(self.key, self.what);
     }
 
     /// The kernel acts with other credentials than the task's own now and then, but never with more
-    /// than these could have.
+    /// than these could have, and with other ids only for a core dump or for `io_uring`.
     ///
     /// # Safety
     ///
@@ -129,8 +131,10 @@ impl Subject {
         unsafe {
             (*member).subjective = subjective.effective();
             (*member).subjective_user_ns = subjective.user().0 as u64;
+            (*member).subjective_ids = subjective.user_ids();
         }
-        breach_subjective(self.key, self.what, is_own.into());
+        let is_for_another = task.is_kernel_thread() || task.dumps_core() || IO_URING.is_current();
+        breach_subjective(self.key, self.what, is_own.into(), is_for_another.into());
     }
 
     /// Seccomp and `no_new_privs` can only become tighter.
@@ -215,7 +219,8 @@ extern "C" fn breach_root(key: u64, what: u64) -> u32 {
     }
     let mnt = Vfsmount(present.root_mnt as *const _);
     let (namespace, found) = (mnt.namespace_at(), mnt.namespace());
-    if found.0 != 0 && !owns(container, namespace, sequence(namespace)) {
+    let is_foreign = found.0 != 0 && !owns(container, namespace, sequence(namespace));
+    if is_foreign || !is_on_mount(present.root_dentry, present.root_mnt) {
         let own = number(expected.ns[0], Offset::MntNsInum);
         Subject { key, what }.report(BreachKind::Root, Property::Root, own, found.0.into());
     }
@@ -224,19 +229,28 @@ extern "C" fn breach_root(key: u64, what: u64) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn breach_credentials(key: u64, what: u64, announced: u64, are_announced: u64) -> u32 {
+extern "C" fn breach_credentials(key: u64, what: u64) -> u32 {
     let Some(member) = member::by_key(key) else { return 0 };
     let subject = Subject { key, what };
     // SAFETY: the look-up gave a valid entry.
-    let (ceiling, expected, present) =
-        unsafe { ((*member).ceiling, &(*member).expected, &(*member).present) };
-    let mut differs = 0;
+    let (ceiling, expected, present, announced) = unsafe {
+        ((*member).ceiling, &(*member).expected, &(*member).present, &(*member).announced)
+    };
+    let (mut differs, mut announced_differs) = (0, 0);
     for index in 0..Cred::IDS {
         differs |= present.ids[index] ^ expected.ids[index];
+        announced_differs |= present.ids[index] ^ announced.ids[index];
     }
-    if differs != 0 && are_announced == 0 {
+    if opaque(differs.into()) != 0 && opaque(announced_differs.into()) != 0 {
         let (before, now) = (expected.user_ids(), present.user_ids());
         subject.report(BreachKind::Credential, Property::Ids, before, now);
+    }
+    let is_expected = present.groups == expected.groups || present.groups == announced.groups;
+    let is_changed =
+        present.groups == expected.groups && present.groups_digest != expected.groups_digest;
+    if !is_expected || is_changed {
+        let (before, now) = (expected.group_ids(), present.group_ids());
+        subject.report(BreachKind::Credential, Property::Groups, before, now);
     }
     if present.user_ns != expected.user_ns {
         if !is_below(present.user_ns, expected.user_ns) {
@@ -245,10 +259,19 @@ extern "C" fn breach_credentials(key: u64, what: u64, announced: u64, are_announ
         // What it can do there is no gain here.
         return 0;
     }
-    let permitted = (expected.permitted | announced) & ceiling;
+    let now = present.securebits;
+    if now != expected.securebits && now != announced.securebits {
+        let (before, now) = (expected.securebits.into(), now.into());
+        subject.report(BreachKind::Credential, Property::Securebits, before, now);
+    }
+    let permitted = (expected.permitted | announced.permitted) & ceiling;
     let now = present.permitted | present.effective | present.ambient;
     if now & !permitted != 0 {
         subject.report(BreachKind::Capability, Property::Capabilities, permitted, now);
+    }
+    let (before, now) = (expected.inheritable | announced.inheritable, present.inheritable);
+    if now & !before != 0 {
+        subject.report(BreachKind::Capability, Property::Inheritable, before, now);
     }
     let (before, now) = (expected.bounding, present.bounding);
     if now & !before != 0 {
@@ -259,7 +282,7 @@ extern "C" fn breach_credentials(key: u64, what: u64, announced: u64, are_announ
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn breach_subjective(key: u64, what: u64, is_own: u64) -> u32 {
+extern "C" fn breach_subjective(key: u64, what: u64, is_own: u64, is_for_another: u64) -> u32 {
     let Some(member) = member::by_key(key) else { return 0 };
     let subject = Subject { key, what };
     // SAFETY: the look-up gave a valid entry.
@@ -271,15 +294,24 @@ extern "C" fn breach_subjective(key: u64, what: u64, is_own: u64) -> u32 {
         let (user_ns, own) = ((*member).subjective_user_ns, (*member).present.user_ns);
         let (found, told) = ((*member).subjective, (*member).told_subjective);
         let allowed = (*member).ceiling | (*member).present.permitted;
-        if user_ns == own {
-            if found & !allowed != 0 && told != found {
+        if user_ns != own {
+            if told != user_ns && !is_below(user_ns, own) {
+                (*member).told_subjective = user_ns;
+                subject.report_user_ns(Property::SubjectiveUserNs, own, user_ns);
+            }
+            return 0;
+        }
+        let (ids, own_ids) = ((*member).subjective_ids, (*member).present.user_ids());
+        if found & !allowed != 0 {
+            if told != found {
                 (*member).told_subjective = found;
                 let property = Property::SubjectiveCapabilities;
                 subject.report(BreachKind::Capability, property, allowed, found);
             }
-        } else if told != user_ns && !is_below(user_ns, own) {
-            (*member).told_subjective = user_ns;
-            subject.report_user_ns(Property::SubjectiveUserNs, own, user_ns);
+        } else if ids != own_ids && is_for_another == 0 && told != !ids {
+            // Root's are 0, which stands for nothing.
+            (*member).told_subjective = !ids;
+            subject.report(BreachKind::Credential, Property::SubjectiveIds, own_ids, ids);
         }
     }
     0
@@ -299,6 +331,10 @@ extern "C" fn breach_confinement(key: u64, what: u64) -> u32 {
     if now & MODE < before & MODE || before & !now & AT_WORK != 0 {
         let (before, now) = (before.into(), now.into());
         subject.report(BreachKind::Confinement, Property::Seccomp, before, now);
+    } else if !is_filter_upon(present.seccomp_filter, expected.seccomp_filter) {
+        // Addresses of the kernel are nobody's business.
+        let (before, now) = (filters(expected.seccomp_filter), filters(present.seccomp_filter));
+        subject.report(BreachKind::Confinement, Property::SeccompFilter, before, now);
     }
     let (before, now) = (expected.no_new_privs, present.no_new_privs);
     if now < before {

@@ -6,40 +6,27 @@ use shrike_common::{Noticed, Property};
 
 use crate::boundary::{State, is_below, set};
 use crate::breach::{self, Subject};
-use crate::kernel::{Cred, Task};
+use crate::kernel::{Cred, Task, read_at};
 use crate::member::{self, Member, in_user_namespace};
 use crate::syscall::{SETNS, UNSHARE};
 
 /// What was announced last.
-#[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Announced {
     pub(crate) ids: [u32; Cred::IDS],
-    /// The permitted capabilities.
     pub(crate) permitted: u64,
-    /// `orig_ax` of the system call in which it was.
-    syscall: u64,
+    pub(crate) inheritable: u64,
+    /// The address of the supplementary groups.
+    pub(crate) groups: u64,
+    pub(crate) securebits: u32,
+    /// The number of the system call in which it was; [`NONE`] when it is used up.
+    syscall: u32,
 }
 
-impl Announced {
-    /// Whether exactly the ids that the member has as present were announced.
-    ///
-    /// # Safety
-    ///
-    /// `member` must be an entry.
-    #[inline(always)]
-    pub(crate) unsafe fn fits(&self, member: *const Member) -> bool {
-        // SAFETY: the caller's promise.
-        let present = unsafe { &(*member).present.ids };
-        let mut differs = 0;
-        for (id, present) in self.ids.iter().zip(present) {
-            differs |= id ^ present;
-        }
-        differs == 0
-    }
-}
+/// No system call.
+const NONE: u32 = u32::MAX;
 
-/// `security_task_fix_setuid`, `security_task_fix_setgid`, `security_capset` and
+/// `security_task_fix_setuid`, `security_task_fix_setgid`, `security_task_fix_setgroups` and
 /// `security_bprm_committing_creds`: the kernel has allowed these credentials.
 #[inline(always)]
 pub(crate) fn announce(new: Cred) {
@@ -47,6 +34,24 @@ pub(crate) fn announce(new: Cred) {
     if let Some(member) = member::get(task) {
         breach::check(Noticed::CredentialChange);
         note(task, member, new);
+    }
+}
+
+/// `security_capset`: at its entry the new credentials are still the old ones, but what is asked for at
+/// that address can only be had within the old ones.
+#[inline(always)]
+pub(crate) fn capset(new: Cred, inheritable: u64) {
+    let task = Task::current();
+    if let Some(member) = member::get(task) {
+        breach::check(Noticed::CredentialChange);
+        note(task, member, new);
+        let cred = task.real_cred();
+        let limit = cred.inheritable() | cred.permitted() | cred.bounding();
+        // SAFETY: the member is an entry that only its own task changes.
+        unsafe {
+            let announced = &raw mut (*member).announced;
+            set! { announced: inheritable = read_at::<u64>(inheritable) & limit; }
+        }
     }
 }
 
@@ -65,8 +70,50 @@ fn note(task: Task, member: *mut Member, new: Cred) {
             ids[6] = new.id(6);
             ids[7] = new.id(7);
             permitted = new.permitted();
-            syscall = task.syscall();
+            inheritable = new.inheritable();
+            groups = new.groups().0 as u64;
+            securebits = new.securebits();
+            syscall = task.syscall() as u32;
         }
+    }
+}
+
+const PR_SET_KEEPCAPS: u32 = 8;
+const PR_SET_SECUREBITS: u32 = 28;
+const PR_SET_NO_NEW_PRIVS: u32 = 38;
+
+/// `security_task_prctl`: it changes the secure bits, or sets `no_new_privs`, which nothing refuses any
+/// more. Both can be undone before anything else looks at the task. `rest` has the bits of the other
+/// arguments.
+#[inline(always)]
+pub(crate) fn prctl(option: u32, value: u64, rest: u64) {
+    let is_bits = matches!(option, PR_SET_KEEPCAPS | PR_SET_SECUREBITS);
+    if is_bits || option == PR_SET_NO_NEW_PRIVS && value == 1 && rest == 0 {
+        let task = Task::current();
+        if let Some(member) = member::get(task) {
+            breach::check(Noticed::Prctl);
+            changed(task, member, option, value);
+        }
+    }
+}
+
+#[inline(never)]
+fn changed(task: Task, member: *mut Member, option: u32, value: u64) {
+    /// `SECURE_KEEP_CAPS`.
+    const KEEP_CAPS: u32 = 1 << 4;
+    let (cred, value) = (task.real_cred(), value as u32);
+    // SAFETY: the member is an entry that only its own task changes.
+    unsafe {
+        if option == PR_SET_NO_NEW_PRIVS {
+            let expected = &raw mut (*member).expected;
+            set! { expected: no_new_privs = 1; }
+            return;
+        }
+        note(task, member, cred);
+        let announced = &raw mut (*member).announced;
+        let others = cred.securebits() & !KEEP_CAPS;
+        let bits = if option == PR_SET_SECUREBITS { value } else { others | value << 4 };
+        set! { announced: securebits = bits; }
     }
 }
 
@@ -89,9 +136,11 @@ fn committed(task: Task, member: *mut Member, new: Cred) {
         let present = &raw mut (*member).present;
         let announced = &raw mut (*member).announced;
         State::take_credentials(present, new);
-        let is_announced = (*announced).syscall == task.syscall();
-        let permitted = if is_announced { (*announced).permitted } else { 0 };
-        subject.check_credentials(permitted, is_announced && (*announced).fits(member));
+        if (*announced).syscall != task.syscall() as u32 {
+            // Of another call.
+            use_up(announced);
+        }
+        subject.check_credentials();
         let (user_ns, own) = ((*present).user_ns, (*expected).user_ns);
         // Any other one was told just now.
         if user_ns != own && is_below(user_ns, own) {
@@ -102,7 +151,27 @@ fn committed(task: Task, member: *mut Member, new: Cred) {
             }
         }
         State::take_credentials(expected, new);
-        // It is used up.
-        set! { announced: syscall = u64::MAX; permitted = 0; }
+        use_up(announced);
+    }
+}
+
+/// Announces nothing.
+///
+/// # Safety
+///
+/// `announced` must point into an entry of a map.
+#[inline(always)]
+pub(crate) unsafe fn use_up(announced: *mut Announced) {
+    // SAFETY: the caller's promise. No task has all these ids, nor such bits.
+    unsafe {
+        set! { announced:
+            ids[0] = NONE;
+            ids[1] = NONE;
+            permitted = 0;
+            inheritable = 0;
+            groups = 0;
+            securebits = NONE;
+            syscall = NONE;
+        }
     }
 }

@@ -2,12 +2,11 @@
 //! [`shrike_common::Offset`]); since they are constants to the verifier, it checks every load of a
 //! pointer that it knows the type of, and a wrong offset is refused rather than read.
 
+use core::arch::asm;
 use core::ffi::c_void;
 
 use aya_ebpf::Global;
-use aya_ebpf::helpers::{
-    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs, generated,
-};
+use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_task_pt_regs, generated};
 use shrike_common::{CgroupId, Gid, Namespaces, NsId, OFFSETS, Offset, Pid, StartTime, Uid};
 
 #[unsafe(no_mangle)]
@@ -85,7 +84,10 @@ structs! {
         effective: u64 = CredCapEffective,
         euid: Uid = CredEuid,
         gid: Gid = CredGid,
+        groups: GroupInfo = CredGroupInfo,
+        inheritable: u64 = CredCapInheritable,
         permitted: u64 = CredCapPermitted,
+        securebits: u32 = CredSecurebits,
         uid: Uid = CredUid,
         user: UserNs = CredUserNs,
     }
@@ -126,6 +128,10 @@ structs! {
         pwd_mnt: Vfsmount = FsPwdMnt,
         root_dentry: Dentry = FsRootDentry,
         root_mnt: Vfsmount = FsRootMnt,
+    }
+    /// `struct group_info`: supplementary groups.
+    GroupInfo {
+        count: u32 = GroupInfoCount,
     }
     /// `struct inode`.
     Inode {
@@ -192,6 +198,8 @@ structs! {
         si: u64 = RegsSi,
         syscall: u64 = RegsSyscall,
     }
+    /// `struct seccomp_filter`: the last one of a chain.
+    SeccompFilter {}
     /// `struct signal_struct`: what the threads of a process share.
     Signal {
         flags: u32 = SignalFlags,
@@ -228,6 +236,7 @@ structs! {
         nsproxy_or_null: Nsproxy = TaskNsproxy,
         parent: Task = TaskRealParent,
         real_cred: Cred = TaskRealCred,
+        seccomp_filter: SeccompFilter = TaskSeccompFilter,
         seccomp_mode: u32 = TaskSeccompMode,
         signal: Signal = TaskSignal,
         start_boottime: StartTime = TaskStartBoottime,
@@ -294,6 +303,12 @@ impl Cred {
         }
     }
 
+    /// The real and, in the upper half, the effective user id.
+    #[inline(always)]
+    pub(crate) fn user_ids(self) -> u64 {
+        u64::from(self.id(0)) | u64::from(self.id(4)) << 32
+    }
+
     #[inline(always)]
     pub(crate) fn user_ns(self) -> NsId {
         self.user().inum()
@@ -304,6 +319,35 @@ impl File {
     #[inline(always)]
     pub(crate) fn path(self) -> Path {
         Path { mnt: self.mnt(), dentry: self.dentry() }
+    }
+}
+
+impl GroupInfo {
+    /// How many groups are looked at.
+    const GROUPS: usize = 2;
+
+    /// The first groups, mixed, and how many there are: what a change of any of them changes.
+    #[inline(always)]
+    pub(crate) fn digest(self) -> u32 {
+        const SPREAD: u32 = 0x9E37_79B1;
+        let count = self.count();
+        let mut digest = count;
+        for index in 0..Self::GROUPS {
+            // All bits if there is such a group. What is read where there is none is nothing's.
+            let mask = (i64::from(index as u32) - i64::from(count)) >> 63;
+            digest = digest.wrapping_mul(SPREAD)
+                ^ self.group(index) & opaque(mask.cast_unsigned()) as u32;
+        }
+        digest
+    }
+
+    #[inline(always)]
+    fn group(self, index: usize) -> u32 {
+        // SAFETY: the groups follow one another; the verifier checks the access.
+        unsafe {
+            let at = self.0.byte_add(offset(Offset::GroupInfoGid) + index * 4);
+            at.cast::<u32>().read_volatile()
+        }
     }
 }
 
@@ -367,6 +411,20 @@ impl Task {
             let comm = self.0.byte_add(offset(Offset::TaskComm)).cast::<u64>();
             core::mem::transmute::<[u64; 2], [u8; 16]>([*comm, *comm.add(1)])
         }
+    }
+
+    /// Whether the task writes its memory into a core file (`PF_DUMPCORE`).
+    #[inline(always)]
+    pub(crate) fn dumps_core(self) -> bool {
+        const FLAG: u32 = 0x200;
+        self.flags() & FLAG != 0
+    }
+
+    /// Whether the task is on its way out (`PF_EXITING`).
+    #[inline(always)]
+    pub(crate) fn is_exiting(self) -> bool {
+        const FLAG: u32 = 4;
+        self.flags() & FLAG != 0
     }
 
     /// Whether the task never runs in user space: a kernel thread, or an `io_uring` worker.
@@ -524,6 +582,16 @@ impl Vfsmount {
     }
 }
 
+/// Hides from LLVM what a number is made of: of a sum of differences it makes a branch for each of
+/// them, and the verifier follows every way through these.
+#[inline(always)]
+pub(crate) fn opaque(value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: copies a register to itself. An instruction it must be, or the line information is refused.
+    unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
+    value
+}
+
 /// Reads a field of a struct at an address that the verifier does not know the type of; 0 if it
 /// cannot be read.
 #[inline(always)]
@@ -534,8 +602,14 @@ pub(crate) fn read<T: Copy + Default>(base: u64, field: Offset) -> T {
 /// Reads a value at an address; the type's default if it cannot be read.
 #[inline(always)]
 pub(crate) fn read_at<T: Copy + Default>(address: u64) -> T {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel(address as *const T) }.unwrap_or_default()
+    let mut value = T::default();
+    // SAFETY: there is room for the value. The helper checks the address, and writes zeros if it cannot
+    // be read: the verifier need not follow two ways from here.
+    unsafe {
+        let to = (&raw mut value).cast();
+        generated::bpf_probe_read_kernel(to, size_of::<T>() as u32, address as Pointer);
+    }
+    value
 }
 
 /// Copies `len` bytes of kernel memory.
@@ -574,7 +648,7 @@ macro_rules! atomics {
                 let mut value = operand;
                 // SAFETY: `at` is valid; the operation changes that word and `value` only.
                 unsafe {
-                    core::arch::asm!(
+                    asm!(
                         concat!("{value} = ", $operation, "((u64 *)({at} + 0), {value})"),
                         at = in(reg) at,
                         value = inout(reg) value,

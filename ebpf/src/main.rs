@@ -88,13 +88,14 @@ macro_rules! hooks {
 
 hooks! {
     bpf_lsm bpf_fentry(ctx) notices Bpf => surface::bpf(ctx.arg(0), ctx.arg(1));
-    capset_lsm capset_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
+    capset_lsm capset_fentry(ctx) => credential::capset(Cred(ctx.arg(0)), ctx.arg(3));
     committing_creds_lsm committing_creds_fentry(ctx) =>
         credential::announce(Binprm(ctx.arg(0)).cred());
     connect_lsm connect_fentry(ctx) notices Connect =>
         network::connect(Socket(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
     exec_check_lsm exec_check_fentry(ctx) => helper::checked(Binprm(ctx.arg(0)));
     file_open_lsm file_open_fentry(ctx) => file::open(File(ctx.arg(0)));
+    fix_setgroups_lsm fix_setgroups_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     fix_setgid_lsm fix_setgid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     fix_setuid_lsm fix_setuid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     mknod_lsm mknod_fentry(ctx) notices Mknod =>
@@ -121,6 +122,13 @@ hooks! {
 probes! {
     #[fentry] commit_creds_fentry(ctx: FEntryContext) => credential::commit(Cred(ctx.arg(0)));
     #[fentry] release_agent_fentry(ctx: FEntryContext) => helper::set_release_agent(ctx.arg(1));
+    #[fentry] prctl_fentry(ctx: FEntryContext) =>
+        credential::prctl(
+            ctx.arg(0),
+            ctx.arg(1),
+            ctx.arg::<u64>(2) | ctx.arg::<u64>(3) | ctx.arg::<u64>(4),
+        );
+    #[fexit] seccomp_fexit(_ctx: FExitContext) => breach::check(Noticed::Seccomp);
     #[btf_tracepoint] cgroup_attach_tp(ctx: BtfTracePointContext) =>
         cgroup::attach(Cgroup(ctx.arg(0)), ctx.arg(1), Task(ctx.arg(2)));
     #[btf_tracepoint] exec_tp(ctx: BtfTracePointContext) => process::exec(Binprm(ctx.arg(2)));

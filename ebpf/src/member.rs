@@ -19,7 +19,7 @@ use shrike_common::{
 use crate::books::count;
 use crate::boundary::{NUMBERS, State, number, sequence};
 use crate::breach::{self, Subject, unique};
-use crate::credential::Announced;
+use crate::credential::{Announced, use_up};
 use crate::emit::emit;
 use crate::kernel::{Cgroup, Nsproxy, Task, Vfsmount, fetch_add, read};
 use crate::plan;
@@ -75,6 +75,8 @@ pub(crate) struct Member {
     /// both was told last.
     pub(crate) subjective: u64,
     pub(crate) subjective_user_ns: u64,
+    /// Their real and, in the upper half, effective user id.
+    pub(crate) subjective_ids: u64,
     pub(crate) told_subjective: u64,
     pub(crate) expected: State,
     /// What the present comparison has found.
@@ -365,6 +367,7 @@ fn join(task: Task, origin: u32) {
         (*member).cgroup = cgroup.node().id().0;
         (*member).cgroup_level = cgroup.level();
         (*member).ceiling = task.real_cred().bounding() | task.real_cred().permitted();
+        use_up(&raw mut (*member).announced);
         State::take(&raw mut (*member).present, task);
         if known == 0 {
             // It owns nothing yet, so all of it is taken for new.

@@ -12,6 +12,7 @@ use crate::configuration::Configuration;
 use crate::container::{Ended, Rootfs};
 use crate::crossing::{CROSSINGS, Crossed, Props};
 use crate::escape::ORDINARY;
+use crate::exploit::SELF_MOUNTED;
 use crate::runc;
 use crate::suite::{Suite, Tier};
 use crate::tests;
@@ -45,7 +46,13 @@ const PERMITTED: &str = "
     busybox unshare -pf true; busybox unshare -Urpmf sh -c 'busybox unshare -u true'
     chroot / true; busybox setpriv --nnp true; busybox setpriv --inh-caps -all true
     mkdir -p /tmp/root/bin; cp /bin/busybox /tmp/root/bin/; chroot /tmp/root /bin/busybox true
-    busybox su -s /bin/sh root -c true; busybox setuidgid 1000:1000 true";
+    busybox su -s /bin/sh root -c true
+    cp /bin/busybox /tmp/set-id; chmod 6755 /tmp/set-id; chmod 1777 /tmp; cd /tmp
+    other='shrike-tests permitted --'
+    $other /tmp/set-id id; $other /tmp/set-id su -c id
+    (ulimit -c unlimited; sh -c 'kill -6 $$'; $other sh -c 'kill -6 $$')
+    shrike-tests permitted || exit 1; $other shrike-tests permitted
+    busybox unshare -Urm shrike-tests permitted; cd /";
 
 fn every_crossing_is_told() -> Result<()> {
     let rootfs = Rootfs::new()?;
@@ -69,11 +76,11 @@ fn every_crossing_is_told() -> Result<()> {
         |options: &[&str], script: &str| runc::script(&rootfs, "crossing", options, script);
     cross(&ours)?;
     let permitted = format!("{PERMITTED}\n{ORDINARY}");
-    let powerful = ["--privileged"];
+    let (plain, powerful) = ([SELF_MOUNTED], ["--privileged", SELF_MOUNTED]);
     for ended in [
-        rootfs.script(&[], &permitted)?,
+        rootfs.script(&plain, &permitted)?,
         rootfs.script(&powerful, &permitted)?,
-        runc::script(&rootfs, "permitted", &[], &permitted)?,
+        runc::script(&rootfs, "permitted", &plain, &permitted)?,
         runc::script(&rootfs, "powerful", &powerful, &permitted)?,
     ] {
         ensure!(ended.text()?.ends_with("done"), "{ended:?}");

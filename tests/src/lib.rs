@@ -24,6 +24,7 @@ pub mod deed;
 pub mod demo;
 pub mod errors;
 pub mod escape;
+pub mod exploit;
 pub mod flood;
 pub mod guest;
 pub mod health;
@@ -34,6 +35,7 @@ pub mod matrix;
 pub mod mission;
 pub mod nameserver;
 pub mod paths;
+pub mod permitted;
 pub mod record;
 pub mod runc;
 pub mod runner;
@@ -55,5 +57,6 @@ pub const SUITES: &[Suite] = &[
     launcher::SUITE,
     escape::SUITE,
     boundary::SUITE,
+    exploit::SUITE,
     mission::SUITE,
 ];

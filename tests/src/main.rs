@@ -15,7 +15,7 @@ use shrike_tests::deed::{self, Deed};
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
 use shrike_tests::suite::{Suite, Tier};
-use shrike_tests::{SUITES, books, corpus, crossing, demo, flood};
+use shrike_tests::{SUITES, books, corpus, crossing, demo, exploit, flood, permitted};
 
 /// End-to-end tests of shrike
 #[derive(Debug, Parser)]
@@ -78,6 +78,20 @@ enum Action {
     /// Be a container's process that leaves it
     #[command(hide = true)]
     Cross { way: String },
+    /// Be the process in a container that exploits of the kernel happen to
+    #[command(hide = true)]
+    Exploiter {
+        /// What to be: the first one by default
+        #[arg(long)]
+        role: Option<Role>,
+        acts: Vec<String>,
+    },
+    /// Change what a process may change of itself, or execute a command as another user
+    #[command(hide = true)]
+    Permitted {
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
     /// Measure what the agent costs
     #[command(hide = true, subcommand)]
     Bench(Bench),
@@ -91,6 +105,15 @@ enum Action {
         suite: &'static Suite,
         test: String,
     },
+}
+
+/// Processes that exploits happen to.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Role {
+    /// The one that acts on itself, or has the victim acted on
+    Act,
+    /// One that is acted on by another
+    Victim,
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,6 +158,8 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Corpus { file } => corpus::record(&file).map(|()| ExitCode::SUCCESS),
         Action::Deed { kind, outcome, place } => deed(&kind, &outcome, &place),
         Action::Cross { way } => crossing::main(&way).map(|()| ExitCode::SUCCESS),
+        Action::Exploiter { role, acts } => exploiter(role, &acts).map(|()| ExitCode::SUCCESS),
+        Action::Permitted { command } => permitted::main(&command).map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Worker { operation }) => {
             bench::worker(&operation).map(|()| ExitCode::SUCCESS)
@@ -157,6 +182,15 @@ fn deed(kind: &str, outcome: &str, place: &Path) -> Result<ExitCode> {
         deed.main(place)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn exploiter(role: Option<Role>, acts: &[String]) -> Result<()> {
+    let first = acts.first().map(String::as_str).unwrap_or_default();
+    match role {
+        None => exploit::act::main(acts),
+        Some(Role::Act) => exploit::act::once(first),
+        Some(Role::Victim) => exploit::act::victim(first),
+    }
 }
 
 fn suite(name: &str) -> Result<&'static Suite, String> {

@@ -53,11 +53,32 @@ fn configure(config: &mut Value, rootfs: &Path, options: &[&str], script: &str) 
                 mount(config, source, target)?;
             }
             ("--privileged", _) => {
-                capabilities.extend(["SYS_ADMIN", "SYS_PTRACE"].map(capability));
+                let more = ["SETGID", "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_PTRACE"];
+                capabilities.extend(more.map(capability));
+                config["process"]["noNewPrivileges"] = json!(false);
                 config["linux"]["maskedPaths"] = json!([]);
                 config["linux"]["readonlyPaths"] = json!([]);
                 let namespaces = config["linux"]["namespaces"].as_array_mut();
                 namespaces.context("no namespaces")?.retain(|ns| ns["type"] != "cgroup");
+            }
+            ("--user", user) => {
+                let (uid, gid) = user.split_once(':').context("a strange user")?;
+                config["process"]["user"]["uid"] = json!(uid.parse::<u32>()?);
+                config["process"]["user"]["gid"] = json!(gid.parse::<u32>()?);
+                // As our launcher has it for any user but root.
+                capabilities.clear();
+            }
+            ("--group-add", group) => {
+                config["process"]["user"]["additionalGids"] = json!([group.parse::<u32>()?]);
+            }
+            ("--userns", first) => {
+                let map = json!([{
+                    "containerID": 0, "hostID": first.parse::<u32>()?, "size": 65536,
+                }]);
+                config["linux"]["uidMappings"] = map.clone();
+                config["linux"]["gidMappings"] = map;
+                let namespaces = config["linux"]["namespaces"].as_array_mut();
+                namespaces.context("no namespaces")?.push(json!({ "type": "user" }));
             }
             (other, _) => anyhow::bail!("runc is not told {other} yet"),
         }

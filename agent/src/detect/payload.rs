@@ -268,11 +268,14 @@ fn crossing<'a>(breach: &Breach<'a>, clock: Clock, field: FieldId) -> Option<Val
 /// A value of a property.
 fn evidence(property: Property, value: u64) -> String {
     match property {
-        Property::Bounding | Property::Capabilities | Property::SubjectiveCapabilities => {
-            capabilities(value)
+        Property::Bounding
+        | Property::Capabilities
+        | Property::Inheritable
+        | Property::SubjectiveCapabilities => capabilities(value),
+        // The real and the effective one; how many, and the first.
+        Property::Groups | Property::Ids | Property::SubjectiveIds => {
+            format!("{}/{}", value & 0xFFFF_FFFF, value >> 32)
         }
-        // The real and the effective one.
-        Property::Ids => format!("{}/{}", value & 0xFFFF_FFFF, value >> 32),
         Property::Seccomp => seccomp(u32::try_from(value & 0xFF).unwrap_or_default()).to_owned(),
         Property::Superblock => device(u32::try_from(value).unwrap_or_default()),
         _ => value.to_string(),

@@ -105,7 +105,7 @@ impl Series {
     }
 
     /// Where to look, the likeliest first.
-    fn suites(self) -> &'static [&'static [&'static str]] {
+    pub(super) fn suites(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::V6_1 => &[&["bookworm", "bookworm-security"]],
             Self::V6_12 => &[&["bookworm-backports"], &["trixie", "trixie-security"]],

@@ -5,6 +5,7 @@ pub mod apt;
 pub mod command;
 pub mod compiler;
 pub mod environment;
+pub mod headers;
 pub mod kernel;
 pub mod linker;
 pub mod sources;
@@ -19,6 +20,7 @@ use anyhow::{Context, Error, Result, anyhow, bail};
 use self::apt::Apt;
 use self::compiler::{Compiler, Rung};
 use self::environment::Environment;
+use self::headers::Headers;
 use self::kernel::Series;
 use self::tool::Tool;
 use crate::cache::{Cache, CacheLock};
@@ -33,6 +35,8 @@ pub enum Part {
     Tool(Tool),
     /// A guest kernel with its modules.
     Kernel(Series),
+    /// What modules for a guest kernel are built against. The kernel must be asked for before it.
+    Headers(Series),
 }
 
 /// The parts that a guest of each of `series` needs.
@@ -89,6 +93,7 @@ fn missing(cache: &Cache, parts: &[Part], rungs: &[Rung]) -> Result<Vec<Part>> {
             Part::Toolchain => toolchain_held(cache, rungs)?,
             Part::Tool(tool) => tool.held(cache).is_some(),
             Part::Kernel(series) => series.held(cache).is_some(),
+            Part::Headers(series) => Headers::held(cache, series).is_some(),
         };
         if !held {
             missing.push(part);
@@ -154,6 +159,7 @@ impl Work<'_> {
                 Part::Toolchain => {}
                 Part::Tool(tool) => drop(tool.obtain(self.cache, self.lock, &apt)?),
                 Part::Kernel(series) => self.obtain_kernel(series, &apt)?,
+                Part::Headers(series) => Headers::obtain(self.cache, self.lock, &apt, series)?,
             }
         }
         Ok(())
@@ -175,6 +181,7 @@ impl Part {
             Self::Toolchain => "the toolchain of the probes".to_owned(),
             Self::Tool(tool) => tool.name().to_owned(),
             Self::Kernel(series) => format!("the guest kernel {series}"),
+            Self::Headers(series) => format!("the headers of the guest kernel {series}"),
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum Tool {
     Busybox,
     /// Works out which kernel module needs which.
     Depmod,
+    /// Builds kernel modules.
+    Make,
     /// The container runtime that is not ours. Always from the package: it goes into guests, with
     /// the libraries that it needs.
     Runc,
@@ -42,6 +44,7 @@ impl Tool {
         let installed = match self {
             Self::Qemu => find_program("qemu-system-x86_64").filter(|path| runs(path)),
             Self::Depmod => find_program("depmod"),
+            Self::Make => find_program("make"),
             Self::Busybox | Self::Runc => None,
         };
         if let Some(path) = installed {
@@ -86,6 +89,7 @@ impl Tool {
             Self::Qemu => "qemu-system-x86",
             Self::Busybox => "busybox-static",
             Self::Depmod => "kmod",
+            Self::Make => "make",
             Self::Runc => "runc",
         }
     }
@@ -95,6 +99,7 @@ impl Tool {
             Self::Qemu => "qemu",
             Self::Busybox => "busybox",
             Self::Depmod => "kmod",
+            Self::Make => "make",
             Self::Runc => "runc",
         }
     }
@@ -106,6 +111,7 @@ impl Tool {
             Self::Busybox => &["usr/bin/busybox", "bin/busybox"],
             // `depmod` itself is an absolute link to it.
             Self::Depmod => &["usr/bin/kmod", "bin/kmod"],
+            Self::Make => &["usr/bin/make"],
             Self::Runc => &["usr/sbin/runc", "usr/bin/runc"],
         }
     }

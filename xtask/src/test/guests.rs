@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::kit::Kit;
+use super::module;
 use super::report::{Entry, Outcome, Report};
 use crate::cache::Cache;
 use crate::compile::{self, GuestPrograms, Profile};
@@ -45,6 +46,13 @@ pub struct Selection {
     pub filter: Option<String>,
 }
 
+impl Selection {
+    /// Whether a suite is among what is to be run.
+    pub fn has(&self, suite: &str) -> bool {
+        self.suites.is_empty() || self.suites.iter().any(|named| named == suite)
+    }
+}
+
 /// The series whose kernels a run needs.
 pub fn series(full: bool) -> Vec<Series> {
     Series::ALL.into_iter().filter(|series| full || *series != Series::Newest).collect()
@@ -57,7 +65,7 @@ pub fn run(cache: &Cache, selection: &Selection, report: &mut Report) -> Result<
         compile::guest_programs(&["shrike-tests", "shrike"], Profile::Dev)?
     };
     let agent = programs.others.last().context("cargo built no agent")?;
-    let kit = Kit::pack(cache, agent)?;
+    let kit = Kit::pack(cache, agent, selection.has(module::SUITE))?;
     let run = Run::prepare(cache, selection, &programs, &kit)?;
     let waiting: Mutex<VecDeque<_>> = Mutex::new(run.plan()?.into());
     if lock(&waiting).is_empty() {
@@ -207,11 +215,12 @@ impl<'a> Run<'a> {
         let folder = tempfile::Builder::new().prefix("shrike-guest-").tempdir()?;
         let initramfs = folder.path().join("initramfs");
         let kernel = kernel(self.cache, configuration.series)?;
+        let files = self.kit.files(configuration.series);
         let content = Content {
             init: &self.programs.init,
             busybox: &self.host.busybox,
             programs: &self.programs.others,
-            files: &self.kit.files,
+            files: &files,
         };
         let limit =
             Duration::from_secs(suites.iter().map(|suite| suite.budget).sum()) + RUNNER_LIMIT;

@@ -1,13 +1,15 @@
 //! What the suites find in a guest beside the programs: the agent's image, the manifest that says how
-//! it is to be run, and the distribution's container runtime.
+//! it is to be run, the distribution's container runtime, and the kernel module that exploits.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::module;
 use crate::cache::Cache;
 use crate::console::Step;
 use crate::image;
+use crate::setup::kernel::Series;
 use crate::setup::tool::{Program, Tool};
 use crate::vm::initramfs::GuestFile;
 use crate::workspace;
@@ -25,13 +27,14 @@ const LIBRARIES: [(&str, &str); 3] = [
 /// Files for guests.
 #[derive(Debug)]
 pub struct Kit {
-    /// The files.
-    pub files: Vec<GuestFile>,
+    files: Vec<GuestFile>,
+    /// Those that only guests of a series have.
+    of_series: Vec<(Series, GuestFile)>,
 }
 
 impl Kit {
-    /// Packs the kit, with `agent` in the image.
-    pub fn pack(cache: &Cache, agent: &Path) -> Result<Self> {
+    /// Packs the kit, with `agent` in the image, and with the kernel module if that `exploits`.
+    pub fn pack(cache: &Cache, agent: &Path, exploits: bool) -> Result<Self> {
         let image = workspace::target().join("image/shrike-dev.tar");
         {
             let _step = Step::start("Packing", "the image for the guests");
@@ -52,7 +55,19 @@ impl Kit {
             files.push(GuestFile { source, target: format!("{folder}/{library}"), mode: 0o755 });
         }
         files.push(GuestFile { source: runc.path, target: "usr/bin/runc".into(), mode: 0o755 });
-        Ok(Self { files })
+        let mut of_series = Vec::new();
+        for series in module::SERIES.into_iter().filter(|_| exploits) {
+            let source = module::build(cache, series)?;
+            let target = format!("{FOLDER}/{}", module::FILE);
+            of_series.push((series, GuestFile { source, target, mode: 0o644 }));
+        }
+        Ok(Self { files, of_series })
+    }
+
+    /// The files for guests of a series.
+    pub fn files(&self, series: Series) -> Vec<GuestFile> {
+        let of_series = self.of_series.iter().filter(|(other, _)| *other == series);
+        self.files.iter().chain(of_series.map(|(_, file)| file)).cloned().collect()
     }
 }
 

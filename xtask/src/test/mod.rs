@@ -5,6 +5,7 @@ pub mod events;
 pub mod guests;
 pub mod kit;
 pub mod lint;
+pub mod module;
 pub mod probes;
 pub mod report;
 pub mod unit;
@@ -61,6 +62,9 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
     if stages.guests {
         parts.extend(setup::guest_parts(guests::series(options.full)));
         parts.push(Part::Tool(Tool::Runc));
+        if options.selection().has(module::SUITE) {
+            parts.extend(module::parts());
+        }
     }
     setup::ensure(cache, &parts, offline)?;
 
