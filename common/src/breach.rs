@@ -121,6 +121,8 @@ names! {
         CredentialChange = 15 "credential_change",
         /// When a file was mapped, or a mapping became executable.
         Map = 16 "map",
+        /// When an agent started and looked at every member that slept.
+        Roll = 17 "roll",
     }
 
     /// How a container came to be known, or a process to be in it.

@@ -2,12 +2,14 @@
 //! no permitted change explains is told. From then on the new values are expected, so that each
 //! crossing is told once, also of the children that inherit it.
 
-use shrike_common::{BreachKind, ContainerId, Noticed, Offset, Pid, Property, wire};
+use aya_ebpf::btf_maps::Array;
+use aya_ebpf::macros::btf_map;
+use shrike_common::{BreachKind, ContainerId, Lane, Noticed, Offset, Pid, Property, wire};
 
 use crate::boundary::{NUMBERS, State, is_below, number, sequence};
-use crate::emit::emit;
+use crate::emit::{Address, emit_of};
 use crate::kernel::{Cred, File, Task, Vfsmount};
-use crate::member::{self, Member, now, owns};
+use crate::member::{self, Member, SHOWN, Untold, now, owns};
 
 /// Compares the current task, if it is a member, with what is expected of it.
 #[inline(always)]
@@ -44,6 +46,7 @@ pub(crate) fn compare(task: Task, member: *mut Member, noticed: Noticed) {
     }
     // SAFETY: the member is an entry that only its own task changes, and nobody while it is born.
     unsafe {
+        retell(member);
         State::take(&raw mut (*member).present, task);
         let subject = Subject::of(member, task, noticed);
         subject.check_namespaces();
@@ -54,6 +57,98 @@ pub(crate) fn compare(task: Task, member: *mut Member, noticed: Noticed) {
         subject.check_confinement();
         State::copy(&raw mut (*member).expected, &raw const (*member).present);
         (*member).since = now();
+    }
+}
+
+/// Compares a member that the agent shows, while nobody watched it, with what is expected of it, unless
+/// it runs: it will come to a hook by itself.
+#[inline(never)]
+pub(crate) fn compare_asleep(task: Task, member: *mut Member) {
+    let Some(since) = task.asleep() else { return };
+    if task.nsproxy().is_none() {
+        // It has ended.
+        return;
+    }
+    let Some(shown) = member::show(member) else { return };
+    // SAFETY: both are entries, and nobody else knows the one that is shown.
+    unsafe {
+        State::take(&raw mut (*shown).present, task);
+        if task.asleep() == Some(since) {
+            let subject = Subject::of(shown, task, Noticed::Roll);
+            retell(shown);
+            subject.check_namespaces();
+            subject.check_root();
+            subject.check_credentials(0, false);
+            subject.check_confinement();
+            if tell_shown(task) && task.asleep() == Some(since) {
+                State::copy(&raw mut (*member).expected, &raw const (*shown).present);
+                (&raw mut (*member).untold.what).write_volatile(0);
+            }
+        }
+    }
+    member::hide();
+}
+
+/// What was found of the task that is shown, by [`Property`].
+#[btf_map]
+static ROLLED: Array<Untold, PROPERTIES> = Array::new();
+const PROPERTIES: usize = Property::ALL.len();
+
+/// Tells what was found of the task that is shown; whether there was anything.
+#[inline(always)]
+fn tell_shown(task: Task) -> bool {
+    let mut found = false;
+    for property in 0..PROPERTIES as u32 {
+        found |= tell_one_shown(task, property);
+    }
+    found
+}
+
+#[inline(never)]
+fn tell_one_shown(task: Task, property: u32) -> bool {
+    let (Some(found), Some(member)) = (ROLLED.get_ptr_mut(property), member::by_key(SHOWN)) else {
+        return false;
+    };
+    // SAFETY: the look-ups gave valid entries.
+    let (Untold { what, of, expected, found }, container, since) = unsafe {
+        let told = found.read();
+        (&raw mut (*found).what).write_volatile(0);
+        (told, (*member).container, (*member).since)
+    };
+    if what == 0 {
+        return false;
+    }
+    emit_of(task, Address::now(Lane::Critical), |_| wire::Breach {
+        container: ContainerId(container),
+        expected,
+        found,
+        since,
+        breach: (of >> 32) as u32,
+        property: of as u32,
+        noticed: (what >> 32) as u32,
+        task: Pid(what as u32),
+    })
+}
+
+/// Tells again what could not be sent.
+///
+/// # Safety
+///
+/// `member` must be an entry.
+#[inline(always)]
+unsafe fn retell(member: *mut Member) {
+    // SAFETY: the caller's promise. Volatile: from the map come numbers.
+    unsafe {
+        let untold = &raw mut (*member).untold;
+        let what = (&raw const (*untold).what).read_volatile();
+        if what != 0 {
+            let key = (&raw const (*member).key).read_volatile();
+            let of = (&raw const (*untold).of).read_volatile();
+            let expected = (&raw const (*untold).expected).read_volatile();
+            let found = (&raw const (*untold).found).read_volatile();
+            (&raw mut (*untold).what).write_volatile(0);
+            breach_tell(key, what, of, expected, found);
+        }
     }
 }
 
@@ -202,6 +297,9 @@ extern "C" fn breach_credentials(key: u64, what: u64, announced: u64, are_announ
     let now = present.permitted | present.effective | present.ambient;
     if now & !permitted != 0 {
         subject.report(BreachKind::Capability, Property::Capabilities, permitted, now);
+        // It is told: from now on it is expected.
+        // SAFETY: as above.
+        unsafe { (*member).ceiling |= now };
     }
     let (before, now) = (expected.bounding, present.bounding);
     if now & !before != 0 {
@@ -271,9 +369,14 @@ pub(crate) fn unique(property: Property, address: u64, inum: Offset) -> u64 {
 #[inline(never)]
 extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u64) -> u32 {
     let Some(member) = member::by_key(key) else { return 0 };
+    let untold = Untold { what, of, expected, found };
+    if key == SHOWN {
+        // The task is known to whoever shows it only.
+        return u32::from(ROLLED.set(of as u32, untold, 0).is_ok());
+    }
     // SAFETY: the look-up gave a valid entry.
     let (container, since) = unsafe { ((*member).container, (*member).since) };
-    emit(|_| wire::Breach {
+    let is_sent = emit_of(Task::current(), Address::now(Lane::Critical), |_| wire::Breach {
         container: ContainerId(container),
         expected,
         found,
@@ -283,5 +386,9 @@ extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u6
         noticed: (what >> 32) as u32,
         task: Pid(what as u32),
     });
+    if !is_sent {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*member).untold).write(untold) };
+    }
     0
 }

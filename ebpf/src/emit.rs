@@ -2,17 +2,16 @@
 //! lost.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::btf_maps::RingBuf;
+use aya_ebpf::btf_maps::{Array, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
-use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
-};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::btf_map;
 use shrike_common::wire::{Payload, Span, Text};
-use shrike_common::{ABI_VERSION, CgroupId, Counter, Header, Lane};
+use shrike_common::{ABI_VERSION, Counter, Header, Kind, Lane};
 
 use crate::books::{count, next_sequence};
-use crate::kernel::{Path, Pointer, Task, read_kernel, read_user};
+use crate::kernel::{Path, Pointer, Task, fetch_add, read_kernel, read_user};
+use crate::plan::UNATTENDED;
 use crate::share::Level;
 use crate::slot::{Claim, Slot, TEXT};
 use crate::wake::wake;
@@ -41,6 +40,10 @@ pub(crate) struct Address {
     pub(crate) flags: u32,
 }
 
+/// How many breaches found no room while no agent ran.
+#[btf_map]
+static LEFT_BREACHES: Array<u64, 1> = Array::new();
+
 /// Sends an event of a kind that is always sent. `build` returns the fixed part and appends the
 /// texts.
 #[inline(always)]
@@ -48,9 +51,42 @@ pub(crate) fn emit<P: Payload>(build: impl FnOnce(&mut Record) -> P) {
     emit_to(Address::now(P::KIND.lane()), build);
 }
 
-/// Sends an event.
+/// Sends an event of the current task.
 #[inline(always)]
 pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Record) -> P) {
+    emit_of(Task::current(), address, build);
+}
+
+/// Sends an event of a task. Returns whether it was sent: when no agent runs, nothing is but breaches,
+/// which the next one will read.
+#[inline(always)]
+pub(crate) fn emit_of<P: Payload>(
+    task: Task,
+    address: Address,
+    build: impl FnOnce(&mut Record) -> P,
+) -> bool {
+    let (kind, is_unattended) = (P::KIND, address.generation == UNATTENDED);
+    if is_unattended && !matches!(kind, Kind::Breach) {
+        return false;
+    }
+    let outcome = attempt(task, address, build);
+    if let Err(reason) = outcome {
+        count(reason, kind);
+        if is_unattended && let Some(left) = LEFT_BREACHES.get_ptr_mut(0) {
+            // SAFETY: the look-up gave a valid entry.
+            unsafe { fetch_add(left, 1) };
+        }
+    }
+    outcome.is_ok()
+}
+
+/// Sends an event, or says why it is lost.
+#[inline(always)]
+fn attempt<P: Payload>(
+    task: Task,
+    address: Address,
+    build: impl FnOnce(&mut Record) -> P,
+) -> Result<(), Counter> {
     let Address { lane, generation, flags } = address;
     let kind = P::KIND;
     let sequence = next_sequence(lane);
@@ -64,10 +100,10 @@ pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Reco
     if !kind.is_internal()
         && !level.has_room(lane, (size_of::<Header>() + 2 * size_of::<P>()) as u64)
     {
-        return count(Counter::OverShare, kind);
+        return Err(Counter::OverShare);
     }
     let Some(claim) = Claim::new() else {
-        return count(Counter::NoSlot, kind);
+        return Err(Counter::NoSlot);
     };
     let fixed = size_of::<Header>() + size_of::<P>();
     let mut record = Record { slot: claim.slot, fixed, len: 0 };
@@ -78,7 +114,7 @@ pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Reco
     let sent = unsafe {
         let start = (&raw mut (*claim.slot).record).cast::<u8>();
         start.add(size_of::<Header>()).cast::<P>().write(payload);
-        fill(start.cast(), Task::current());
+        fill(start.cast(), task);
         let header = start.cast::<Header>();
         (*header).version = ABI_VERSION;
         (*header).kind = kind as u16;
@@ -95,10 +131,8 @@ pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Reco
             Lane::Bulk => send(lane, &LANE_BULK, bytes),
         }
     };
-    if !sent {
-        count(Counter::RingFull, kind);
-    }
     claim.release();
+    if sent { Ok(()) } else { Err(Counter::RingFull) }
 }
 
 /// Puts a record into the ring of its lane. Returns whether there was room.
@@ -115,7 +149,7 @@ impl Address {
     /// For an event of the present plan.
     #[inline(always)]
     pub(crate) fn now(lane: Lane) -> Self {
-        Self { lane, generation: plan::generation().unwrap_or(0), flags: 0 }
+        Self { lane, generation: plan::generation().unwrap_or(UNATTENDED), flags: 0 }
     }
 }
 
@@ -244,7 +278,7 @@ fn fill(header: *mut Header, task: Task) {
         (*header).euid = cred.euid();
         (*header).start = task.start();
         (*header).caps = cred.effective();
-        (*header).cgroup = CgroupId(bpf_get_current_cgroup_id());
+        (*header).cgroup = task.cgroup().node().id();
         (*header).ns = task.namespaces();
         (*header).comm = task.comm();
     }

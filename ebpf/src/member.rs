@@ -12,15 +12,15 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap};
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::btf_map;
 use shrike_common::{
-    BreachKind, CgroupId, ContainerId, Counter, Kind, Membership, Noticed, NsId, Offset, Origin,
-    Property, wire,
+    BreachKind, CgroupId, ContainerId, Counter, Kind, Lane, Membership, Noticed, NsId, Offset,
+    Origin, Property, wire,
 };
 
 use crate::books::count;
 use crate::boundary::{NUMBERS, State, number, sequence};
 use crate::breach::{self, Subject, unique};
 use crate::credential::Announced;
-use crate::emit::emit;
+use crate::emit::{Address, emit_of};
 use crate::kernel::{Cgroup, Nsproxy, Task, Vfsmount, fetch_add, read};
 use crate::plan;
 
@@ -43,6 +43,13 @@ const CLASS_BITS: u32 = 15;
 /// What a new entry is made of.
 #[btf_map]
 static BLANK: Array<Member, 1> = Array::new();
+
+/// The key of what stands in [`MEMBERS`] for a task while the agent shows it: no task has that address.
+pub(crate) const SHOWN: u64 = 1;
+
+/// The containers whose boundary this agent was told.
+#[btf_map]
+static CALLED: LruHashMap<u64, u32, 4096> = LruHashMap::new();
 
 /// The number of the last container.
 #[btf_map]
@@ -79,6 +86,19 @@ pub(crate) struct Member {
     /// What the present comparison has found.
     pub(crate) present: State,
     pub(crate) announced: Announced,
+    pub(crate) untold: Untold,
+}
+
+/// A breach that could not be sent.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Untold {
+    /// As of [`Subject`]; 0 if there is none.
+    pub(crate) what: u64,
+    /// The kind, and in the lower half the property.
+    pub(crate) of: u64,
+    pub(crate) expected: u64,
+    pub(crate) found: u64,
 }
 
 /// A namespace that belongs to a container, or, for container 0, a mount namespace of whichever.
@@ -176,6 +196,7 @@ fn inherit(child: Task, parent: *mut Member, clone_flags: u64) {
     };
     // SAFETY: the entry is the child's, which does not run yet.
     unsafe {
+        (&raw mut (*member).untold.what).write_volatile(0);
         if clone_flags & NEW != 0 {
             // Made in this very call.
             if let Some(proxy) = child.nsproxy() {
@@ -275,12 +296,41 @@ extern "C" fn member_enter() -> u32 {
     0
 }
 
-/// A task that was there before the probes, as the agent shows it.
+/// A task that was there before the probes, as the agent shows it. A member from an earlier agent's time
+/// is compared with what is expected of it.
 #[inline(always)]
 pub(crate) fn found(task: Task) {
-    if !task.is_kernel_thread() && get(task).is_none() && is_contained(task) {
+    if task.is_kernel_thread() {
+        return;
+    }
+    if let Some(member) = get(task) {
+        // SAFETY: the look-up gave a valid entry.
+        let container = unsafe { (*member).container };
+        // SAFETY: the entry is only tested for.
+        if unsafe { CALLED.get(container) }.is_none() {
+            tell(task, container, Origin::Found as u32);
+        }
+        breach::compare_asleep(task, member);
+    } else if is_contained(task) {
         join(task, Origin::Found as u32);
     }
+}
+
+/// What stands for a member while the agent shows its task: another processor may run that meanwhile.
+#[inline(always)]
+pub(crate) fn show(member: *const Member) -> Option<*mut Member> {
+    // SAFETY: `member` is an entry.
+    MEMBERS.insert(SHOWN, unsafe { &*member }, 0).ok()?;
+    let shown = MEMBERS.get_ptr_mut(SHOWN)?;
+    // SAFETY: the look-up gave a valid entry.
+    unsafe { (&raw mut (*shown).key).write_volatile(SHOWN) };
+    Some(shown)
+}
+
+/// The task is no longer shown.
+#[inline(always)]
+pub(crate) fn hide() {
+    let _ = MEMBERS.remove(SHOWN);
 }
 
 /// `security_task_free`: nobody refers to the task any more.
@@ -377,7 +427,9 @@ fn join(task: Task, origin: u32) {
 #[inline(never)]
 fn tell(task: Task, container: u64, origin: u32) {
     let cred = task.real_cred();
-    emit(|_| wire::Boundary {
+    // If there is no room, it is told once more.
+    let _ = CALLED.insert(container, 1, 0);
+    emit_of(task, Address::now(Lane::Critical), |_| wire::Boundary {
         container: ContainerId(container),
         bounding: cred.bounding(),
         permitted: cred.permitted(),

@@ -195,6 +195,7 @@ fields! {
     BreachNoticed "breach.evidence.noticed" Text NoArgument, BREACH, "where it was noticed: commit_creds, file_open, exec, …";
     BreachSince "breach.evidence.since" Text NoArgument, BREACH, "local time at which a complete comparison last found the task within its boundary";
     BreachTask "breach.task" Number NoArgument, BREACH, "thread that it is about, in the host's namespace";
+    BreachUnattended "breach.unattended" Bool NoArgument, BREACH, "whether no agent was running when it happened";
     CgroupTarget "cgroup.target" Text NoArgument, CGROUP, "path of the cgroup that a process is moved to, below the root of its hierarchy";
     CgroupTargetId "cgroup.target.id" Number NoArgument, CGROUP, "id of that cgroup";
     CgroupTargetPid "cgroup.target.pid" Number NoArgument, CGROUP, "process id of the process that is moved";

@@ -37,6 +37,7 @@ pub mod record;
 pub mod runc;
 pub mod runner;
 pub mod suite;
+pub mod survival;
 
 use crate::suite::Suite;
 
@@ -54,5 +55,6 @@ pub const SUITES: &[Suite] = &[
     launcher::SUITE,
     escape::SUITE,
     boundary::SUITE,
+    survival::SUITE,
     mission::SUITE,
 ];
