@@ -4,10 +4,10 @@
 
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
-use shrike_common::{BreachKind, ContainerId, Lane, Noticed, Offset, Pid, Property, wire};
+use shrike_common::{BreachKind, ContainerId, Header, Lane, Noticed, Offset, Pid, Property, wire};
 
 use crate::boundary::{NUMBERS, State, is_below, number, sequence};
-use crate::emit::{Address, emit_of};
+use crate::emit::{Address, emit_by, fill};
 use crate::kernel::{Cred, File, Task, Vfsmount};
 use crate::member::{self, Member, SHOWN, Untold, now, owns};
 
@@ -46,7 +46,7 @@ pub(crate) fn compare(task: Task, member: *mut Member, noticed: Noticed) {
     }
     // SAFETY: the member is an entry that only its own task changes, and nobody while it is born.
     unsafe {
-        retell(member);
+        breach_retell((&raw const (*member).key).read_volatile());
         State::take(&raw mut (*member).present, task);
         let subject = Subject::of(member, task, noticed);
         subject.check_namespaces();
@@ -69,18 +69,21 @@ pub(crate) fn compare_asleep(task: Task, member: *mut Member) {
         // It has ended.
         return;
     }
-    let Some(shown) = member::show(member) else { return };
+    let (Some(shown), Some(header)) = (member::show(member), SHOWN_HEADER.get_ptr_mut(0)) else {
+        return;
+    };
+    fill(header, task);
     // SAFETY: both are entries, and nobody else knows the one that is shown.
     unsafe {
         State::take(&raw mut (*shown).present, task);
         if task.asleep() == Some(since) {
             let subject = Subject::of(shown, task, Noticed::Roll);
-            retell(shown);
+            breach_retell(SHOWN);
             subject.check_namespaces();
             subject.check_root();
             subject.check_credentials(0, false);
             subject.check_confinement();
-            if tell_shown(task) && task.asleep() == Some(since) {
+            if (*shown).told != (*member).told && task.asleep() == Some(since) {
                 State::copy(&raw mut (*member).expected, &raw const (*shown).present);
                 (&raw mut (*member).untold.what).write_volatile(0);
             }
@@ -89,67 +92,23 @@ pub(crate) fn compare_asleep(task: Task, member: *mut Member) {
     member::hide();
 }
 
-/// What was found of the task that is shown, by [`Property`].
+/// Who acts, in the records of what is found of the task that is shown.
 #[btf_map]
-static ROLLED: Array<Untold, PROPERTIES> = Array::new();
-const PROPERTIES: usize = Property::ALL.len();
-
-/// Tells what was found of the task that is shown; whether there was anything.
-#[inline(always)]
-fn tell_shown(task: Task) -> bool {
-    let mut found = false;
-    for property in 0..PROPERTIES as u32 {
-        found |= tell_one_shown(task, property);
-    }
-    found
-}
-
-#[inline(never)]
-fn tell_one_shown(task: Task, property: u32) -> bool {
-    let (Some(found), Some(member)) = (ROLLED.get_ptr_mut(property), member::by_key(SHOWN)) else {
-        return false;
-    };
-    // SAFETY: the look-ups gave valid entries.
-    let (Untold { what, of, expected, found }, container, since) = unsafe {
-        let told = found.read();
-        (&raw mut (*found).what).write_volatile(0);
-        (told, (*member).container, (*member).since)
-    };
-    if what == 0 {
-        return false;
-    }
-    emit_of(task, Address::now(Lane::Critical), |_| wire::Breach {
-        container: ContainerId(container),
-        expected,
-        found,
-        since,
-        breach: (of >> 32) as u32,
-        property: of as u32,
-        noticed: (what >> 32) as u32,
-        task: Pid(what as u32),
-    })
-}
+static SHOWN_HEADER: Array<Header, 1> = Array::new();
 
 /// Tells again what could not be sent.
-///
-/// # Safety
-///
-/// `member` must be an entry.
-#[inline(always)]
-unsafe fn retell(member: *mut Member) {
-    // SAFETY: the caller's promise. Volatile: from the map come numbers.
-    unsafe {
-        let untold = &raw mut (*member).untold;
-        let what = (&raw const (*untold).what).read_volatile();
-        if what != 0 {
-            let key = (&raw const (*member).key).read_volatile();
-            let of = (&raw const (*untold).of).read_volatile();
-            let expected = (&raw const (*untold).expected).read_volatile();
-            let found = (&raw const (*untold).found).read_volatile();
-            (&raw mut (*untold).what).write_volatile(0);
-            breach_tell(key, what, of, expected, found);
-        }
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn breach_retell(key: u64) -> u32 {
+    let Some(member) = member::by_key(key) else { return 0 };
+    // SAFETY: the look-up gave a valid entry.
+    let Untold { what, of, expected, found } = unsafe { (*member).untold };
+    if what != 0 {
+        // SAFETY: as above.
+        unsafe { (*member).untold.what = 0 };
+        breach_tell(key, what, of, expected, found);
     }
+    0
 }
 
 /// Whom a comparison is about, and where it is made.
@@ -369,14 +328,10 @@ pub(crate) fn unique(property: Property, address: u64, inum: Offset) -> u64 {
 #[inline(never)]
 extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u64) -> u32 {
     let Some(member) = member::by_key(key) else { return 0 };
-    let untold = Untold { what, of, expected, found };
-    if key == SHOWN {
-        // The task is known to whoever shows it only.
-        return u32::from(ROLLED.set(of as u32, untold, 0).is_ok());
-    }
+    let shown = if key == SHOWN { SHOWN_HEADER.get_ptr(0) } else { None };
     // SAFETY: the look-up gave a valid entry.
     let (container, since) = unsafe { ((*member).container, (*member).since) };
-    let is_sent = emit_of(Task::current(), Address::now(Lane::Critical), |_| wire::Breach {
+    let is_sent = emit_by(shown, Address::now(Lane::Critical), |_| wire::Breach {
         container: ContainerId(container),
         expected,
         found,
@@ -386,9 +341,13 @@ extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u6
         noticed: (what >> 32) as u32,
         task: Pid(what as u32),
     });
-    if !is_sent {
-        // SAFETY: as above.
-        unsafe { (&raw mut (*member).untold).write(untold) };
+    // SAFETY: as above.
+    unsafe {
+        if is_sent {
+            (*member).told += 1;
+        } else {
+            (*member).untold = Untold { what, of, expected, found };
+        }
     }
     0
 }

@@ -57,11 +57,35 @@ pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Reco
     emit_of(Task::current(), address, build);
 }
 
-/// Sends an event of a task. Returns whether it was sent: when no agent runs, nothing is but breaches,
-/// which the next one will read.
+/// Sends an event of a task.
 #[inline(always)]
 pub(crate) fn emit_of<P: Payload>(
     task: Task,
+    address: Address,
+    build: impl FnOnce(&mut Record) -> P,
+) {
+    send(|header| fill(header, task), address, build);
+}
+
+/// Sends an event of whom a header tells that was filled in before; if none is given, of the current task.
+/// Returns whether it was sent.
+#[inline(always)]
+pub(crate) fn emit_by<P: Payload>(
+    who: Option<*const Header>,
+    address: Address,
+    build: impl FnOnce(&mut Record) -> P,
+) -> bool {
+    let head = |header: *mut Header| match who {
+        Some(who) => copy(header, who),
+        None => fill(header, Task::current()),
+    };
+    send(head, address, build)
+}
+
+/// Sends an event, unless no agent runs: then only breaches are, which the next one will read.
+#[inline(always)]
+fn send<P: Payload>(
+    head: impl FnOnce(*mut Header),
     address: Address,
     build: impl FnOnce(&mut Record) -> P,
 ) -> bool {
@@ -69,7 +93,7 @@ pub(crate) fn emit_of<P: Payload>(
     if is_unattended && !matches!(kind, Kind::Breach) {
         return false;
     }
-    let outcome = attempt(task, address, build);
+    let outcome = attempt(head, address, build);
     if let Err(reason) = outcome {
         count(reason, kind);
         if is_unattended && let Some(left) = LEFT_BREACHES.get_ptr_mut(0) {
@@ -83,7 +107,7 @@ pub(crate) fn emit_of<P: Payload>(
 /// Sends an event, or says why it is lost.
 #[inline(always)]
 fn attempt<P: Payload>(
-    task: Task,
+    head: impl FnOnce(*mut Header),
     address: Address,
     build: impl FnOnce(&mut Record) -> P,
 ) -> Result<(), Counter> {
@@ -114,7 +138,7 @@ fn attempt<P: Payload>(
     let sent = unsafe {
         let start = (&raw mut (*claim.slot).record).cast::<u8>();
         start.add(size_of::<Header>()).cast::<P>().write(payload);
-        fill(start.cast(), task);
+        head(start.cast());
         let header = start.cast::<Header>();
         (*header).version = ABI_VERSION;
         (*header).kind = kind as u16;
@@ -126,9 +150,9 @@ fn attempt<P: Payload>(
         (*header).sequence = sequence;
         let bytes = core::slice::from_raw_parts(start, size);
         match lane {
-            Lane::Critical => send(lane, &LANE_CRITICAL, bytes),
-            Lane::Process => send(lane, &LANE_PROCESS, bytes),
-            Lane::Bulk => send(lane, &LANE_BULK, bytes),
+            Lane::Critical => put(lane, &LANE_CRITICAL, bytes),
+            Lane::Process => put(lane, &LANE_PROCESS, bytes),
+            Lane::Bulk => put(lane, &LANE_BULK, bytes),
         }
     };
     claim.release();
@@ -137,7 +161,7 @@ fn attempt<P: Payload>(
 
 /// Puts a record into the ring of its lane. Returns whether there was room.
 #[inline(always)]
-fn send<const SIZE: usize>(lane: Lane, ring: &RingBuf<u8, SIZE>, record: &[u8]) -> bool {
+fn put<const SIZE: usize>(lane: Lane, ring: &RingBuf<u8, SIZE>, record: &[u8]) -> bool {
     let sent = ring.output_untyped::<[u8]>(record, BPF_RB_NO_WAKEUP.into()).is_ok();
     if sent {
         wake(lane, ring);
@@ -255,9 +279,22 @@ impl Record {
     }
 }
 
+/// Fills in who acts as another header tells it.
+#[inline(always)]
+fn copy(to: *mut Header, from: *const Header) {
+    const WORDS: usize = size_of::<Header>() / size_of::<u64>();
+    for word in 0..WORDS {
+        // SAFETY: both point to a header. Word by word, or all of it would be on the stack first.
+        unsafe {
+            let value = from.cast::<u64>().add(word).read_volatile();
+            to.cast::<u64>().add(word).write_volatile(value);
+        }
+    }
+}
+
 /// Fills in who acts, and when. One subprogram for every probe: it is long.
 #[inline(never)]
-fn fill(header: *mut Header, task: Task) {
+pub(crate) fn fill(header: *mut Header, task: Task) {
     let cred = task.real_cred();
     let (abi, number) = syscall::of(task);
     // SAFETY: `header` points to the start of a claimed slot. Fields are written one by one: a

@@ -74,7 +74,8 @@ pub(crate) struct Member {
     /// The container's cgroup in the unified hierarchy.
     pub(crate) cgroup: u64,
     pub(crate) cgroup_level: u32,
-    pub(crate) reserved: u32,
+    /// How many breaches were told of it, or of those that it comes from.
+    pub(crate) told: u32,
     /// The capabilities that the task can ever have.
     pub(crate) ceiling: u64,
     /// The effective capabilities and the user namespace of the subjective credentials, and which of
@@ -307,10 +308,12 @@ pub(crate) fn found(task: Task) {
         // SAFETY: the look-up gave a valid entry.
         let container = unsafe { (*member).container };
         // SAFETY: the entry is only tested for.
-        if unsafe { CALLED.get(container) }.is_none() {
+        if unsafe { CALLED.get(container) }.is_some() {
+            breach::compare_asleep(task, member);
+        } else {
+            // The roll is called more than once.
             tell(task, container, Origin::Found as u32);
         }
-        breach::compare_asleep(task, member);
     } else if is_contained(task) {
         join(task, Origin::Found as u32);
     }
