@@ -129,6 +129,9 @@ impl Sensor {
             None => false,
         };
         let mut ebpf = load::load(&btf, &options.ring_bytes, options.init_mnt_ns, pins.as_ref())?;
+        if let Some(pins) = &pins {
+            pins.leave(&ebpf)?;
+        }
         let mut kept = pins.map(Kept::new);
         let lanes = LaneReader::open(&mut ebpf)?;
         let books = Books::open(&mut ebpf)?;
@@ -160,7 +163,7 @@ impl Sensor {
         }
         if let Some(kept) = &kept {
             // This agent's probes are attached: those of the former one may go.
-            kept.pins().settle(&ebpf)?;
+            kept.pins().settle()?;
         }
         // What they have noticed until then is told by them.
         if former.as_ref().is_some_and(|former| !former.wait_until_gone()) {

@@ -66,6 +66,8 @@ pub(crate) enum PinsError {
     Folder { path: PathBuf, source: io::Error },
     #[error("another agent uses {0}")]
     InUse(PathBuf),
+    #[error("the eBPF object has no map {0}")]
+    NoMap(&'static str),
     #[error("cannot pin {path}")]
     Pin { path: PathBuf, source: PinError },
 }
@@ -157,14 +159,17 @@ impl Pins {
         (!former.is_empty()).then_some(former)
     }
 
-    /// Pins what the next agent must read, and removes what the former one had attached: this one's
-    /// probes are.
-    pub(super) fn settle(&self, ebpf: &Ebpf) -> Result<(), PinsError> {
-        for name in [Lane::Critical.map_name(), LEFT_BREACHES] {
-            let Some(map) = ebpf.map(name) else { continue };
+    /// Pins what the next agent must read.
+    pub(super) fn leave(&self, ebpf: &Ebpf) -> Result<(), PinsError> {
+        [Lane::Critical.map_name(), LEFT_BREACHES].into_iter().try_for_each(|name| {
             let path = self.watch.join(name);
-            map.pin(&path).map_err(|source| PinsError::Pin { path, source })?;
-        }
+            let map = ebpf.map(name).ok_or(PinsError::NoMap(name))?;
+            map.pin(&path).map_err(|source| PinsError::Pin { path, source })
+        })
+    }
+
+    /// Removes what former agents had attached: this one's probes are.
+    pub(super) fn settle(&self) -> Result<(), PinsError> {
         self.others().try_for_each(|dir| remove(&dir))
     }
 
