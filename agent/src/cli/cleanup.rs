@@ -48,7 +48,9 @@ pub(super) fn run(args: &CleanupArgs) -> anyhow::Result<ExitCode> {
     } else if removed.is_empty() {
         println!("nothing was left");
     } else {
-        removed.iter().for_each(|path| println!("removed {}", path.display()));
+        for path in removed {
+            println!("removed {}", path.display());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -85,10 +85,10 @@ impl Cgroup {
     }
 
     /// Removes the folder of a container that is gone, with what still runs in it.
-    pub(super) fn left(dir: PathBuf) -> io::Result<()> {
+    pub(super) fn left(dir: &Path) -> io::Result<()> {
         // Absent in v1 hierarchies.
         let _ = fs::write(dir.join("cgroup.kill"), "1");
-        remove(&dir)?;
+        remove(dir)?;
         let _ = dir.parent().map(fs::remove_dir);
         Ok(())
     }

@@ -83,12 +83,14 @@ pub(crate) fn clean_up() -> Result<Vec<PathBuf>, LauncherError> {
     }
     let is_left = |path: &PathBuf| path.file_name().is_some_and(|name| !running.contains(name));
     removed.extend(entries(Path::new(UNPACKED)).into_iter().filter(is_left));
-    removed.iter().for_each(|dir| remove(dir));
+    for dir in &removed {
+        remove(dir);
+    }
     for dir in [UNPACKED, RUNNING] {
         let _ = fs::remove_dir(dir);
     }
     for dir in Cgroup::all().into_iter().filter(is_left) {
-        Cgroup::left(dir.clone()).tried(|| format!("remove the cgroup {}", dir.display()))?;
+        Cgroup::left(&dir).tried(|| format!("remove the cgroup {}", dir.display()))?;
         removed.push(dir);
     }
     Ok(removed)
