@@ -6,6 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// The name of the file in the folder of what an agent leaves for the next one.
+pub(crate) const FILE: &str = "alive";
+
 /// Identifies the time since the host was started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 

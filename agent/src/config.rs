@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) socket: PathBuf,
     /// The folder of what an agent leaves for the next one.
     pub(crate) state: PathBuf,
+    /// The folder of what outlives the agent in the kernel; if not given, nothing does.
+    pub(crate) pins: Option<PathBuf>,
     /// How alerts are written to standard output.
     pub(crate) format: Format,
     /// The sizes of ring buffers that differ from the default, in bytes.

@@ -3,6 +3,7 @@
 mod alert;
 mod alive;
 mod capability;
+mod cleanup;
 mod cli;
 mod config;
 mod context;

@@ -80,6 +80,12 @@ impl Pipeline {
     /// then.
     pub(crate) fn run(mut self, since: &Gap, stopped: &OwnedFd) -> Result<(), Errno> {
         self.tell(since);
+        let lost = self.sensor.lost_unattended();
+        if lost > 0 {
+            // They had no room in the lane that this agent has found.
+            let subject = format!("{}, unattended", Kind::Breach.name());
+            self.tell(&Gap { reason: Reason::Loss, subject, lost, ..since.clone() });
+        }
         self.tell_missing_probes();
         self.tick();
         self.health.met(Self::HEALTH);

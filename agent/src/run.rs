@@ -14,7 +14,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::alive::Alive;
+use crate::alive::{self, Alive};
 use crate::config::Config;
 use crate::context::process;
 use crate::detect::files::{self, RuleFile};
@@ -113,7 +113,7 @@ async fn serve(
 
 /// Opens the mark for the next agent, and tells since when nobody has watched until now.
 fn open_state(config: &Config, sensor: &Sensor) -> (Option<Alive>, Gap) {
-    let path = config.state.join("alive");
+    let path = config.state.join(alive::FILE);
     let (alive, last) = match Alive::open(&path) {
         Ok((alive, last)) => (Some(alive), last),
         Err(error) => {
@@ -236,6 +236,7 @@ fn start_sensor(
         plans,
         own: process::own().context("cannot read /proc/self")?,
         init_mnt_ns: host.mnt,
+        pins: config.pins.clone(),
     };
     let sensor = Sensor::start(&options).context("cannot start the sensor")?;
     if !lsm_active {

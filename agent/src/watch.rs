@@ -67,6 +67,7 @@ impl Watch {
             plans: Plans::of_kinds(scope.kinds, scope.containers, scope.results),
             own: process::own().context("cannot read /proc/self")?,
             init_mnt_ns: host.mnt,
+            pins: None,
         })
         .context("cannot start the sensor")?;
         let missing =

@@ -156,6 +156,8 @@ names! {
         Seccomp = 19 "seccomp",
         /// When `prctl` was called.
         Prctl = 20 "prctl",
+        /// When an agent started and looked at every member that slept.
+        Roll = 21 "roll",
     }
 
     /// How a member came to a file outside of what its container was given.

@@ -20,7 +20,7 @@ layout! {
         membership: u32,
         /// The [`Lane`](crate::Lane) that the record was sent in.
         lane: u32,
-        /// A set of [`Header::RAW`] and [`Header::OUTCOME`].
+        /// A set of [`Header::RAW`], [`Header::OUTCOME`] and [`Header::UNATTENDED`].
         flags: u32,
         /// Reserved; 0.
         reserved: u32,
@@ -204,6 +204,9 @@ impl Header {
     pub const RAW: u32 = 1;
     /// An outcome will follow, when the system call ends.
     pub const OUTCOME: u32 = 1 << 1;
+    /// It was sent while no agent was running, or none has read it before the last one ended. Set by the
+    /// agent that finds it.
+    pub const UNATTENDED: u32 = 1 << 2;
 
     /// Whether all of `flags` are set.
     pub const fn has(&self, flags: u32) -> bool {

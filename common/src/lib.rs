@@ -19,6 +19,7 @@ mod membership;
 mod offset;
 mod plan;
 mod probe;
+mod survival;
 pub mod wire;
 
 pub use books::{COUNTERS, Counter};
@@ -34,3 +35,4 @@ pub use membership::Membership;
 pub use offset::{ABSENT, OFFSETS, Offset};
 pub use plan::{Alternatives, Control, PATH_KEYS, PathKey, Plan};
 pub use probe::{Attach, Backend, PROBES, Probe};
+pub use survival::{FRESH_MAPS, KEPT_MAPS, LEFT_BREACHES, MEMBERSHIP_VERSION};

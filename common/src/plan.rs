@@ -154,7 +154,8 @@ pub struct Control {
     pub own_start: StartTime,
     /// The agent's own process: what it does is not sent, unless it is always sent.
     pub own: Pid,
-    /// The generation of the plan, from 1 on.
+    /// The generation of the plan, from 1 on; 0 when the agent has ended, and nobody wants anything
+    /// but breaches.
     pub generation: u32,
     /// Not 0 when the tasks that were there before the probes have been shown to them.
     pub roll_called: u32,

@@ -2,15 +2,18 @@
 //! no permitted change explains is told. From then on the new values are expected, so that each
 //! crossing is told once, also of the children that inherit it.
 
+use aya_ebpf::btf_maps::Array;
+use aya_ebpf::macros::btf_map;
 use shrike_common::wire::{self, Span};
-use shrike_common::{BreachKind, ContainerId, Noticed, Offset, Pid, Property, Way};
+use shrike_common::{BreachKind, ContainerId, Header, Lane, Noticed, Offset, Pid, Property, Way};
 
 use crate::boundary::{
     NUMBERS, State, filters, is_below, is_filter_upon, is_on_mount, number, sequence,
 };
-use crate::emit::emit;
+use crate::credential::use_up;
+use crate::emit::{Address, emit, emit_by, fill};
 use crate::kernel::{Cred, File, Task, Vfsmount, opaque};
-use crate::member::{self, Member, now, owns};
+use crate::member::{self, Member, SHOWN, now, owns};
 use crate::syscall::IO_URING;
 use crate::tree;
 
@@ -72,6 +75,41 @@ pub(crate) fn compare(task: Task, member: *mut Member, noticed: Noticed) {
         (*member).since = now();
     }
 }
+
+/// Compares a member that the agent shows, while nobody watched it, with what is expected of it, unless
+/// it runs: it will come to a hook by itself.
+#[inline(never)]
+pub(crate) fn compare_asleep(task: Task, member: *mut Member) {
+    let Some(since) = task.asleep() else { return };
+    if task.nsproxy().is_none() {
+        // It has ended.
+        return;
+    }
+    let (Some(shown), Some(header)) = (member::show(member), SHOWN_HEADER.get_ptr_mut(0)) else {
+        return;
+    };
+    fill(header, task);
+    // SAFETY: both are entries, and nobody else knows the one that is shown.
+    unsafe {
+        State::take(&raw mut (*shown).present, task);
+        if task.asleep() == Some(since) {
+            let subject = Subject::of(shown, task, Noticed::Roll);
+            subject.check_namespaces();
+            subject.check_root();
+            use_up(&raw mut (*shown).announced);
+            subject.check_credentials();
+            subject.check_confinement();
+            if (*shown).told != (*member).told && task.asleep() == Some(since) {
+                State::copy(&raw mut (*member).expected, &raw const (*shown).present);
+            }
+        }
+    }
+    member::hide();
+}
+
+/// Who acts, in the records of what is found of the task that is shown.
+#[btf_map]
+static SHOWN_HEADER: Array<Header, 1> = Array::new();
 
 /// Whom a comparison is about, and where it is made.
 ///
@@ -268,6 +306,9 @@ extern "C" fn breach_credentials(key: u64, what: u64) -> u32 {
     let now = present.permitted | present.effective | present.ambient;
     if now & !permitted != 0 {
         subject.report(BreachKind::Capability, Property::Capabilities, permitted, now);
+        // It is told: from now on it is expected.
+        // SAFETY: as above.
+        unsafe { (*member).ceiling |= now };
     }
     let (before, now) = (expected.inheritable | announced.inheritable, present.inheritable);
     if now & !before != 0 {
@@ -354,11 +395,12 @@ pub(crate) fn unique(property: Property, address: u64, inum: Offset) -> u64 {
 #[inline(never)]
 extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u64) -> u32 {
     let Some(member) = member::by_key(key) else { return 0 };
+    let shown = if key == SHOWN { SHOWN_HEADER.get_ptr(0) } else { None };
     // SAFETY: the look-up gave a valid entry.
     let (container, since) = unsafe { ((*member).container, (*member).since) };
     // Of all that has to do with files, a file system has no path.
     let way = if of >> 32 == BreachKind::Filesystem as u64 { Way::Mounted } else { Way::None };
-    emit(|_| wire::Breach {
+    let is_sent = emit_by(shown, Address::now(Lane::Critical), |_| wire::Breach {
         container: ContainerId(container),
         expected,
         found,
@@ -371,6 +413,10 @@ extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u6
         reserved: 0,
         path: Span::default(),
     });
+    if is_sent {
+        // SAFETY: as above.
+        unsafe { (*member).told += 1 };
+    }
     0
 }
 

@@ -2,17 +2,16 @@
 //! lost.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::btf_maps::RingBuf;
+use aya_ebpf::btf_maps::{Array, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
-use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
-};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::btf_map;
 use shrike_common::wire::{Payload, Span, Text};
-use shrike_common::{ABI_VERSION, CgroupId, Counter, Header, Lane};
+use shrike_common::{ABI_VERSION, Counter, Header, Kind, Lane};
 
 use crate::books::{count, next_sequence};
-use crate::kernel::{Path, Pointer, Task, read_kernel, read_user};
+use crate::kernel::{Path, Pointer, Task, fetch_add, read_kernel, read_user};
+use crate::plan::UNATTENDED;
 use crate::share::Level;
 use crate::slot::{Claim, Slot, TEXT};
 use crate::wake::wake;
@@ -41,6 +40,10 @@ pub(crate) struct Address {
     pub(crate) flags: u32,
 }
 
+/// How many breaches found no room while no agent ran.
+#[btf_map]
+static LEFT_BREACHES: Array<u64, 1> = Array::new();
+
 /// Sends an event of a kind that is always sent. `build` returns the fixed part and appends the
 /// texts.
 #[inline(always)]
@@ -48,9 +51,66 @@ pub(crate) fn emit<P: Payload>(build: impl FnOnce(&mut Record) -> P) {
     emit_to(Address::now(P::KIND.lane()), build);
 }
 
-/// Sends an event.
+/// Sends an event of the current task.
 #[inline(always)]
 pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Record) -> P) {
+    emit_of(Task::current(), address, build);
+}
+
+/// Sends an event of a task.
+#[inline(always)]
+pub(crate) fn emit_of<P: Payload>(
+    task: Task,
+    address: Address,
+    build: impl FnOnce(&mut Record) -> P,
+) {
+    send(|header| fill(header, task), address, build);
+}
+
+/// Sends an event of whom a header tells that was filled in before; if none is given, of the current task.
+/// Returns whether it was sent.
+#[inline(always)]
+pub(crate) fn emit_by<P: Payload>(
+    who: Option<*const Header>,
+    address: Address,
+    build: impl FnOnce(&mut Record) -> P,
+) -> bool {
+    let head = |header: *mut Header| match who {
+        Some(who) => copy(header, who),
+        None => fill(header, Task::current()),
+    };
+    send(head, address, build)
+}
+
+/// Sends an event, unless no agent runs: then only breaches are, which the next one will read.
+#[inline(always)]
+fn send<P: Payload>(
+    head: impl FnOnce(*mut Header),
+    address: Address,
+    build: impl FnOnce(&mut Record) -> P,
+) -> bool {
+    let (kind, is_unattended) = (P::KIND, address.generation == UNATTENDED);
+    if is_unattended && !matches!(kind, Kind::Breach) {
+        return false;
+    }
+    let outcome = attempt(head, address, build);
+    if let Err(reason) = outcome {
+        count(reason, kind);
+        if is_unattended && let Some(left) = LEFT_BREACHES.get_ptr_mut(0) {
+            // SAFETY: the look-up gave a valid entry.
+            unsafe { fetch_add(left, 1) };
+        }
+    }
+    outcome.is_ok()
+}
+
+/// Sends an event, or says why it is lost.
+#[inline(always)]
+fn attempt<P: Payload>(
+    head: impl FnOnce(*mut Header),
+    address: Address,
+    build: impl FnOnce(&mut Record) -> P,
+) -> Result<(), Counter> {
     let Address { lane, generation, flags } = address;
     let kind = P::KIND;
     let sequence = next_sequence(lane);
@@ -64,10 +124,10 @@ pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Reco
     if !kind.is_internal()
         && !level.has_room(lane, (size_of::<Header>() + 2 * size_of::<P>()) as u64)
     {
-        return count(Counter::OverShare, kind);
+        return Err(Counter::OverShare);
     }
     let Some(claim) = Claim::new() else {
-        return count(Counter::NoSlot, kind);
+        return Err(Counter::NoSlot);
     };
     let fixed = size_of::<Header>() + size_of::<P>();
     let mut record = Record { slot: claim.slot, fixed, len: 0 };
@@ -78,7 +138,7 @@ pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Reco
     let sent = unsafe {
         let start = (&raw mut (*claim.slot).record).cast::<u8>();
         start.add(size_of::<Header>()).cast::<P>().write(payload);
-        fill(start.cast(), Task::current());
+        head(start.cast());
         let header = start.cast::<Header>();
         (*header).version = ABI_VERSION;
         (*header).kind = kind as u16;
@@ -90,20 +150,18 @@ pub(crate) fn emit_to<P: Payload>(address: Address, build: impl FnOnce(&mut Reco
         (*header).sequence = sequence;
         let bytes = core::slice::from_raw_parts(start, size);
         match lane {
-            Lane::Critical => send(lane, &LANE_CRITICAL, bytes),
-            Lane::Process => send(lane, &LANE_PROCESS, bytes),
-            Lane::Bulk => send(lane, &LANE_BULK, bytes),
+            Lane::Critical => put(lane, &LANE_CRITICAL, bytes),
+            Lane::Process => put(lane, &LANE_PROCESS, bytes),
+            Lane::Bulk => put(lane, &LANE_BULK, bytes),
         }
     };
-    if !sent {
-        count(Counter::RingFull, kind);
-    }
     claim.release();
+    if sent { Ok(()) } else { Err(Counter::RingFull) }
 }
 
 /// Puts a record into the ring of its lane. Returns whether there was room.
 #[inline(always)]
-fn send<const SIZE: usize>(lane: Lane, ring: &RingBuf<u8, SIZE>, record: &[u8]) -> bool {
+fn put<const SIZE: usize>(lane: Lane, ring: &RingBuf<u8, SIZE>, record: &[u8]) -> bool {
     let sent = ring.output_untyped::<[u8]>(record, BPF_RB_NO_WAKEUP.into()).is_ok();
     if sent {
         wake(lane, ring);
@@ -115,7 +173,7 @@ impl Address {
     /// For an event of the present plan.
     #[inline(always)]
     pub(crate) fn now(lane: Lane) -> Self {
-        Self { lane, generation: plan::generation().unwrap_or(0), flags: 0 }
+        Self { lane, generation: plan::generation().unwrap_or(UNATTENDED), flags: 0 }
     }
 }
 
@@ -221,9 +279,22 @@ impl Record {
     }
 }
 
+/// Fills in who acts as another header tells it.
+#[inline(always)]
+fn copy(to: *mut Header, from: *const Header) {
+    const WORDS: usize = size_of::<Header>() / size_of::<u64>();
+    for word in 0..WORDS {
+        // SAFETY: both point to a header. Word by word, or all of it would be on the stack first.
+        unsafe {
+            let value = from.cast::<u64>().add(word).read_volatile();
+            to.cast::<u64>().add(word).write_volatile(value);
+        }
+    }
+}
+
 /// Fills in who acts, and when. One subprogram for every probe: it is long.
 #[inline(never)]
-fn fill(header: *mut Header, task: Task) {
+pub(crate) fn fill(header: *mut Header, task: Task) {
     let cred = task.real_cred();
     let (abi, number) = syscall::of(task);
     // SAFETY: `header` points to the start of a claimed slot. Fields are written one by one: a
@@ -244,7 +315,7 @@ fn fill(header: *mut Header, task: Task) {
         (*header).euid = cred.euid();
         (*header).start = task.start();
         (*header).caps = cred.effective();
-        (*header).cgroup = CgroupId(bpf_get_current_cgroup_id());
+        (*header).cgroup = task.cgroup().node().id();
         (*header).ns = task.namespaces();
         (*header).comm = task.comm();
     }

@@ -233,13 +233,17 @@ structs! {
         fs: FsStruct = TaskFs,
         group_leader: Task = TaskGroupLeader,
         mm: Mm = TaskMm,
+        nivcsw: u64 = TaskNivcsw,
         nsproxy_or_null: Nsproxy = TaskNsproxy,
+        nvcsw: u64 = TaskNvcsw,
+        on_cpu: u32 = TaskOnCpu,
         parent: Task = TaskRealParent,
         real_cred: Cred = TaskRealCred,
         seccomp_filter: SeccompFilter = TaskSeccompFilter,
         seccomp_mode: u32 = TaskSeccompMode,
         signal: Signal = TaskSignal,
         start_boottime: StartTime = TaskStartBoottime,
+        state: u32 = TaskState,
         syscall_work: u64 = TaskSyscallWork,
         tgid: Pid = TaskTgid,
         tid: Pid = TaskPid,
@@ -433,6 +437,16 @@ impl Task {
         /// `PF_IO_WORKER | PF_KTHREAD`.
         const FLAGS: u32 = 0x10 | 0x20_0000;
         self.flags() & FLAGS != 0
+    }
+
+    /// If the task sleeps, a number that is another one when it has run since. A task that installs
+    /// credentials or namespaces never sleeps half way.
+    #[inline(always)]
+    pub(crate) fn asleep(self) -> Option<u64> {
+        /// `TASK_RUNNING`: also of one that waits for a processor.
+        const RUNNING: u32 = 0;
+        let is_asleep = self.state() != RUNNING && self.on_cpu() == 0;
+        is_asleep.then(|| self.nvcsw() + self.nivcsw())
     }
 
     /// Whether the task is in a system call of the 32-bit table.

@@ -12,15 +12,15 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap};
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::btf_map;
 use shrike_common::{
-    BreachKind, CgroupId, ContainerId, Counter, Kind, Membership, Noticed, NsId, Offset, Origin,
-    Property, wire,
+    BreachKind, CgroupId, ContainerId, Counter, Kind, Lane, Membership, Noticed, NsId, Offset,
+    Origin, Property, wire,
 };
 
 use crate::books::count;
 use crate::boundary::{NUMBERS, State, number, sequence};
 use crate::breach::{self, Subject, unique};
 use crate::credential::{Announced, use_up};
-use crate::emit::emit;
+use crate::emit::{Address, emit_of};
 use crate::kernel::{Cgroup, Nsproxy, Task, Vfsmount, fetch_add, read};
 use crate::plan;
 use crate::tree::{self, Seen};
@@ -45,6 +45,13 @@ const CLASS_BITS: u32 = 15;
 #[btf_map]
 static BLANK: Array<Member, 1> = Array::new();
 
+/// The key of what stands in [`MEMBERS`] for a task while the agent shows it: no task has that address.
+pub(crate) const SHOWN: u64 = 1;
+
+/// The containers whose boundary this agent was told.
+#[btf_map]
+static CALLED: LruHashMap<u64, u32, 4096> = LruHashMap::new();
+
 /// The number of the last container.
 #[btf_map]
 static LAST: Array<u64, 1> = Array::new();
@@ -68,7 +75,8 @@ pub(crate) struct Member {
     /// The container's cgroup in the unified hierarchy.
     pub(crate) cgroup: u64,
     pub(crate) cgroup_level: u32,
-    pub(crate) reserved: u32,
+    /// How many breaches were told of it, or of those that it comes from.
+    pub(crate) told: u32,
     /// The capabilities that the task can ever have.
     pub(crate) ceiling: u64,
     /// The effective capabilities and the user namespace of the subjective credentials, and which of
@@ -89,7 +97,7 @@ pub(crate) struct Member {
 }
 
 /// What a thread of a container may cost in memory.
-const _: () = assert!(size_of::<Member>() <= 512);
+const _: () = assert!(size_of::<Member>() <= 640);
 
 /// A namespace that belongs to a container, or, for container 0, a mount namespace of whichever.
 #[derive(Clone, Copy)]
@@ -288,12 +296,43 @@ extern "C" fn member_enter() -> u32 {
     0
 }
 
-/// A task that was there before the probes, as the agent shows it.
+/// A task that was there before the probes, as the agent shows it. A member from an earlier agent's time
+/// is compared with what is expected of it.
 #[inline(always)]
 pub(crate) fn found(task: Task) {
-    if !task.is_kernel_thread() && get(task).is_none() && is_contained(task) {
+    if task.is_kernel_thread() {
+        return;
+    }
+    if let Some(member) = get(task) {
+        // SAFETY: the look-up gave a valid entry.
+        let container = unsafe { (*member).container };
+        // SAFETY: the entry is only tested for.
+        if unsafe { CALLED.get(container) }.is_some() {
+            breach::compare_asleep(task, member);
+        } else {
+            // The roll is called more than once.
+            tell(task, container, Origin::Found as u32);
+        }
+    } else if is_contained(task) {
         join(task, Origin::Found as u32);
     }
+}
+
+/// What stands for a member while the agent shows its task: another processor may run that meanwhile.
+#[inline(always)]
+pub(crate) fn show(member: *const Member) -> Option<*mut Member> {
+    // SAFETY: `member` is an entry.
+    MEMBERS.insert(SHOWN, unsafe { &*member }, 0).ok()?;
+    let shown = MEMBERS.get_ptr_mut(SHOWN)?;
+    // SAFETY: the look-up gave a valid entry.
+    unsafe { (&raw mut (*shown).key).write_volatile(SHOWN) };
+    Some(shown)
+}
+
+/// The task is no longer shown.
+#[inline(always)]
+pub(crate) fn hide() {
+    let _ = MEMBERS.remove(SHOWN);
 }
 
 /// `security_task_free`: nobody refers to the task any more.
@@ -395,7 +434,9 @@ fn join(task: Task, origin: u32) {
 #[inline(never)]
 fn tell(task: Task, container: u64, origin: u32) {
     let cred = task.real_cred();
-    emit(|_| wire::Boundary {
+    // If there is no room, it is told once more.
+    let _ = CALLED.insert(container, 1, 0);
+    emit_of(task, Address::now(Lane::Critical), |_| wire::Boundary {
         container: ContainerId(container),
         bounding: cred.bounding(),
         permitted: cred.permitted(),

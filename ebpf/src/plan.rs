@@ -16,6 +16,9 @@ static PLANS: Array<Plan, { Control::PLANS }> = Array::new();
 #[btf_map]
 static CONTROL: Array<Control, 1> = Array::new();
 
+/// The generation of a plan when no agent runs.
+pub(crate) const UNATTENDED: u32 = 0;
+
 /// The alternatives that an event may still satisfy; at least one.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted {
@@ -24,12 +27,23 @@ pub(crate) struct Wanted {
     generation: u32,
 }
 
-/// The generation of the present plan.
+/// The generation of the present plan; none when no agent runs.
 #[inline(always)]
 pub(crate) fn generation() -> Option<u32> {
     let control = CONTROL.get_ptr(0)?;
     // SAFETY: the map look-up gave a valid entry. Volatile: the agent changes it any time.
-    Some(unsafe { (&raw const (*control).generation).read_volatile() })
+    let generation = unsafe { (&raw const (*control).generation).read_volatile() };
+    (generation != UNATTENDED).then_some(generation)
+}
+
+/// A process ends. If it is the agent, nobody reads what is sent from now on.
+#[inline(always)]
+pub(crate) fn ended(task: Task) {
+    let Some(control) = CONTROL.get_ptr_mut(0) else { return };
+    if is_agent(task) {
+        // SAFETY: the look-up gave a valid entry, which nobody else writes any more.
+        unsafe { (&raw mut (*control).generation).write_volatile(UNATTENDED) };
+    }
 }
 
 /// Whether the tasks that were there before the probes have been shown to them.

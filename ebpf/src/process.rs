@@ -4,7 +4,7 @@ use shrike_common::wire;
 
 use crate::emit::emit;
 use crate::kernel::{Binprm, Task};
-use crate::member;
+use crate::{member, plan};
 
 /// `sched_process_exec`: the new image is in place.
 #[inline(always)]
@@ -48,6 +48,7 @@ pub(crate) fn exit(task: Task) {
     if signal.live() != 0 {
         return;
     }
+    plan::ended(task);
     let (group, own) = (signal.group_exit_code(), task.exit_code());
     let status = if signal.flags() & SIGNAL_GROUP_EXIT != 0 { group } else { own };
     emit(|_| wire::Exit { status, reserved: 0 });

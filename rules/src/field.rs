@@ -205,6 +205,7 @@ fields! {
     BreachPath "breach.evidence.path" Text NoArgument, BREACH, "file that is outside of what the container was given, or program that the kernel executed";
     BreachWay "breach.evidence.way" Text NoArgument, BREACH, "how the task came to that file: opened, executed, mapped, mounted, received, or inherited if it held a descriptor or its working directory on the same mount";
     BreachTask "breach.task" Number NoArgument, BREACH, "thread that it is about, in the host's namespace";
+    BreachUnattended "breach.unattended" Bool NoArgument, BREACH, "whether no agent was running when it happened";
     CgroupTarget "cgroup.target" Text NoArgument, CGROUP, "path of the cgroup that a process is moved to, below the root of its hierarchy";
     CgroupTargetId "cgroup.target.id" Number NoArgument, CGROUP, "id of that cgroup";
     CgroupTargetPid "cgroup.target.pid" Number NoArgument, CGROUP, "process id of the process that is moved";

@@ -1,9 +1,10 @@
 //! The agent under test: the real binary, started as a user starts it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,12 +16,14 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long anything that the agent should do may take; generous, as guests are emulated.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running `shrike run`.
 pub struct Agent {
     child: Child,
     dir: PathBuf,
+    /// What it leaves in the kernel, if nobody else asks for that.
+    pins: Option<PathBuf>,
     doors: Doors,
     stdout: Lines,
     stderr: Lines,
@@ -51,6 +54,9 @@ impl Agent {
         fs::write(&file, rules)?;
         // The port is free now, and nobody else in the guest takes one.
         let metrics = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let name = dir.file_name().context("a strange folder")?;
+        let pins = Path::new("/sys/fs/bpf").join(name);
+        let pins = (!options.contains(&"--pins")).then_some(pins);
         let mut child = Command::new("shrike")
             .arg("run")
             .arg("--rules")
@@ -58,6 +64,7 @@ impl Agent {
             .args(["--metrics", &metrics.to_string()])
             .args((!options.contains(&"--state")).then_some("--state"))
             .args((!options.contains(&"--state")).then_some(&dir))
+            .args(pins.iter().flat_map(|pins| [OsStr::new("--pins"), pins.as_os_str()]))
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -66,7 +73,7 @@ impl Agent {
             .context("start shrike")?;
         let stdout = Lines::collect(child.stdout.take().context("no stdout")?);
         let stderr = Lines::collect(child.stderr.take().context("no stderr")?);
-        Ok(Self { child, dir, doors: Doors { metrics }, stdout, stderr })
+        Ok(Self { child, dir, pins, doors: Doors { metrics }, stdout, stderr })
     }
 
     /// Waits for an alert on the console that fits.
@@ -195,6 +202,16 @@ impl Drop for Agent {
         // Both fail if the agent has ended, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(pins) = &self.pins {
+            let _ = Command::new("shrike")
+                .args(["cleanup", "--pins"])
+                .arg(pins)
+                .arg("--state")
+                .arg(self.dir.join("none"))
+                .arg("--socket")
+                .arg(self.dir.join("none"))
+                .output();
+        }
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

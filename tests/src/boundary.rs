@@ -26,7 +26,7 @@ pub const SUITE: Suite = Suite {
     tests: tests![every_crossing_is_told, running_containers_are_found],
 };
 
-const RULES: &str = concat!(
+pub const RULES: &str = concat!(
     include_str!("../../rules/default/boundary.yaml"),
     "
 - rule: Boundary recorded
@@ -40,7 +40,7 @@ const RULES: &str = concat!(
 );
 
 /// Everything that changes what is compared, and is permitted.
-const PERMITTED: &str = "
+pub const PERMITTED: &str = "
     busybox unshare -m true; busybox unshare -u true; busybox unshare -n true; busybox unshare -i true
     busybox unshare -U true; busybox unshare -Urm sh -c 'mount -t tmpfs none /mnt; chroot / true'
     busybox unshare -pf true; busybox unshare -Urpmf sh -c 'busybox unshare -u true'

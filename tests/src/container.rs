@@ -142,7 +142,7 @@ impl Traces {
                 traces.cgroups.insert(path.to_owned());
             }
         });
-        for folder in ["/run", "/var", "/tmp"] {
+        for folder in ["/run", "/var", "/tmp", "/sys/fs/bpf"] {
             collect(Path::new(folder), &mut |path| {
                 traces.files.insert(path.to_owned());
             });

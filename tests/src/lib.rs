@@ -40,6 +40,7 @@ pub mod record;
 pub mod runc;
 pub mod runner;
 pub mod suite;
+pub mod survival;
 
 use crate::suite::Suite;
 
@@ -58,5 +59,6 @@ pub const SUITES: &[Suite] = &[
     escape::SUITE,
     boundary::SUITE,
     exploit::SUITE,
+    survival::SUITE,
     mission::SUITE,
 ];

@@ -101,8 +101,12 @@ fn the_agent_from_its_image_sees_every_escape() -> Result<()> {
     ensure!(ready == 200, "/readyz answers {ready}: {reasons}");
     agent.stop()?;
     drop(props);
-    // What it leaves on purpose: until when it has watched.
-    fs::remove_file("/run/shrike/alive").context("the next agent would not know of this one")?;
+    // What it leaves on purpose: until when it has watched, and what goes on watching.
+    for left in ["/run/shrike/alive", "/sys/fs/bpf/shrike"] {
+        ensure!(Path::new(left).exists(), "the next agent would not find {left}");
+    }
+    let output = Command::new("shrike").arg("cleanup").output()?;
+    ensure!(output.status.success(), "{output:?}");
     traces.are_gone()
 }
 

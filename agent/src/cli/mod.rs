@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and what it means.
 
+mod cleanup;
 mod container;
 mod doctor;
 mod events;
@@ -19,6 +20,12 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHRIKE_REVI
 
 /// Where the agent sends alerts to local programs.
 const SOCKET: &str = "/run/shrike/alerts.sock";
+
+/// The folder of what an agent leaves for the next one.
+const STATE: &str = "/run/shrike";
+
+/// The folder of what outlives an agent in the kernel.
+const PINS: &str = "/sys/fs/bpf/shrike";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -48,6 +55,7 @@ struct Line {
 enum Command {
     Run(run::RunArgs),
     Container(container::ContainerArgs),
+    Cleanup(cleanup::CleanupArgs),
     Doctor(doctor::DoctorArgs),
     Events(events::EventsArgs),
     Record(record::RecordArgs),
@@ -64,6 +72,7 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
     match line.command {
         Command::Run(args) => run::run(args),
         Command::Container(args) => Ok(container::run(args)),
+        Command::Cleanup(args) => cleanup::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Record(args) => record::record(&args),
@@ -185,6 +194,8 @@ mod tests {
         };
         let folder = std::path::Path::new(SOCKET).parent().unwrap().to_str().unwrap();
         assert!(mounted(folder) && mounted("/etc/shrike/rules.d") && mounted("/sys/fs/cgroup"));
+        let bpf_fs = std::path::Path::new(PINS).parent().unwrap().to_str().unwrap();
+        assert!(mounted(bpf_fs));
     }
 
     #[test]

@@ -39,8 +39,13 @@ pub(super) struct RunArgs {
 
     /// Leave a mark in this folder every second, so that the next agent can tell since when nobody has
     /// watched this host; it should be emptied when the host is started
-    #[arg(long, value_name = "DIR", default_value = "/run/shrike")]
+    #[arg(long, value_name = "DIR", default_value = super::STATE)]
     state: PathBuf,
+
+    /// Pin in this folder of a BPF file system what goes on watching containers while no agent runs, so
+    /// that the next one can tell of escapes in that time; `none` for nothing
+    #[arg(long, value_name = "DIR", default_value = super::PINS)]
+    pins: PathBuf,
 
     /// How alerts are written to standard output
     #[arg(long, value_enum, default_value_t = Output::Auto)]
@@ -68,7 +73,8 @@ enum Output {
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let RunArgs { rules, webhook, metrics, socket, state, output, ring_size, hostname } = args;
+    let RunArgs { rules, webhook, metrics, socket, state, pins, output, ring_size, hostname } =
+        args;
     let colour = super::colourful(&io::stdout());
     let format = match output {
         Output::Auto if io::stdout().is_terminal() => Format::Text { colour },
@@ -88,6 +94,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         metrics,
         socket,
         state,
+        pins: (pins.as_os_str() != "none").then_some(pins),
         format,
         ring_bytes: ring_size.into_iter().map(|size| (size.lane, size.bytes)).collect(),
         hostname,

@@ -33,7 +33,7 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
         Event::Sysctl(sysctl) => parameter(sysctl, field),
         Event::Bpf(bpf) => program(bpf, field),
         Event::Boundary(boundary) => recorded(boundary, sight, field),
-        Event::Breach(breach) => crossing(breach, sight.clock, field),
+        Event::Breach(breach) => crossing(breach, header, sight.clock, field),
         Event::Exec(_)
         | Event::Exit(_)
         | Event::Fork(_)
@@ -244,7 +244,12 @@ fn recorded<'a>(
     })
 }
 
-fn crossing<'a>(breach: &Breach<'a>, clock: Clock, field: FieldId) -> Option<Value<'a>> {
+fn crossing<'a>(
+    breach: &Breach<'a>,
+    header: &Header,
+    clock: Clock,
+    field: FieldId,
+) -> Option<Value<'a>> {
     let property = Property::from_code(breach.property)?;
     Some(match field {
         FieldId::BreachKind => BreachKind::from_code(breach.breach)?.name().into(),
@@ -261,8 +266,14 @@ fn crossing<'a>(breach: &Breach<'a>, clock: Clock, field: FieldId) -> Option<Val
             way => way.name().into(),
         },
         FieldId::BreachPath => (!breach.path.bytes.is_empty()).then(|| breach.path.bytes.into())?,
+        FieldId::BreachUnattended => is_unattended(breach, header).into(),
         _ => return None,
     })
+}
+
+/// Whether nobody watched when it happened: it was sent then, or found when the agent started.
+fn is_unattended(breach: &Breach<'_>, header: &Header) -> bool {
+    header.has(Header::UNATTENDED) || breach.noticed == Noticed::Roll as u32
 }
 
 /// A value of a property.

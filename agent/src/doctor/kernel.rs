@@ -6,7 +6,38 @@ use crate::node::KernelRelease;
 
 /// Examines them all.
 pub(super) fn examine(roots: &Roots) -> Vec<Check> {
-    vec![architecture(roots), release(roots), btf(roots), ftrace(roots), cgroup(roots)]
+    vec![
+        architecture(roots),
+        release(roots),
+        btf(roots),
+        ftrace(roots),
+        cgroup(roots),
+        bpf_fs(roots),
+    ]
+}
+
+/// Without it the agent watches all the same, but nothing outlives it.
+fn bpf_fs(roots: &Roots) -> Check {
+    const NAME: &str = "bpffs";
+    const PATH: &str = "/sys/fs/bpf";
+    let mounts = match roots.read_proc("self/mounts") {
+        Ok(mounts) => mounts,
+        Err(error) => return unknown(NAME, "/proc/self/mounts", &error, "mount /proc"),
+    };
+    let is_it = |line: &str| {
+        let mut fields = line.split(' ').skip(1);
+        fields.next() == Some(PATH) && fields.next() == Some("bpf")
+    };
+    if mounts.lines().any(is_it) {
+        Check::ok(NAME, format!("mounted at {PATH}"))
+    } else {
+        Check::warning(
+            NAME,
+            format!("not mounted at {PATH}"),
+            "nothing can be left for the next agent: what containers do while none runs is not told",
+            format!("mount -t bpf bpf {PATH}; in a container, mount the host's"),
+        )
+    }
 }
 
 fn architecture(roots: &Roots) -> Check {

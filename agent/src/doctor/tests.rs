@@ -29,7 +29,10 @@ impl Node {
         node.write("sys/kernel/security/lockdown", "[none] integrity confidentiality\n");
         node.write("proc/sys/kernel/ftrace_enabled", "1\n");
         node.write("proc/self/status", "Name:\tshrike\nCapEff:\t000001ffffffffff\n");
-        node.write("proc/self/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
+        node.write(
+            "proc/self/mounts",
+            "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\nbpf /sys/fs/bpf bpf rw 0 0\n",
+        );
         node.namespace("user", "user:[4026531837]");
         node.namespace("pid", "pid:[4026531836]");
         node

@@ -76,6 +76,23 @@ impl Cgroup {
         Ok(cgroup)
     }
 
+    /// The folders of all containers' cgroups, in every hierarchy.
+    pub(super) fn all() -> Vec<PathBuf> {
+        let root = Path::new(UNIFIED_MOUNTPOINT);
+        let hierarchies = folders(root).chain([root.to_owned()]);
+        let parents: Vec<_> = hierarchies.map(|dir| dir.join(PARENT)).collect();
+        parents.iter().flat_map(|dir| folders(dir)).collect()
+    }
+
+    /// Removes the folder of a container that is gone, with what still runs in it.
+    pub(super) fn left(dir: &Path) -> io::Result<()> {
+        // Absent in v1 hierarchies.
+        let _ = fs::write(dir.join("cgroup.kill"), "1");
+        remove(dir)?;
+        let _ = dir.parent().map(fs::remove_dir);
+        Ok(())
+    }
+
     /// The folder in the v2 hierarchy, for `CLONE_INTO_CGROUP`.
     pub(super) fn open_unified(&self) -> Result<Option<File>, CgroupError> {
         let Some(path) = &self.unified else {
@@ -206,6 +223,14 @@ fn remove(dir: &Path) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The folders in a folder; none if it is not there.
+fn folders(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
 }
 
 fn folder_error(what: &'static str, path: &Path, source: io::Error) -> CgroupError {

@@ -26,6 +26,7 @@ pub(crate) use process::run;
 pub(crate) use spec::{
     CapabilityChange, ContainerId, Network, PidMode, Root, Size, Spec, User, Volume, capabilities,
 };
+pub(crate) use state::clean_up;
 
 /// Why a container could not be run.
 #[derive(Debug, thiserror::Error)]

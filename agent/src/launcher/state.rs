@@ -1,6 +1,8 @@
 //! The folders of a container on this host: they hold its name while it runs, and what was unpacked
 //! for it. They go with it.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -8,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::cgroup::Cgroup;
 use super::{ContainerId, LauncherError, Tried};
 
 /// Where running containers have a folder each, locked while they run.
@@ -61,6 +64,42 @@ impl Drop for State {
             let _ = fs::remove_dir(dir);
         }
     }
+}
+
+/// Removes what is left of containers that do not run any more, and returns what that was.
+pub(crate) fn clean_up() -> Result<Vec<PathBuf>, LauncherError> {
+    let mut removed = Vec::new();
+    // Held until the end: no container can take the name meanwhile.
+    let mut locks = Vec::new();
+    let mut running = BTreeSet::new();
+    for dir in entries(Path::new(RUNNING)) {
+        let file = File::open(&dir).tried(|| format!("open {}", dir.display()))?;
+        if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            locks.push(lock);
+            removed.push(dir);
+        } else {
+            running.extend(dir.file_name().map(OsStr::to_owned));
+        }
+    }
+    let is_left = |path: &PathBuf| path.file_name().is_some_and(|name| !running.contains(name));
+    removed.extend(entries(Path::new(UNPACKED)).into_iter().filter(is_left));
+    for dir in &removed {
+        remove(dir);
+    }
+    for dir in [UNPACKED, RUNNING] {
+        let _ = fs::remove_dir(dir);
+    }
+    for dir in Cgroup::all().into_iter().filter(is_left) {
+        Cgroup::left(&dir).tried(|| format!("remove the cgroup {}", dir.display()))?;
+        removed.push(dir);
+    }
+    Ok(removed)
+}
+
+/// What is in a folder; nothing if it is not there.
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// Makes a folder that only root may look into.

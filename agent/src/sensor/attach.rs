@@ -1,19 +1,20 @@
 //! Attaches each probe by the best way that this kernel allows, and says which one that was.
 
 use std::error::Error;
-use std::fs::File;
 use std::iter;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
-use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSysctl, FEntry, FExit, Lsm, Program, ProgramError,
-};
+use aya::pin::PinError;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf};
 use shrike_common::{Attach, Backend, PROBES, Probe, SYSCALL_EXITS, SyscallExit};
 
 use super::btf::{Btf, BtfError};
 use super::cgroup::{self, CgroupError};
+use super::survival::{self, Pins};
 use super::{SensorError, VMLINUX_BTF};
 use crate::plan::Plans;
 
@@ -65,6 +66,43 @@ pub(crate) enum AttachError {
     Refused { error: std::io::Error, verifier: String },
     #[error("the kernel did not attach the program: {}", causes(.0))]
     Program(ProgramError),
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    #[error("cannot pin the program's link")]
+    PinCgroup(#[source] std::io::Error),
+}
+
+/// The links that outlive the agent.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pins: Pins,
+    /// Should somebody remove the pins, they are attached as long as the agent runs.
+    links: Vec<KeptLink>,
+}
+
+/// What holds a link: aya gives away all but those of cgroups.
+#[derive(Debug)]
+#[expect(dead_code, reason = "it is held only")]
+enum KeptLink {
+    Pinned(PinnedLink),
+    Cgroup(OwnedFd),
+}
+
+impl Kept {
+    pub(super) fn new(pins: Pins) -> Self {
+        Self { pins, links: Vec::new() }
+    }
+
+    /// Where they are pinned.
+    pub(super) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    fn keep(&mut self, way: Attach, link: impl Into<FdLink>) -> Result<(), AttachError> {
+        let link = link.into().pin(self.pins.link(way.program()))?;
+        self.links.push(KeptLink::Pinned(link));
+        Ok(())
+    }
 }
 
 /// All probes, none of them attached yet.
@@ -86,6 +124,7 @@ pub(super) fn attach(
     ebpf: &mut Ebpf,
     lsm_active: bool,
     plans: &Plans,
+    mut kept: Option<&mut Kept>,
 ) -> Result<(), SensorError> {
     for state in &mut *probes {
         let is_possible = |way: &Attach| lsm_active || way.backend() != Backend::Lsm;
@@ -108,7 +147,8 @@ pub(super) fn attach(
             return Err(AttachError::LsmInactive);
         }
         check_prototype(&btf, probe, way)?;
-        attach_by(ebpf, &aya_btf, way)
+        let kept = kept.as_deref_mut().filter(|_| probe.survives());
+        attach_by(ebpf, &aya_btf, way, kept)
     };
     for state in missing {
         state.refused.clear();
@@ -194,54 +234,68 @@ fn check_prototype(btf: &Btf, probe: &Probe, way: Attach) -> Result<(), AttachEr
     Ok(())
 }
 
-fn attach_by(ebpf: &mut Ebpf, btf: &AyaBtf, way: Attach) -> Result<(), AttachError> {
+impl From<ProgramError> for AttachError {
+    fn from(error: ProgramError) -> Self {
+        match error {
+            ProgramError::LoadError { io_error: error, verifier_log } => {
+                Self::Refused { error, verifier: last_words(&verifier_log.to_string()) }
+            }
+            error => Self::Program(error),
+        }
+    }
+}
+
+/// Attaches a loaded program. If it is kept, the link is pinned; if not, it is the program's.
+macro_rules! attach {
+    ($program:ident, $way:ident, $kept:ident) => {{
+        let link = $program.attach()?;
+        match $kept {
+            Some(kept) => kept.keep($way, $program.take_link(link)?),
+            None => Ok(()),
+        }
+    }};
+}
+
+fn attach_by(
+    ebpf: &mut Ebpf,
+    btf: &AyaBtf,
+    way: Attach,
+    kept: Option<&mut Kept>,
+) -> Result<(), AttachError> {
     let program = ebpf.program_mut(way.program()).ok_or(AttachError::NoProgram)?;
     match (way, program) {
-        (Attach::Lsm { hook, .. }, Program::Lsm(program)) => lsm(program, hook, btf),
-        (Attach::Fentry { function, .. }, Program::FEntry(program)) => {
-            fentry(program, function, btf)
+        (Attach::Lsm { hook, .. }, Program::Lsm(program)) => {
+            program.load(hook, btf)?;
+            attach!(program, way, kept)
         }
-        (Attach::Fexit { function, .. }, Program::FExit(program)) => fexit(program, function, btf),
+        (Attach::Fentry { function, .. }, Program::FEntry(program)) => {
+            program.load(function, btf)?;
+            attach!(program, way, kept)
+        }
+        (Attach::Fexit { function, .. }, Program::FExit(program)) => {
+            program.load(function, btf)?;
+            attach!(program, way, kept)
+        }
         (Attach::Tracepoint { name, .. }, Program::BtfTracePoint(program)) => {
-            tracepoint(program, name, btf)
+            program.load(name, btf)?;
+            attach!(program, way, kept)
         }
         (Attach::CgroupSysctl { .. }, Program::CgroupSysctl(program)) => {
-            cgroup_sysctl(program, &cgroup::open_root()?)
+            let root = cgroup::open_root()?;
+            program.load()?;
+            let Some(kept) = kept else {
+                // The mode is for the older way to attach; a link allows others beside it, and takes no
+                // flags.
+                return Ok(program.attach(&root, CgroupAttachMode::Single).map(drop)?);
+            };
+            let path = kept.pins.link(way.program());
+            let link = survival::attach_to_cgroup(program.fd()?, &root, &path)
+                .map_err(AttachError::PinCgroup)?;
+            kept.links.push(KeptLink::Cgroup(link));
+            Ok(())
         }
-        _ => return Err(AttachError::NoProgram),
+        _ => Err(AttachError::NoProgram),
     }
-    .map_err(|error| match error {
-        ProgramError::LoadError { io_error: error, verifier_log } => {
-            AttachError::Refused { error, verifier: last_words(&verifier_log.to_string()) }
-        }
-        error => AttachError::Program(error),
-    })
-}
-
-fn lsm(program: &mut Lsm, hook: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
-    program.load(hook, btf)?;
-    program.attach().map(drop)
-}
-
-fn fentry(program: &mut FEntry, function: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
-    program.load(function, btf)?;
-    program.attach().map(drop)
-}
-
-fn fexit(program: &mut FExit, function: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
-    program.load(function, btf)?;
-    program.attach().map(drop)
-}
-
-fn tracepoint(program: &mut BtfTracePoint, name: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
-    program.load(name, btf)?;
-    program.attach().map(drop)
-}
-
-fn cgroup_sysctl(program: &mut CgroupSysctl, root: &File) -> Result<(), ProgramError> {
-    program.load()?;
-    // The mode is for the older way to attach; a link allows others beside it, and takes no flags.
-    program.attach(root, CgroupAttachMode::Single).map(drop)
 }
 
 /// An error with all that caused it, in one line.

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use shrike_common::{Lane, NsId, OFFSETS, Offset};
+use aya_obj::{Object, ParseError};
+use shrike_common::{KEPT_MAPS, Lane, NsId, OFFSETS, Offset};
 
 use super::btf::{Btf, BtfError};
+use super::survival::Pins;
 use super::symbol;
 
 /// The object that the build script made from `ebpf/`.
@@ -22,13 +24,22 @@ pub(crate) enum LoadError {
          (`shrike doctor` tells more)"
     )]
     Object(#[from] EbpfError),
+    #[error("cannot read the probes' object")]
+    Parse(#[from] ParseError),
 }
 
-/// Creates the maps and prepares the programs; none is loaded or attached yet.
-pub(crate) fn load(
+/// The object as it is before it is fitted to the kernel.
+pub(super) fn object() -> Result<Object, LoadError> {
+    Ok(Object::parse(OBJECT)?)
+}
+
+/// Creates the maps and prepares the programs; none is loaded or attached yet. The tables of membership
+/// are those that are pinned; where they are not, they are from now on.
+pub(super) fn load(
     btf: &Btf,
     ring_bytes: &BTreeMap<Lane, u32>,
     init_mnt_ns: NsId,
+    pins: Option<&Pins>,
 ) -> Result<Ebpf, LoadError> {
     let mut offsets = [0; OFFSETS];
     for (value, &offset) in offsets.iter_mut().zip(Offset::ALL) {
@@ -54,6 +65,11 @@ pub(crate) fn load(
     for (lane, &bytes) in ring_bytes {
         loader.map_max_entries(lane.map_name(), bytes);
     }
+    if let Some(pins) = pins {
+        for &name in KEPT_MAPS {
+            loader.map_pin_path(name, pins.table(name));
+        }
+    }
     Ok(loader.load(OBJECT)?)
 }
 
@@ -61,14 +77,14 @@ pub(crate) fn load(
 mod tests {
     use std::collections::BTreeSet;
 
-    use shrike_common::{PROBES, SYSCALL_EXITS};
+    use shrike_common::{FRESH_MAPS, PROBES, SYSCALL_EXITS};
 
     use super::*;
 
     /// The list of probes and the programs of the object are written in two places.
     #[test]
     fn the_object_has_exactly_the_programs_of_the_list() {
-        let object = aya_obj::Object::parse(OBJECT).unwrap();
+        let object = object().unwrap();
         let built: BTreeSet<&str> = object.programs.keys().map(String::as_str).collect();
         let exits = SYSCALL_EXITS.iter().map(|exit| &exit.probe);
         let ways = PROBES.iter().chain(exits).flat_map(|probe| probe.ways);
@@ -76,9 +92,20 @@ mod tests {
         assert_eq!(built, listed);
     }
 
+    /// Of each map it is said whether the next agent takes it over.
+    #[test]
+    fn the_object_has_exactly_the_maps_of_the_lists() {
+        let object = object().unwrap();
+        // What is constant has a section for a name.
+        let built = object.maps.keys().map(String::as_str).filter(|name| !name.starts_with('.'));
+        let built: BTreeSet<&str> = built.collect();
+        let listed = KEPT_MAPS.iter().chain(FRESH_MAPS).copied().collect();
+        assert_eq!(built, listed);
+    }
+
     #[test]
     fn the_object_has_a_ring_for_every_lane() {
-        let object = aya_obj::Object::parse(OBJECT).unwrap();
+        let object = object().unwrap();
         for lane in Lane::ALL {
             assert!(object.maps.contains_key(lane.map_name()), "{}", lane.name());
         }

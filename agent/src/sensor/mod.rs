@@ -10,13 +10,15 @@ mod load;
 mod order;
 mod plan;
 mod roll;
+mod survival;
 mod symbol;
 mod wake;
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::Ebpf;
@@ -27,6 +29,7 @@ use shrike_common::{Backend, Counter, Kind, Lane, NsId, Pid, StartTime, Wake};
 
 use crate::plan::Plans;
 
+use attach::Kept;
 pub(crate) use attach::{ProbeState, prospects};
 use books::Books;
 pub(crate) use books::BooksError;
@@ -34,6 +37,8 @@ pub(crate) use btf::Btf;
 use lane::LaneReader;
 use order::Order;
 use plan::{Exits, PlanWriter};
+use survival::Former;
+pub(crate) use survival::{Pins, PinsError};
 use wake::WakeWord;
 
 /// Where the running kernel shows its type information.
@@ -53,6 +58,14 @@ pub(crate) struct Sensor {
     plan: PlanWriter,
     lsm_active: bool,
     wake: WakeWord,
+    /// What outlives the agent, if anything does.
+    kept: Option<Kept>,
+    /// The former agent's probes, while they are being detached.
+    former: Option<Former>,
+    /// How many breaches of the time when no agent ran are lost.
+    lost_unattended: u64,
+    /// When the probes were attached.
+    start: u64,
     /// Whether the last reading found something.
     is_busy: bool,
     /// Everything that happened before this boot time was handed out.
@@ -75,6 +88,8 @@ pub(crate) struct SensorOptions {
     pub(crate) own: (Pid, StartTime),
     /// The host's mount namespace: a task of another one may be a container's.
     pub(crate) init_mnt_ns: NsId,
+    /// The folder of what outlives the agent; if not given, nothing does.
+    pub(crate) pins: Option<PathBuf>,
 }
 
 /// Why the sensor could not start.
@@ -94,6 +109,8 @@ pub(crate) enum SensorError {
     Plan(#[from] plan::PlanError),
     #[error(transparent)]
     Wake(#[from] wake::WakeError),
+    #[error("cannot take over what the former agent has left; `shrike cleanup` removes it")]
+    Pins(#[from] PinsError),
     #[cfg(feature = "probe-log")]
     #[error("cannot read the probes' messages")]
     Messages(#[from] aya_log::Error),
@@ -105,7 +122,17 @@ impl Sensor {
     /// Loads and attaches the probes. Events are recorded from here on.
     pub(crate) fn start(options: &SensorOptions) -> Result<Self, SensorError> {
         let btf = Btf::read(Path::new(VMLINUX_BTF))?;
-        let mut ebpf = load::load(&btf, &options.ring_bytes, options.init_mnt_ns)?;
+        let pins = options.pins.as_deref().and_then(open_pins);
+        let former = pins.as_ref().and_then(Pins::former);
+        let is_taken_over = match &pins {
+            Some(pins) => pins.take_over(&load::object()?)?,
+            None => false,
+        };
+        let mut ebpf = load::load(&btf, &options.ring_bytes, options.init_mnt_ns, pins.as_ref())?;
+        if let Some(pins) = &pins {
+            pins.leave(&ebpf)?;
+        }
+        let mut kept = pins.map(Kept::new);
         let lanes = LaneReader::open(&mut ebpf)?;
         let books = Books::open(&mut ebpf)?;
         let wake = WakeWord::open(&mut ebpf)?;
@@ -114,9 +141,14 @@ impl Sensor {
         // Before a probe runs that would follow it.
         let mut plan = PlanWriter::open(&mut ebpf, options.own)?;
         plan.follow(&options.plans, &Exits::default())?;
+        if is_taken_over {
+            tracing::info!("membership of containers is taken over from the former agent");
+            plan.roll_called()?;
+        }
         drop(btf);
         let mut probes = attach::probes();
-        attach::attach(&mut probes, &mut ebpf, options.lsm_active, &options.plans)?;
+        attach::attach(&mut probes, &mut ebpf, options.lsm_active, &options.plans, kept.as_mut())?;
+        let start = boot_time();
         if probes.iter().all(|state| state.attached.is_none()) {
             let reason = probes
                 .first()
@@ -128,6 +160,14 @@ impl Sensor {
         let exits = Exits::of(&probes);
         if !exits.is_empty() {
             plan.follow(&options.plans, &exits)?;
+        }
+        if let Some(kept) = &kept {
+            // This agent's probes are attached: those of the former one may go.
+            kept.pins().settle()?;
+        }
+        // What they have noticed until then is told by them.
+        if former.as_ref().is_some_and(|former| !former.wait_until_gone()) {
+            tracing::warn!("the former agent's probes are still attached");
         }
         if let Err(error) = roll::call() {
             tracing::warn!(
@@ -144,6 +184,10 @@ impl Sensor {
             plan,
             lsm_active: options.lsm_active,
             wake,
+            kept,
+            lost_unattended: former.as_ref().map_or(0, Former::lost),
+            former,
+            start,
             is_busy: true,
             seen: boot_time(),
             #[cfg(feature = "probe-log")]
@@ -155,7 +199,8 @@ impl Sensor {
     /// that is returned, or a later one. No event is lost that one of both plans wants, unless the
     /// new one needs a probe that cannot be attached.
     pub(crate) fn follow(&mut self, plans: &Plans) -> Result<u32, SensorError> {
-        attach::attach(&mut self.probes, &mut self.ebpf, self.lsm_active, plans)?;
+        let Self { probes, ebpf, kept, .. } = self;
+        attach::attach(probes, ebpf, self.lsm_active, plans, kept.as_mut())?;
         let generation = self.plan.follow(plans, &Exits::of(&self.probes))?;
         attach::detach_unneeded(&mut self.probes, &mut self.ebpf);
         Ok(generation)
@@ -169,6 +214,11 @@ impl Sensor {
     /// The boot time before which everything that was sent has been handed out, in nanoseconds.
     pub(crate) fn seen(&self) -> u64 {
         self.seen
+    }
+
+    /// How many breaches are lost that were noticed while no agent ran.
+    pub(crate) fn lost_unattended(&self) -> u64 {
+        self.lost_unattended
     }
 
     /// The generation of the plan that the probes follow.
@@ -227,6 +277,14 @@ impl Sensor {
         // Before the lanes are read: an event of an earlier time is in its lane already, unless
         // its probe is being preempted this very moment.
         let now = boot_time();
+        if let Some(former) = &mut self.former {
+            // Asked before: what it sends until then is read.
+            let is_gone = former.is_gone();
+            former.drain(&mut self.order, self.start);
+            if is_gone {
+                self.former = None;
+            }
+        }
         let watermark =
             self.lanes.iter_mut().map(|lane| lane.bite(&mut self.order, now)).min().unwrap_or(now);
         self.is_busy = !self.order.is_empty();
@@ -249,6 +307,20 @@ impl Sensor {
     /// For each lane, how many sequence numbers never arrived.
     pub(crate) fn missing(&self) -> impl Iterator<Item = (Lane, u64)> {
         self.lanes.iter().map(|reader| (reader.lane(), reader.missing()))
+    }
+}
+
+/// Without the folder, the agent watches all the same.
+fn open_pins(dir: &Path) -> Option<Pins> {
+    match Pins::open(dir) {
+        Ok(pins) => Some(pins),
+        Err(error) => {
+            let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+            tracing::warn!(
+                "{error}{cause}; what containers do while no agent runs will not be told by the next one"
+            );
+            None
+        }
     }
 }
 

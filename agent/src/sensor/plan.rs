@@ -75,7 +75,7 @@ impl PlanWriter {
     /// Makes this the plan of all events from now on, and returns its generation. When it returns, no
     /// probe follows the former one any more.
     pub(crate) fn follow(&mut self, plans: &Plans, exits: &Exits) -> Result<u32, PlanError> {
-        let generation = self.generation.wrapping_add(1);
+        let generation = next(self.generation);
         let table = Control::table(generation);
         let keys = self.keys.get_mut(table as usize).map(std::mem::take).unwrap_or_default();
         for key in keys {
@@ -134,6 +134,11 @@ impl PlanWriter {
             .set(0, Told(control), 0)
             .map_err(|source| PlanError::Write { map: "CONTROL", source })
     }
+}
+
+/// The generation behind another one. 0 stands for no agent; the table is the other one each time.
+fn next(generation: u32) -> u32 {
+    generation.checked_add(1).unwrap_or(Control::TABLES)
 }
 
 /// The system calls at whose ends probes are attached.
@@ -197,6 +202,14 @@ mod tests {
     use shrike_common::SYSCALL_EXITS;
 
     use super::*;
+
+    #[test]
+    fn generations_alternate_between_the_tables_and_are_never_0() {
+        for generation in [0, 1, 2, u32::MAX - 1, u32::MAX] {
+            assert_ne!(next(generation), 0);
+            assert_ne!(Control::table(next(generation)), Control::table(generation));
+        }
+    }
 
     #[test]
     fn every_system_call_has_a_number_in_its_table() {
