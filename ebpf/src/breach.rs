@@ -199,25 +199,10 @@ impl Subject {
         self.what
     }
 
-    /// The subject that these numbers stand for.
+    /// Tells that a file is outside, as the [`tree`] found.
     #[inline(always)]
-    pub(crate) fn from_parts(key: u64, what: u64) -> Self {
-        Self { key, what }
-    }
-
-    /// Tells that a file is outside: of which namespace its mount should be, and is.
-    #[inline(always)]
-    pub(crate) fn report_file(
-        self,
-        property: Property,
-        way: Way,
-        namespaces: [u64; 2],
-        at: [u64; 2],
-    ) {
-        let [expected, found] = namespaces;
-        let [dentry, mnt] = at;
-        let what = self.what | (property as u64) << 40 | (way as u64) << 48;
-        breach_tell_file(self.key, what, expected << 32 | found, dentry, mnt);
+    pub(crate) fn report_file(self, verdict: u32, dentry: u64, mnt: u64) {
+        breach_tell_file(self.key, self.what, verdict.into(), dentry, mnt);
     }
 
     /// Tells a breach.
@@ -422,20 +407,21 @@ extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u6
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn breach_tell_file(key: u64, what: u64, numbers: u64, dentry: u64, mnt: u64) -> u32 {
+extern "C" fn breach_tell_file(key: u64, what: u64, verdict: u64, dentry: u64, mnt: u64) -> u32 {
     let Some(member) = member::by_key(key) else { return 0 };
     // SAFETY: the look-up gave a valid entry.
-    let (container, since) = unsafe { ((*member).container, (*member).since) };
+    let (container, since, own) =
+        unsafe { ((*member).container, (*member).since, (*member).expected.ns[0]) };
     emit(|record| wire::Breach {
         container: ContainerId(container),
-        expected: numbers >> 32,
-        found: numbers & 0xFFFF_FFFF,
+        expected: number(own, Offset::MntNsInum),
+        found: Vfsmount(mnt as *const _).namespace().0.into(),
         since,
         breach: BreachKind::Filesystem as u32,
-        property: (what >> 40) as u32 & 0xFF,
-        noticed: (what >> 32) as u32 & 0xFF,
+        property: verdict as u32 & 0xFFFF,
+        noticed: (what >> 32) as u32,
         task: Pid(what as u32),
-        way: (what >> 48) as u32 & 0xFF,
+        way: (verdict >> 16) as u32,
         reserved: 0,
         path: record.path_at(dentry, mnt),
     });
