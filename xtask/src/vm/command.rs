@@ -49,6 +49,9 @@ pub struct Options {
     /// How preemptible the kernel is
     #[arg(long, value_name = "full|default", default_value = "default")]
     preempt: Preemption,
+    /// Make it a host of the distribution with its container runtimes, on a disk that forgets
+    #[arg(long)]
+    debian: bool,
     /// Seconds that the command may take
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
@@ -96,6 +99,7 @@ impl Options {
             cpus: self.cpus,
             append: self.append.clone(),
             counted: false,
+            debian: self.debian,
         }
     }
 }
@@ -145,7 +149,7 @@ mod tests {
     #[test]
     fn every_option_reaches_the_configuration() {
         let words =
-            "--kernel newest --memory 512 --cpus 2 --lsm-bpf no --preempt full --append -x --";
+            "--kernel newest --memory 512 --cpus 2 --lsm-bpf no --preempt full --append -x --debian --";
         let words: Vec<&str> = words.split(' ').chain(["true"]).collect();
         let expected = Configuration {
             series: Series::Newest,
@@ -155,6 +159,7 @@ mod tests {
             cpus: 2,
             append: "-x".into(),
             counted: false,
+            debian: true,
         };
         assert_eq!(parse(&words).unwrap().configuration(), expected);
     }
