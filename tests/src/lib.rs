@@ -39,6 +39,7 @@ pub mod permitted;
 pub mod record;
 pub mod runc;
 pub mod runner;
+pub mod runtimes;
 pub mod suite;
 
 use crate::suite::Suite;
@@ -59,4 +60,5 @@ pub const SUITES: &[Suite] = &[
     boundary::SUITE,
     exploit::SUITE,
     mission::SUITE,
+    runtimes::SUITE,
 ];
