@@ -28,7 +28,7 @@ pub(super) fn run() -> Result<()> {
     output(Command::new("ctr").args(["-n=k8s.io", "images", "import"]).arg(&archive))?;
 
     let client = Client::new()?;
-    let pod = Pod::start(&client, "first")?;
+    let pod = Pod::start(&client, "first", true)?;
     let mut containers = Vec::new();
     for (name, privileged) in [("left", false), ("right", true)] {
         let container = pod.container(&client, name, privileged, "exec sleep 1000")?;
@@ -45,7 +45,7 @@ pub(super) fn run() -> Result<()> {
     pod.stop(&client)?;
     for number in 0..SHORT {
         let name = format!("short-{number}");
-        let pod = Pod::start(&client, &name)?;
+        let pod = Pod::start(&client, &name, false)?;
         pod.container(&client, &name, false, "true")?;
         watch.hear(&until(&pod.log(&name))?, 1)?;
         pod.stop(&client)?;
@@ -61,12 +61,13 @@ struct Pod {
 }
 
 impl Pod {
-    fn start(client: &Client, name: &str) -> Result<Self> {
+    fn start(client: &Client, name: &str, privileged: bool) -> Result<Self> {
         let logs = scratch()?;
         let config = format!(
             "metadata {{ name: {name:?} uid: {name:?} namespace: \"tests\" attempt: 1 }}
              hostname: {name:?} log_directory: {logs:?}
-             linux {{ cgroup_parent: \"/kubepods/burstable/pod{name}\" }}"
+             linux {{ cgroup_parent: \"/kubepods/burstable/pod{name}\"
+               security_context {{ privileged: {privileged} }} }}"
         );
         let answer = client.call("RunPodSandbox", &format!("config {{ {config} }}"))?;
         Ok(Self { id: value(&answer, "pod_sandbox_id")?, config, logs })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::watch::{Watch, file, says};
+use super::watch::{HOST, Watch, file, says};
 use super::{cgroup_of, output};
 use crate::agent::scratch;
 
@@ -64,7 +64,7 @@ pub(super) fn run(runtime: &str, short: u32) -> Result<()> {
 
     // Hooks of the host run before, during and after the set-up.
     bundle.write(&says("hooked", "start"), |config| {
-        let hook = |name: &str| json!([{ "path": "/usr/bin/true", "args": ["true", name] }]);
+        let hook = |name: &str| json!([{ "path": "/usr/bin/true", "args": ["true", HOST, name] }]);
         config["hooks"] = json!({
             "prestart": hook("prestart"), "createRuntime": hook("createRuntime"),
             "createContainer": hook("createContainer"), "poststart": hook("poststart"),

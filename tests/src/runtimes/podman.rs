@@ -35,7 +35,10 @@ pub(super) fn run(user: User) -> Result<()> {
 
     let start = |name: &str, options: &[&str], more: &str| {
         let script = format!("{}; {more}", says(name, "start"));
-        let mut words = vec!["run", "--network=none"];
+        let mut words = vec!["run"];
+        if !options.iter().any(|option| option.starts_with("--network")) {
+            words.push("--network=none");
+        }
         words.extend(options);
         words.extend([NAME, "sh", "-c", &script]);
         podman(&words)

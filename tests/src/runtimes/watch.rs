@@ -35,6 +35,9 @@ const RULES: &str = concat!(
 /// What a process in a container begins its line with.
 const SAYS: &str = "SAYS";
 
+/// What is among the arguments of a process that is the host's, whatever namespaces it is in.
+pub(super) const HOST: &str = "HOST";
+
 /// An agent that watches, and what the containers have said.
 pub(super) struct Watch {
     agent: Agent,
@@ -80,9 +83,13 @@ pub(super) fn says(container: &str, deed: &str) -> String {
 impl Watch {
     /// Starts the agent, and sees it tell a real breach.
     pub(super) fn start() -> Result<Self> {
+        let agent = Agent::spawn(RULES, &[])?;
+        patiently(|| {
+            agent.wait("ready", |agent| agent.get("/readyz").is_ok_and(|(status, _)| status == 200))
+        })?;
         let mut watch = Self {
             rootfs: Rootfs::new()?,
-            agent: Agent::start(RULES, &[])?,
+            agent,
             said: Vec::new(),
             breaches: Vec::new(),
             host: (own_namespace("pid")?, own_namespace("cgroup")?),
@@ -121,9 +128,11 @@ impl Watch {
         let script = "exec nsenter --uts=/proc/1/ns/uts true";
         let ended = runc::script(&self.rootfs, id, &options, script)?;
         let pid = ended.pid.with_context(|| format!("no container: {ended:?}"))?;
-        self.agent.alert(&format!("the breach by {pid}"), |alert| {
-            let fields = &alert["output_fields"];
-            fields["breach.property"] == "ns.uts" && fields["proc.pid"] == pid
+        patiently(|| {
+            self.agent.alert(&format!("the breach by {pid}"), |alert| {
+                let fields = &alert["output_fields"];
+                fields["breach.property"] == "ns.uts" && fields["proc.pid"] == pid
+            })
         })?;
         self.breaches.push(pid);
         Ok(())
@@ -222,16 +231,28 @@ impl Seen {
             fields[name].as_u64().with_context(|| format!("{name} is no number in {alert}"))
         };
         let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
+        let command = text("proc.cmdline");
         Ok(Self {
             membership: text("container.membership"),
             container: fields["container.number"].as_u64(),
             cgroup: number("cgroup.id")?,
             mnt: number("ns.mnt")?,
-            inside: (number("ns.pid")?, number("ns.cgroup")?) != host,
-            command: text("proc.cmdline"),
+            inside: (number("ns.pid")?, number("ns.cgroup")?) != host && !command.contains(HOST),
+            command,
             alert: alert["output"].to_string(),
         })
     }
+}
+
+/// Waits longer than usual: what runs beside the agent here is heavy.
+fn patiently<T>(wait: impl Fn() -> Result<T>) -> Result<T> {
+    const TIMES: u32 = 5;
+    for _ in 1..TIMES {
+        if let Ok(value) = wait() {
+            return Ok(value);
+        }
+    }
+    wait()
 }
 
 /// A file for what a container writes.
