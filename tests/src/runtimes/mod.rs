@@ -7,6 +7,7 @@ mod docker;
 mod image;
 mod oci;
 mod podman;
+mod sandbox;
 mod watch;
 
 use std::fs;
@@ -32,6 +33,8 @@ pub const SUITE: Suite = Suite {
         stable_runc,
         newest_runc,
         crun,
+        containers_in_a_container,
+        sandboxes_of_the_host,
         podman_as_root,
         rootless_podman,
         docker_engine,
@@ -53,6 +56,14 @@ fn newest_runc() -> Result<()> {
 
 fn crun() -> Result<()> {
     oci::run("crun", 50)
+}
+
+fn containers_in_a_container() -> Result<()> {
+    oci::nest(&["runc-newest", "crun"])
+}
+
+fn sandboxes_of_the_host() -> Result<()> {
+    sandbox::run()
 }
 
 fn podman_as_root() -> Result<()> {

@@ -82,6 +82,41 @@ pub(super) fn run(runtime: &str, short: u32) -> Result<()> {
     watch.finish()
 }
 
+/// Containers of these runtimes, and sandboxes, that a privileged container starts itself. All of it is
+/// within the outer one.
+pub(super) fn nest(runtimes: &[&str]) -> Result<()> {
+    let mut watch = Watch::start()?;
+    let bundle = Bundle::new(watch.rootfs.path())?;
+    for runtime in runtimes {
+        let name = format!("around-{runtime}");
+        let inner = INNER.replace("RUNTIME", runtime);
+        bundle.write(&format!("{}; set -e; {inner}", says(&name, "start")), |config| {
+            privileged_config(config);
+            for (target, source) in [("/usr", "/usr"), ("/lib", "/usr/lib"), ("/lib64", "/usr/lib64")] {
+                let mount = json!({
+                    "destination": target, "source": source, "type": "bind",
+                    "options": ["rbind", "ro"],
+                });
+                config["mounts"].as_array_mut().into_iter().for_each(|all| all.push(mount.clone()));
+            }
+        })?;
+        let said = bundle.run(runtime, &name)?;
+        watch.hear(&said, 1)?;
+        ensure!(said.contains("innermost"), "{said}");
+    }
+    watch.finish()
+}
+
+const INNER: &str = "
+    mkdir /sys/fs/cgroup/self; echo $$ > /sys/fs/cgroup/self/cgroup.procs
+    bwrap --ro-bind /usr /usr --ro-bind /lib /lib --ro-bind /lib64 /lib64 --unshare-all --proc /proc \
+      --dev /dev /usr/bin/true
+    mkdir -p /tmp/inner/rootfs/bin; cd /tmp/inner
+    cp /usr/bin/busybox rootfs/bin; ln -sf busybox rootfs/bin/sh; ln -sf busybox rootfs/bin/echo
+    rm -f config.json; runc spec; sed -i 's/\"terminal\": true/\"terminal\": false/' config.json
+    sed -i 's/^\t*\"sh\"$/\"sh\",\"-c\",\"echo innermost; exit 0\"/' config.json
+    RUNTIME --root /tmp/state run inner </dev/null; rm -rf /tmp/inner";
+
 /// What a privileged container may do: mounts, namespaces, cgroups and containers of its own.
 const PRIVILEGED: &str = "
     mount -t tmpfs none /mnt && umount /mnt
@@ -89,14 +124,15 @@ const PRIVILEGED: &str = "
     busybox unshare -Urmpf true
     mkdir /sys/fs/cgroup/inner && echo $$ > /sys/fs/cgroup/inner/cgroup.procs && true";
 
+const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD SYS_CHROOT SYS_ADMIN SYS_PTRACE \
+    SETUID SETGID SETPCAP SETFCAP NET_ADMIN NET_RAW SYS_RESOURCE AUDIT_WRITE NET_BIND_SERVICE";
+
 fn privileged_config(config: &mut Value) {
-    let all: Vec<String> = ["SYS_ADMIN", "SYS_PTRACE", "SYS_CHROOT", "KILL", "MKNOD", "SETUID", "SETGID"]
-        .iter()
-        .map(|name| format!("CAP_{name}"))
-        .collect();
+    let all: Vec<String> = CAPABILITIES.split(' ').map(|name| format!("CAP_{name}")).collect();
     for set in ["bounding", "effective", "permitted"] {
         config["process"]["capabilities"][set] = json!(all);
     }
+    config["linux"]["resources"]["devices"] = json!([{ "allow": true, "access": "rwm" }]);
     config["linux"]["maskedPaths"] = json!([]);
     config["linux"]["readonlyPaths"] = json!([]);
     for mount in config["mounts"].as_array_mut().into_iter().flatten() {
