@@ -24,6 +24,9 @@ writable root in memory. The exit code, the standard output and the standard err
 command's own; a command that a signal ended gives 128 and the signal's number. Its standard input
 is empty.
 
+With --debian the root is a disk with a Debian host: its runc (also as runc-oldest and runc-newest),
+crun, podman, docker, containerd and what they need. Give it 3072 megabytes of memory.
+
 A shared folder is read and written in place, through virtiofs: what the guest writes is on the
 host at once. The command then starts in it. Only statically linked programs run, or those that
 bring their libraries.")]
