@@ -86,9 +86,14 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        for name in
-            ["6.1-bpf", "6.12-nobpf", "newest-bpf-preempt", "6.1-nobpf-preempt", "6.12-bpf-smp", "6.1-bpf-debian"]
-        {
+        for name in [
+            "6.1-bpf",
+            "6.12-nobpf",
+            "newest-bpf-preempt",
+            "6.1-nobpf-preempt",
+            "6.12-bpf-smp",
+            "6.1-bpf-debian",
+        ] {
             assert_eq!(name.parse::<Configuration>().unwrap().to_string(), name);
         }
         let read: Configuration = "6.12-nobpf-preempt".parse().unwrap();

@@ -78,7 +78,13 @@ impl Pod {
     }
 
     /// Starts a container that says who it is and then does `more`.
-    fn container(&self, client: &Client, name: &str, privileged: bool, more: &str) -> Result<String> {
+    fn container(
+        &self,
+        client: &Client,
+        name: &str,
+        privileged: bool,
+        more: &str,
+    ) -> Result<String> {
         let script = format!("{}; {more}", says(name, "start"));
         fs::write(self.log(name), "")?;
         let Self { id, config, .. } = self;
@@ -131,7 +137,13 @@ impl Client {
         fs::write(path("request"), frame)?;
         output(
             Command::new("curl")
-                .args(["--silent", "--show-error", "--http2-prior-knowledge", "--unix-socket", SOCKET])
+                .args([
+                    "--silent",
+                    "--show-error",
+                    "--http2-prior-knowledge",
+                    "--unix-socket",
+                    SOCKET,
+                ])
                 .args(["--header", "content-type: application/grpc", "--header", "te: trailers"])
                 .arg("--dump-header")
                 .arg(path("head"))
@@ -164,8 +176,9 @@ impl Client {
 
     /// Runs a script in a container and returns what it wrote.
     fn exec(&self, container: &str, script: &str) -> Result<String> {
-        let request =
-            format!("container_id: {container:?} cmd: [\"/bin/sh\", \"-c\", {script:?}] timeout: 60");
+        let request = format!(
+            "container_id: {container:?} cmd: [\"/bin/sh\", \"-c\", {script:?}] timeout: 60"
+        );
         let answer = self.call("ExecSync", &request)?;
         Ok(value(&answer, "stdout")?.replace("\\n", "\n"))
     }

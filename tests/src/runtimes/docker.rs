@@ -18,7 +18,8 @@ pub(super) fn run() -> Result<()> {
     let layer = image::layer(watch.rootfs.path())?;
     let (log, _) = file("dockerd.log")?;
     let answers = || docker(&["version"]).is_ok();
-    let _daemon = Daemon::start(Command::new("dockerd").args(["--log-level", "warn"]), &log, answers)?;
+    let _daemon =
+        Daemon::start(Command::new("dockerd").args(["--log-level", "warn"]), &log, answers)?;
     docker(&["import", &layer.display().to_string(), NAME])?;
 
     let start = |name: &str, options: &[&str], more: &str| {
@@ -31,7 +32,10 @@ pub(super) fn run() -> Result<()> {
     let wait = "exec sleep 1000";
     start("first", &["--detach", "--name", "first"], wait)?;
     watch.hear(&logs("first")?, 1)?;
-    watch.named("first", cgroup_of(&docker(&["inspect", "--format", "{{.State.Pid}}", "first"])?)?)?;
+    watch.named(
+        "first",
+        cgroup_of(&docker(&["inspect", "--format", "{{.State.Pid}}", "first"])?)?,
+    )?;
     watch.hear(&docker(&["exec", "first", "sh", "-c", &says("first", "exec")])?, 1)?;
     // Seccomp stays as it is.
     let privileged = says("first", "privileged-exec");
@@ -45,7 +49,10 @@ pub(super) fn run() -> Result<()> {
     watch.hear(&health("checked")?, 1)?;
     docker(&["kill", "checked"])?;
 
-    watch.hear(&start("powerful", &["--rm", "--privileged"], "mount -t tmpfs none /mnt; true")?, 1)?;
+    watch.hear(
+        &start("powerful", &["--rm", "--privileged"], "mount -t tmpfs none /mnt; true")?,
+        1,
+    )?;
     watch.hear(&start("init", &["--rm", "--init"], "true")?, 1)?;
     let shared = ["--rm", "--pid=host", "--network=host", "--ipc=host", "--uts=host"];
     watch.hear(&start("shared", &shared, "true")?, 1)?;

@@ -54,10 +54,15 @@ pub(super) fn run(runtime: &str, short: u32) -> Result<()> {
     }
     // A person who looks inside from the host.
     let script = says("first", "nsenter");
-    let entered = output(
-        Command::new("nsenter")
-            .args(["--target", pid.trim(), "--all", "--", "/bin/sh", "-c", &script]),
-    )?;
+    let entered = output(Command::new("nsenter").args([
+        "--target",
+        pid.trim(),
+        "--all",
+        "--",
+        "/bin/sh",
+        "-c",
+        &script,
+    ]))?;
     ensure!(entered.contains("SAYS first/nsenter"), "{entered}");
     output(Command::new(runtime).args(["kill", "first", "KILL"]))?;
     output(Command::new(runtime).args(["delete", "--force", "first"]))?;
@@ -92,7 +97,9 @@ pub(super) fn nest(runtimes: &[&str]) -> Result<()> {
         let inner = INNER.replace("RUNTIME", runtime);
         bundle.write(&format!("{}; set -e; {inner}", says(&name, "start")), |config| {
             privileged_config(config);
-            for (target, source) in [("/usr", "/usr"), ("/lib", "/usr/lib"), ("/lib64", "/usr/lib64")] {
+            for (target, source) in
+                [("/usr", "/usr"), ("/lib", "/usr/lib"), ("/lib64", "/usr/lib64")]
+            {
                 let mount = json!({
                     "destination": target, "source": source, "type": "bind",
                     "options": ["rbind", "ro"],

@@ -59,7 +59,10 @@ pub(super) fn run(user: User) -> Result<()> {
     podman(&["healthcheck", "run", "checked"])?;
     watch.hear(&podman(&["inspect", "--format={{.State.Health.Log}}", "checked"])?, 1)?;
 
-    watch.hear(&start("powerful", &["--rm", "--privileged"], "mount -t tmpfs none /mnt; true")?, 1)?;
+    watch.hear(
+        &start("powerful", &["--rm", "--privileged"], "mount -t tmpfs none /mnt; true")?,
+        1,
+    )?;
     watch.hear(&start("init", &["--rm", "--read-only"], "true")?, 1)?;
     if user == User::Root {
         // The other OCI runtime, and the network of Podman's own.

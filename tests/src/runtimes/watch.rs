@@ -144,8 +144,9 @@ impl Watch {
         let alerts = self.agent.alerts();
         let lost = self.agent.metric("shrike_events_lost_total", &[])?
             + self.agent.metric("shrike_members_lost_total", &[])?;
-        let is_real =
-            |alert: &Value| self.breaches.iter().any(|pid| alert["output_fields"]["proc.pid"] == *pid);
+        let is_real = |alert: &Value| {
+            self.breaches.iter().any(|pid| alert["output_fields"]["proc.pid"] == *pid)
+        };
         let false_breaches: Vec<String> = alerts
             .iter()
             .filter(|alert| alert["priority"] == "Critical" && !is_real(alert))
@@ -159,7 +160,8 @@ impl Watch {
             .collect::<Result<_>>()?;
         let wrong = self.wrong(&seen, cgroup_of("self")?);
         if !wrong.is_empty() {
-            let lines: Vec<String> = alerts.iter().map(|alert| alert["output"].to_string()).collect();
+            let lines: Vec<String> =
+                alerts.iter().map(|alert| alert["output"].to_string()).collect();
             // For whoever looks for the reason; the guest is gone afterwards.
             eprintln!("{}", lines.join("\n"));
         }
@@ -214,9 +216,14 @@ impl Watch {
         // What has no name of its own in a container is that container's, too.
         for seen in seen.iter().filter(|seen| seen.inside) {
             let said = self.said.iter().filter(|said| said.cgroup == seen.cgroup);
-            let allowed: BTreeSet<u64> =
-                said.filter_map(|said| numbers.get(said.container.as_str())).flatten().copied().collect();
-            if !allowed.is_empty() && seen.container.is_some_and(|number| !allowed.contains(&number)) {
+            let allowed: BTreeSet<u64> = said
+                .filter_map(|said| numbers.get(said.container.as_str()))
+                .flatten()
+                .copied()
+                .collect();
+            if !allowed.is_empty()
+                && seen.container.is_some_and(|number| !allowed.contains(&number))
+            {
                 wrong.push(format!("not of {allowed:?}: {}", seen.alert));
             }
         }

@@ -98,10 +98,7 @@ const FILES: [(&str, &str); 10] = [
         "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n\
          [engine.runtimes]\nrunc = [\"/usr/sbin/runc-newest\"]\n",
     ),
-    (
-        "etc/containers/policy.json",
-        "{\"default\": [{\"type\": \"insecureAcceptAnything\"}]}\n",
-    ),
+    ("etc/containers/policy.json", "{\"default\": [{\"type\": \"insecureAcceptAnything\"}]}\n"),
     (
         "etc/containerd/config.toml",
         "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"localhost/base:1\"\n\

@@ -60,12 +60,7 @@ pub fn series(full: bool) -> Vec<Series> {
 }
 
 /// Runs the selected suites in all kinds of guest, and adds their results.
-pub fn run(
-    cache: &Cache,
-    selection: &Selection,
-    offline: bool,
-    report: &mut Report,
-) -> Result<()> {
+pub fn run(cache: &Cache, selection: &Selection, offline: bool, report: &mut Report) -> Result<()> {
     let programs = {
         let _step = Step::start("Building", "the programs for the guests");
         compile::guest_programs(&["shrike-tests", "shrike"], Profile::Dev)?
@@ -327,7 +322,12 @@ fn configurations(full: bool) -> Vec<Configuration> {
         if series != Series::Newest {
             let memory = 3072;
             let debian = true;
-            configurations.push(Configuration { series, memory, debian, ..Configuration::default() });
+            configurations.push(Configuration {
+                series,
+                memory,
+                debian,
+                ..Configuration::default()
+            });
         }
         // Two processors, for the suites that ask for them.
         if full || series == Series::V6_12 {

@@ -151,8 +151,7 @@ mod tests {
 
     #[test]
     fn every_option_reaches_the_configuration() {
-        let words =
-            "--kernel newest --memory 512 --cpus 2 --lsm-bpf no --preempt full --append -x --debian --";
+        let words = "--kernel newest --memory 512 --cpus 2 --lsm-bpf no --preempt full --append -x --debian --";
         let words: Vec<&str> = words.split(' ').chain(["true"]).collect();
         let expected = Configuration {
             series: Series::Newest,
