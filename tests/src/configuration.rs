@@ -12,6 +12,7 @@ pub const VARIABLE: &str = "SHRIKE_GUEST";
 
 /// The kind of guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub struct Configuration {
     /// The line of kernels: `6.1`, `6.12` or `newest`.
     pub series: String,

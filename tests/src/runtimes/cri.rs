@@ -65,9 +65,10 @@ impl Pod {
         let logs = scratch()?;
         let config = format!(
             "metadata {{ name: {name:?} uid: {name:?} namespace: \"tests\" attempt: 1 }}
-             hostname: {name:?} log_directory: {logs:?}
+             hostname: {name:?} log_directory: \"{}\"
              linux {{ cgroup_parent: \"/kubepods/burstable/pod{name}\"
-               security_context {{ privileged: {privileged} }} }}"
+               security_context {{ privileged: {privileged} }} }}",
+            logs.display()
         );
         let answer = client.call("RunPodSandbox", &format!("config {{ {config} }}"))?;
         Ok(Self { id: value(&answer, "pod_sandbox_id")?, config, logs })

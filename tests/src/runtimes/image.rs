@@ -16,8 +16,8 @@ pub(super) const NAME: &str = "localhost/base:1";
 /// A file to build an image from, whose steps run programs.
 pub(super) fn recipe(steps: &[String]) -> Result<PathBuf> {
     let dir = scratch()?;
-    let steps: String = steps.iter().map(|step| format!("RUN {step}\n")).collect();
-    fs::write(dir.join("Dockerfile"), format!("FROM {NAME}\n{steps}"))?;
+    let steps = steps.join("\nRUN ");
+    fs::write(dir.join("Dockerfile"), format!("FROM {NAME}\nRUN {steps}\n"))?;
     Ok(dir)
 }
 

@@ -30,6 +30,7 @@ const SECURITY_MODULES: &str = "lockdown,capability,landlock,yama,apparmor";
 
 /// What kind of guest is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub struct Configuration {
     /// The line of kernels.
     pub series: Series,
