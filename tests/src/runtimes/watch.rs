@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::cgroup_of;
 use crate::agent::Agent;
-use crate::container::{Rootfs, own_namespace};
+use crate::container::{PRINT_CGROUP, Rootfs, own_namespace};
 use crate::runc;
 
 const RULES: &str = concat!(
@@ -75,9 +75,7 @@ struct Seen {
 
 /// The script by which a process in `container` says who it is while it does `deed`.
 pub(super) fn says(container: &str, deed: &str) -> String {
-    format!(
-        "echo {SAYS} {container}/{deed} $(stat -c %i /sys/fs/cgroup) $(stat -Lc %i /proc/self/ns/mnt)"
-    )
+    format!("echo {SAYS} {container}/{deed} $({PRINT_CGROUP}) $(stat -Lc %i /proc/self/ns/mnt)")
 }
 
 impl Watch {
