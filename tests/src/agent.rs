@@ -16,8 +16,6 @@ use serde_json::Value;
 
 /// How long anything that the agent should do may take; generous, as guests are emulated.
 const PATIENCE: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(40);
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running `shrike run`.
 pub struct Agent {

@@ -251,7 +251,7 @@ impl Seen {
 
 /// Waits longer than usual: what runs beside the agent here is heavy.
 fn patiently<T>(wait: impl Fn() -> Result<T>) -> Result<T> {
-    const TIMES: u32 = 5;
+    const TIMES: u32 = 3;
     for _ in 1..TIMES {
         if let Ok(value) = wait() {
             return Ok(value);
