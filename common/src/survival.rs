@@ -21,6 +21,7 @@ pub const FRESH_MAPS: &[&str] = &[
     "CALLED",
     "CONTROL",
     "EXPECTED",
+    "HOST_ROOT",
     "LANE_BULK",
     "LANE_CRITICAL",
     "LANE_PROCESS",

@@ -60,6 +60,10 @@ static LAST: Array<u64, 1> = Array::new();
 #[btf_map]
 static NAMESPACES_OWNED: LruHashMap<Namespace, u64, 65_536> = LruHashMap::new();
 
+/// The root directory of the host's first process, once the agent has shown it.
+#[btf_map]
+static HOST_ROOT: Array<Root, 1> = Array::new();
+
 /// Who filled a cgroup.
 #[btf_map]
 static FILLERS: LruHashMap<CgroupId, Filler, 16_384> = LruHashMap::new();
@@ -117,10 +121,17 @@ struct Filler {
     pid: NsId,
     cgroup: NsId,
     reserved: u32,
-    /// The file system of its root directory; 0 if not known.
-    root: u64,
+    root: Root,
     /// The container whose cgroup it is; 0 if none that is known.
     container: u64,
+}
+
+/// A root directory, by the addresses of its dentry and its file system; 0 if not known.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Root {
+    dentry: u64,
+    sb: u64,
 }
 
 /// A task as a member, if it is one.
@@ -303,6 +314,9 @@ pub(crate) fn found(task: Task) {
     if task.is_kernel_thread() {
         return;
     }
+    if task.tgid().0 == 1 {
+        note_host(task);
+    }
     if let Some(member) = get(task) {
         // SAFETY: the look-up gave a valid entry.
         let container = unsafe { (*member).container };
@@ -341,29 +355,53 @@ pub(crate) fn freed(task: Task) {
     remove(task);
 }
 
+/// The first process of the host, unless it is that of a container that is all that is seen.
+#[inline(always)]
+fn note_host(task: Task) {
+    let (Some(root), Some(proxy)) = (HOST_ROOT.get_ptr_mut(0), task.nsproxy()) else { return };
+    if proxy.mnt().0 == INIT_MNT_NS.load() {
+        // SAFETY: the look-up gave a valid entry.
+        unsafe { root.write_volatile(Root::of(task)) };
+    }
+}
+
+impl Root {
+    #[inline(always)]
+    fn of(task: Task) -> Self {
+        let dentry = task.fs().root_dentry();
+        Self { dentry: dentry.0 as u64, sb: dentry.sb().0 as u64 }
+    }
+}
+
 /// Whether a task that is no member looks like one: it has its own mounts, its root directory is the
 /// root of these, and it has its own processes, cgroups or root file system; own as against whoever put
-/// it into its cgroup.
+/// it into its cgroup. Who has the same root directory is not contained in anything: hooks of a
+/// runtime before the root is changed, services with mounts of their own, sandboxes that show all.
 #[inline(never)]
 fn is_contained(task: Task) -> bool {
+    // SAFETY: the look-up gave a valid entry.
+    let host = HOST_ROOT.get_ptr(0).map(|root| unsafe { root.read_volatile() });
+    let (Some(host), Some(proxy)) = (host, task.nsproxy()) else { return false };
     let init = Filler {
         mnt: NsId(INIT_MNT_NS.load()),
         pid: NsId::INIT_PID,
         cgroup: NsId::INIT_CGROUP,
         reserved: 0,
-        root: 0,
+        root: host,
         container: 0,
     };
-    let Some(proxy) = task.nsproxy() else { return false };
     // SAFETY: the entry is only read.
     let filler = unsafe { FILLERS.get(task.cgroup().node().id()) }.copied().unwrap_or(init);
     if proxy.mnt() == filler.mnt || proxy.mnt() == init.mnt {
         return false;
     }
-    let root = task.fs().root_dentry().sb().0 as u64;
+    let root = Root::of(task);
+    if root.dentry == filler.root.dentry || root.dentry == host.dentry {
+        return false;
+    }
     let has_own = proxy.pid_for_children() != filler.pid
         || proxy.cgroup() != filler.cgroup
-        || filler.root != 0 && root != filler.root;
+        || filler.root.sb != 0 && root.sb != filler.root.sb;
     has_own && is_namespace_root(task)
 }
 
@@ -417,7 +455,9 @@ fn join(task: Task, origin: u32) {
         }
         State::copy(&raw mut (*member).expected, &raw const (*member).present);
     }
-    if let Some(filler) = FILLERS.get_ptr_mut(cgroup.node().id()) {
+    if let Some(filler) = FILLERS.get_ptr_mut(cgroup.node().id())
+        && has_own_cgroup(task)
+    {
         // SAFETY: the look-up gave a valid entry.
         unsafe { (*filler).container = container };
     }
@@ -428,6 +468,15 @@ fn join(task: Task, origin: u32) {
     if known == 0 || origin == Origin::Entered as u32 {
         tell(task, container, origin);
     }
+}
+
+/// Whether the cgroup of a task that becomes a member is its container's alone. Who has no right to
+/// make cgroups starts containers in the one that it is in itself: the rest of a user's session does not
+/// enter anything.
+#[inline(always)]
+fn has_own_cgroup(task: Task) -> bool {
+    let (cgroup, parent) = (task.cgroup(), task.parent());
+    cgroup.level() != 0 && (parent.cgroup().0 != cgroup.0 || get(parent).is_some())
 }
 
 /// Tells what a task has that has just become a member.
@@ -561,7 +610,7 @@ fn fill(cgroup: CgroupId, by: Task) {
         pid: proxy.pid_for_children(),
         cgroup: proxy.cgroup(),
         reserved: 0,
-        root: by.fs().root_dentry().sb().0 as u64,
+        root: Root::of(by),
         container,
     };
     // The table forgets what it has not seen for longest: the host's namespaces stand in then.

@@ -1,5 +1,5 @@
 //! What kind of guest the host asked for, as its name tells: `6.1-bpf`, `6.12-nobpf`,
-//! `newest-bpf-preempt`, `6.12-bpf-smp`.
+//! `newest-bpf-preempt`, `6.12-bpf-smp`, `6.12-bpf-debian`.
 
 use std::env;
 use std::fmt;
@@ -12,6 +12,7 @@ pub const VARIABLE: &str = "SHRIKE_GUEST";
 
 /// The kind of guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub struct Configuration {
     /// The line of kernels: `6.1`, `6.12` or `newest`.
     pub series: String,
@@ -21,6 +22,8 @@ pub struct Configuration {
     pub preempt_full: bool,
     /// Whether it has two processors.
     pub smp: bool,
+    /// Whether it is a host of the distribution with its container runtimes.
+    pub debian: bool,
 }
 
 impl Configuration {
@@ -35,7 +38,12 @@ impl Configuration {
 impl Configuration {
     /// Whether it is a guest of the kind that most suites run in: with one processor.
     pub fn is_plain(&self) -> bool {
-        !self.smp
+        !self.smp && !self.debian
+    }
+
+    /// Whether it has the distribution's container runtimes.
+    pub fn is_debian(&self) -> bool {
+        self.debian
     }
 }
 
@@ -50,12 +58,13 @@ impl FromStr for Configuration {
             Some("nobpf") => false,
             _ => bail!("`{name}` names no guest: it must be like 6.1-bpf or newest-nobpf-preempt"),
         };
-        let mut guest = Self { series, lsm_bpf, preempt_full: false, smp: false };
+        let mut guest = Self { series, lsm_bpf, preempt_full: false, smp: false, debian: false };
         for word in words {
             match word {
                 "preempt" => guest.preempt_full = true,
                 "smp" => guest.smp = true,
-                _ => bail!("`{name}` names no guest: {word} is neither preempt nor smp"),
+                "debian" => guest.debian = true,
+                _ => bail!("`{name}` names no guest: {word} is none of preempt, smp and debian"),
             }
         }
         Ok(guest)
@@ -67,7 +76,8 @@ impl fmt::Display for Configuration {
         let lsm = if self.lsm_bpf { "bpf" } else { "nobpf" };
         let preempt = if self.preempt_full { "-preempt" } else { "" };
         let smp = if self.smp { "-smp" } else { "" };
-        write!(f, "{}-{lsm}{preempt}{smp}", self.series)
+        let debian = if self.debian { "-debian" } else { "" };
+        write!(f, "{}-{lsm}{preempt}{smp}{debian}", self.series)
     }
 }
 
@@ -77,9 +87,14 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        for name in
-            ["6.1-bpf", "6.12-nobpf", "newest-bpf-preempt", "6.1-nobpf-preempt", "6.12-bpf-smp"]
-        {
+        for name in [
+            "6.1-bpf",
+            "6.12-nobpf",
+            "newest-bpf-preempt",
+            "6.1-nobpf-preempt",
+            "6.12-bpf-smp",
+            "6.1-bpf-debian",
+        ] {
             assert_eq!(name.parse::<Configuration>().unwrap().to_string(), name);
         }
         let read: Configuration = "6.12-nobpf-preempt".parse().unwrap();

@@ -39,6 +39,7 @@ pub mod permitted;
 pub mod record;
 pub mod runc;
 pub mod runner;
+pub mod runtimes;
 pub mod suite;
 pub mod survival;
 
@@ -61,4 +62,5 @@ pub const SUITES: &[Suite] = &[
     exploit::SUITE,
     survival::SUITE,
     mission::SUITE,
+    runtimes::SUITE,
 ];

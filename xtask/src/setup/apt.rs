@@ -15,6 +15,9 @@ use crate::cache::{Cache, CacheLock};
 use crate::console::Step;
 use crate::process::{capture, find_program};
 
+/// The file beside a view's configuration that lists no installed package.
+const NOTHING_INSTALLED: &str = "nothing-installed";
+
 /// The private apt.
 #[derive(Debug)]
 pub struct Apt<'cache> {
@@ -103,6 +106,7 @@ impl<'cache> Apt<'cache> {
         fs::write(&sources, self.mirrors.offering(suites))?;
         let config = folder.join("apt.conf");
         fs::write(&config, configuration(&folder, &transport_settings()?))?;
+        fs::write(folder.join(NOTHING_INSTALLED), "")?;
 
         let view = View { config, name: name.clone() };
         let _step = Step::start("Updating", format_args!("package index of {name}"));
@@ -137,6 +141,20 @@ impl View {
         let plan = capture(
             self.apt("apt-get")
                 .args(["install", "--simulate", "--reinstall", "--no-install-recommends"])
+                .args(packages),
+        )
+        .with_context(|| format!("cannot resolve {} in {}", packages.join(", "), self.name))?;
+        Ok(parse_simulation(&plan))
+    }
+
+    /// `packages` and everything they need on a machine that has nothing yet.
+    pub fn with_all_dependencies(&self, packages: &[&str]) -> Result<Vec<Package>> {
+        let nothing = self.config.with_file_name(NOTHING_INSTALLED);
+        let plan = capture(
+            self.apt("apt-get")
+                .arg("-o")
+                .arg(format!("Dir::State::status={}", nothing.display()))
+                .args(["install", "--simulate", "--no-install-recommends"])
                 .args(packages),
         )
         .with_context(|| format!("cannot resolve {} in {}", packages.join(", "), self.name))?;

@@ -4,6 +4,7 @@
 pub mod apt;
 pub mod command;
 pub mod compiler;
+pub mod debian;
 pub mod environment;
 pub mod headers;
 pub mod kernel;
@@ -37,6 +38,8 @@ pub enum Part {
     Kernel(Series),
     /// What modules for a guest kernel are built against. The kernel must be asked for before it.
     Headers(Series),
+    /// A disk with a host of the distribution and its container runtimes.
+    Debian,
 }
 
 /// The parts that a guest of each of `series` needs.
@@ -94,6 +97,7 @@ fn missing(cache: &Cache, parts: &[Part], rungs: &[Rung]) -> Result<Vec<Part>> {
             Part::Tool(tool) => tool.held(cache).is_some(),
             Part::Kernel(series) => series.held(cache).is_some(),
             Part::Headers(series) => Headers::held(cache, series).is_some(),
+            Part::Debian => debian::held(cache).is_some(),
         };
         if !held {
             missing.push(part);
@@ -160,6 +164,7 @@ impl Work<'_> {
                 Part::Tool(tool) => drop(tool.obtain(self.cache, self.lock, &apt)?),
                 Part::Kernel(series) => self.obtain_kernel(series, &apt)?,
                 Part::Headers(series) => Headers::obtain(self.cache, self.lock, &apt, series)?,
+                Part::Debian => debian::obtain(self.cache, self.lock, &apt)?,
             }
         }
         Ok(())
@@ -182,6 +187,7 @@ impl Part {
             Self::Tool(tool) => tool.name().to_owned(),
             Self::Kernel(series) => format!("the guest kernel {series}"),
             Self::Headers(series) => format!("the headers of the guest kernel {series}"),
+            Self::Debian => "the disk with container runtimes".to_owned(),
         }
     }
 }

@@ -27,6 +27,8 @@ pub enum Tool {
     /// The container runtime that is not ours. Always from the package: it goes into guests, with
     /// the libraries that it needs.
     Runc,
+    /// Writes a folder into the image of a disk.
+    Mke2fs,
 }
 
 /// A tool that can be run.
@@ -45,6 +47,7 @@ impl Tool {
             Self::Qemu => find_program("qemu-system-x86_64").filter(|path| runs(path)),
             Self::Depmod => find_program("depmod"),
             Self::Make => find_program("make"),
+            Self::Mke2fs => find_program("mke2fs"),
             Self::Busybox | Self::Runc => None,
         };
         if let Some(path) = installed {
@@ -91,6 +94,7 @@ impl Tool {
             Self::Depmod => "kmod",
             Self::Make => "make",
             Self::Runc => "runc",
+            Self::Mke2fs => "e2fsprogs",
         }
     }
 
@@ -101,6 +105,7 @@ impl Tool {
             Self::Depmod => "kmod",
             Self::Make => "make",
             Self::Runc => "runc",
+            Self::Mke2fs => "e2fsprogs",
         }
     }
 
@@ -113,6 +118,7 @@ impl Tool {
             Self::Depmod => &["usr/bin/kmod", "bin/kmod"],
             Self::Make => &["usr/bin/make"],
             Self::Runc => &["usr/sbin/runc", "usr/bin/runc"],
+            Self::Mke2fs => &["usr/sbin/mke2fs", "sbin/mke2fs"],
         }
     }
 }

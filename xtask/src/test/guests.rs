@@ -21,6 +21,7 @@ use crate::console::{Step, line};
 use crate::interrupt;
 use crate::process::capture;
 use crate::setup::kernel::Series;
+use crate::setup::{self, Part};
 use crate::vm::accelerator::Accelerator;
 use crate::vm::initramfs::{self, Content};
 use crate::vm::job::{self, Job, Port};
@@ -59,7 +60,7 @@ pub fn series(full: bool) -> Vec<Series> {
 }
 
 /// Runs the selected suites in all kinds of guest, and adds their results.
-pub fn run(cache: &Cache, selection: &Selection, report: &mut Report) -> Result<()> {
+pub fn run(cache: &Cache, selection: &Selection, offline: bool, report: &mut Report) -> Result<()> {
     let programs = {
         let _step = Step::start("Building", "the programs for the guests");
         compile::guest_programs(&["shrike-tests", "shrike"], Profile::Dev)?
@@ -67,7 +68,11 @@ pub fn run(cache: &Cache, selection: &Selection, report: &mut Report) -> Result<
     let agent = programs.others.last().context("cargo built no agent")?;
     let kit = Kit::pack(cache, agent, selection.has(module::SUITE))?;
     let run = Run::prepare(cache, selection, &programs, &kit)?;
-    let waiting: Mutex<VecDeque<_>> = Mutex::new(run.plan()?.into());
+    let plan = run.plan()?;
+    if plan.iter().any(|(configuration, _)| configuration.debian) {
+        setup::ensure(cache, &[Part::Debian], offline)?;
+    }
+    let waiting: Mutex<VecDeque<_>> = Mutex::new(plan.into());
     if lock(&waiting).is_empty() {
         bail!("no such guest has a suite called {}", selection.suites.join(" or "));
     }
@@ -224,10 +229,11 @@ impl<'a> Run<'a> {
         };
         let limit =
             Duration::from_secs(suites.iter().map(|suite| suite.budget).sum()) + RUNNER_LIMIT;
-        initramfs::write(&initramfs, &kernel, &content, self.job(&name, suites, limit))?;
+        initramfs::write(&initramfs, &kernel, &content, self.job(configuration, suites, limit))?;
 
         let logs = super::log_folder()?;
         let console = logs.join(format!("{name}.console.log"));
+        let disk = configuration.disk(self.cache)?;
         let machine = Machine {
             host: &self.host,
             accelerator: self.accelerator,
@@ -235,6 +241,7 @@ impl<'a> Run<'a> {
             configuration,
             initramfs: &initramfs,
             share: None,
+            disk: disk.as_deref(),
             console: &console,
             limit: limit + BOOT_LIMIT,
         };
@@ -251,7 +258,8 @@ impl<'a> Run<'a> {
         Ok((outcome, machine.console_tail()))
     }
 
-    fn job(&self, guest: &str, suites: &[Suite], limit: Duration) -> Job {
+    fn job(&self, configuration: &Configuration, suites: &[Suite], limit: Duration) -> Job {
+        let guest = &configuration.name();
         let results = format!("/dev/virtio-ports/{}", Port::Results.name());
         let mut command: Vec<String> =
             ["shrike-tests", "run", "--guest", guest, "--results", &results]
@@ -261,7 +269,13 @@ impl<'a> Run<'a> {
             command.extend(["--filter".to_owned(), filter.clone()]);
         }
         command.extend(suites.iter().map(|suite| suite.suite.clone()));
-        Job { modules: Vec::new(), command, share: false, seconds: limit.as_secs() }
+        Job {
+            modules: Vec::new(),
+            command,
+            share: false,
+            disk: configuration.debian,
+            seconds: limit.as_secs(),
+        }
     }
 }
 
@@ -304,6 +318,17 @@ fn configurations(full: bool) -> Vec<Configuration> {
                 }
             }
         }
+        // The distribution's container runtimes, for the suite that asks for them.
+        if series != Series::Newest {
+            let memory = 3072;
+            let debian = true;
+            configurations.push(Configuration {
+                series,
+                memory,
+                debian,
+                ..Configuration::default()
+            });
+        }
         // Two processors, for the suites that ask for them.
         if full || series == Series::V6_12 {
             configurations.push(Configuration { series, cpus: 2, ..Configuration::default() });
@@ -327,13 +352,24 @@ mod tests {
     #[test]
     fn quick_run_has_both_supported_series_with_and_without_bpf() {
         let names: Vec<String> = configurations(false).iter().map(Configuration::name).collect();
-        assert_eq!(names, ["6.12-bpf", "6.12-nobpf", "6.12-bpf-smp", "6.1-bpf", "6.1-nobpf"]);
+        assert_eq!(
+            names,
+            [
+                "6.12-bpf",
+                "6.12-nobpf",
+                "6.12-bpf-debian",
+                "6.12-bpf-smp",
+                "6.1-bpf",
+                "6.1-nobpf",
+                "6.1-bpf-debian"
+            ]
+        );
     }
 
     #[test]
     fn full_run_adds_the_newest_kernel_and_full_preemption() {
         let names: Vec<String> = configurations(true).iter().map(Configuration::name).collect();
-        assert_eq!(names.len(), 15);
+        assert_eq!(names.len(), 17);
         for name in ["newest-bpf", "newest-nobpf-preempt", "6.1-bpf-preempt", "6.1-bpf-smp"] {
             assert!(names.iter().any(|known| known == name), "{name} is missing in {names:?}");
         }

@@ -79,7 +79,7 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
         probes::build_by_every_rung(cache, &mut report);
     }
     if stages.guests {
-        guests::run(cache, &options.selection(), &mut report)?;
+        guests::run(cache, &options.selection(), offline, &mut report)?;
     }
     if options.full {
         if stages.lint {

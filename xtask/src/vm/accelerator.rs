@@ -92,6 +92,7 @@ fn trial(host: &Host, kernel: &Kernel, content: &Content<'_>) -> Result<bool> {
         modules: Vec::new(),
         command: vec!["true".into()],
         share: false,
+        disk: false,
         seconds: TRIAL.as_secs(),
     };
     let content = Content { programs: &[], ..content.clone() };
@@ -112,6 +113,7 @@ fn boot(host: &Host, kernel: &Kernel, initramfs: &Path, console: &Path) -> Resul
         configuration: &Configuration::default(),
         initramfs,
         share: None,
+        disk: None,
         console,
         limit: TRIAL,
     }

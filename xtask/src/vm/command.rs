@@ -24,6 +24,9 @@ writable root in memory. The exit code, the standard output and the standard err
 command's own; a command that a signal ended gives 128 and the signal's number. Its standard input
 is empty.
 
+With --debian the root is a disk with a Debian host: its runc (also as runc-oldest and runc-newest),
+crun, podman, docker, containerd and what they need. Give it 3072 megabytes of memory.
+
 A shared folder is read and written in place, through virtiofs: what the guest writes is on the
 host at once. The command then starts in it. Only statically linked programs run, or those that
 bring their libraries.")]
@@ -49,6 +52,9 @@ pub struct Options {
     /// How preemptible the kernel is
     #[arg(long, value_name = "full|default", default_value = "default")]
     preempt: Preemption,
+    /// Make it a host of the distribution with its container runtimes, on a disk that forgets
+    #[arg(long)]
+    debian: bool,
     /// Seconds that the command may take
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
@@ -96,6 +102,7 @@ impl Options {
             cpus: self.cpus,
             append: self.append.clone(),
             counted: false,
+            debian: self.debian,
         }
     }
 }
@@ -144,8 +151,7 @@ mod tests {
 
     #[test]
     fn every_option_reaches_the_configuration() {
-        let words =
-            "--kernel newest --memory 512 --cpus 2 --lsm-bpf no --preempt full --append -x --";
+        let words = "--kernel newest --memory 512 --cpus 2 --lsm-bpf no --preempt full --append -x --debian --";
         let words: Vec<&str> = words.split(' ').chain(["true"]).collect();
         let expected = Configuration {
             series: Series::Newest,
@@ -155,6 +161,7 @@ mod tests {
             cpus: 2,
             append: "-x".into(),
             counted: false,
+            debian: true,
         };
         assert_eq!(parse(&words).unwrap().configuration(), expected);
     }

@@ -27,6 +27,38 @@ const MODULES: [&str; 8] = [
     "loop",
 ];
 
+/// Modules of a guest whose root file system is on a disk, and that runs the distribution's container
+/// runtimes with the networks that they make.
+const HOST_MODULES: [&str; 27] = [
+    "virtio_blk",
+    "ext4",
+    "fuse",
+    "tun",
+    "br_netfilter",
+    "nf_tables",
+    "nft_compat",
+    "nft_chain_nat",
+    "nft_masq",
+    "nft_nat",
+    "nft_ct",
+    "nft_fib_inet",
+    "nft_reject_inet",
+    "nft_limit",
+    "nf_conntrack_netlink",
+    "ip_tables",
+    "iptable_nat",
+    "iptable_filter",
+    "xt_addrtype",
+    "xt_comment",
+    "xt_conntrack",
+    "xt_mark",
+    "xt_MASQUERADE",
+    "xt_multiport",
+    "xt_nat",
+    "xt_tcpudp",
+    "dummy",
+];
+
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
                       user:x:1000:1000:user:/tmp:/bin/sh\n\
                       nobody:x:65534:65534:nobody:/:/bin/false\n";
@@ -81,7 +113,11 @@ pub fn write(path: &Path, kernel: &Kernel, content: &Content<'_>, job: Job) -> R
             fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
         archive.file(target, *mode, &bytes)?;
     }
-    let job = Job { modules: add_modules(&mut archive, kernel)?, ..job };
+    let mut modules = MODULES.to_vec();
+    if job.disk {
+        modules.extend(HOST_MODULES);
+    }
+    let job = Job { modules: add_modules(&mut archive, kernel, &modules)?, ..job };
     archive.file(JOB_FILE, 0o600, &serde_json::to_vec(&job)?)?;
     archive.finish().with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
@@ -141,9 +177,13 @@ fn add_program(archive: &mut Archive<impl Write>, path: &str, program: &Path) ->
 }
 
 /// Adds the modules and returns their paths in the guest, in the order of loading.
-fn add_modules(archive: &mut Archive<impl Write>, kernel: &Kernel) -> Result<Vec<String>> {
+fn add_modules(
+    archive: &mut Archive<impl Write>,
+    kernel: &Kernel,
+    names: &[&str],
+) -> Result<Vec<String>> {
     let mut paths = Vec::new();
-    for file in Modules::read(&kernel.modules)?.closure(&MODULES)? {
+    for file in Modules::read(&kernel.modules)?.closure(names)? {
         let source = kernel.modules.join(&file);
         let content =
             fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;

@@ -34,6 +34,8 @@ pub struct Job {
     pub command: Vec<String>,
     /// Whether the host shares a folder.
     pub share: bool,
+    /// Whether the root file system is on a disk, instead of in memory.
+    pub disk: bool,
     /// How long the command may take.
     pub seconds: u64,
 }

@@ -46,6 +46,9 @@ impl Launch<'_> {
     pub fn run(&self, cache: &Cache, offline: bool, channels: Channels<'_>) -> Result<Ended> {
         let mut parts = setup::guest_parts([self.configuration.series]);
         parts.push(Part::Toolchain);
+        if self.configuration.debian {
+            parts.push(Part::Debian);
+        }
         setup::ensure(cache, &parts, offline)?;
         let programs = compile::guest_programs(self.programs, self.profile)?;
         let host = Host::find(cache)?;
@@ -67,9 +70,11 @@ impl Launch<'_> {
             modules: Vec::new(),
             command: self.command.to_vec(),
             share: self.share.is_some(),
+            disk: self.configuration.debian,
             seconds: self.limit.as_secs(),
         };
         initramfs::write(&initramfs, &kernel, &content, job)?;
+        let disk = self.configuration.disk(cache)?;
         let machine = Machine {
             host: &host,
             accelerator,
@@ -77,6 +82,7 @@ impl Launch<'_> {
             configuration: self.configuration,
             initramfs: &initramfs,
             share: self.share,
+            disk: disk.as_deref(),
             console: &console,
             limit: self.limit + BOOT_LIMIT,
         };

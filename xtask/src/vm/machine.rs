@@ -48,6 +48,8 @@ pub struct Machine<'a> {
     pub initramfs: &'a Path,
     /// A folder of the host.
     pub share: Option<&'a Path>,
+    /// The image of the disk with the root file system. What the guest writes to it is gone with it.
+    pub disk: Option<&'a Path>,
     /// Where the console is written to.
     pub console: &'a Path,
     /// How long everything may take, from power on to power off.
@@ -133,6 +135,10 @@ impl Machine<'_> {
             let name = port.name();
             list.add("-chardev", with_path(&format!("socket,id={name},path="), path));
             list.add("-device", format!("virtserialport,chardev={name},name={name}"));
+        }
+        if let Some(disk) = self.disk {
+            let options = "format=raw,if=virtio,snapshot=on,cache=unsafe,file=";
+            list.add("-drive", with_path(options, disk));
         }
         if let Some(share) = share {
             // The file server works in the guest's memory.

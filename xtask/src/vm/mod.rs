@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::cache::Cache;
+use crate::setup::debian;
 use crate::setup::kernel::{Kernel, Series};
 use crate::setup::tool::{Program, Tool};
 
@@ -29,6 +30,7 @@ const SECURITY_MODULES: &str = "lockdown,capability,landlock,yama,apparmor";
 
 /// What kind of guest is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub struct Configuration {
     /// The line of kernels.
     pub series: Series,
@@ -45,6 +47,8 @@ pub struct Configuration {
     /// Whether its clock counts instructions: one nanosecond each, as far as it is emulated, and
     /// none while it is idle.
     pub counted: bool,
+    /// Whether it is a host of the distribution with its container runtimes, on a disk.
+    pub debian: bool,
 }
 
 /// The programs on this machine that guests are run with.
@@ -66,18 +70,26 @@ impl Default for Configuration {
             cpus: 1,
             append: String::new(),
             counted: false,
+            debian: false,
         }
     }
 }
 
 impl Configuration {
     /// The name in reports, which tells the tests in the guest what was asked for: `6.1-bpf`,
-    /// `6.12-nobpf`, `newest-bpf-preempt`, `6.12-bpf-smp`.
+    /// `6.12-nobpf`, `newest-bpf-preempt`, `6.12-bpf-smp`, `6.12-bpf-debian`.
     pub fn name(&self) -> String {
         let lsm = if self.lsm_bpf { "bpf" } else { "nobpf" };
         let preempt = if self.preempt_full { "-preempt" } else { "" };
         let smp = if self.cpus > 1 { "-smp" } else { "" };
-        format!("{}-{lsm}{preempt}{smp}", self.series)
+        let debian = if self.debian { "-debian" } else { "" };
+        format!("{}-{lsm}{preempt}{smp}{debian}", self.series)
+    }
+
+    /// The image of its disk, which setup has seen to; `None` if it has no disk.
+    pub fn disk(&self, cache: &Cache) -> Result<Option<PathBuf>> {
+        let held = || debian::held(cache).context("the disk is gone: run cargo xtask setup");
+        self.debian.then(held).transpose()
     }
 
     fn command_line(&self) -> String {

@@ -43,7 +43,12 @@ fn run_command(job: &Job) -> Result<Outcome> {
         .args(arguments)
         .current_dir(if job.share { SHARE_FOLDER } else { "/root" })
         .env_clear()
-        .envs([("HOME", "/root"), ("PATH", "/usr/bin"), ("RUST_BACKTRACE", "1"), ("TERM", "dumb")])
+        .envs([
+            ("HOME", "/root"),
+            ("PATH", "/usr/sbin:/usr/bin"),
+            ("RUST_BACKTRACE", "1"),
+            ("TERM", "dumb"),
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

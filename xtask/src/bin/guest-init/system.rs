@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::kmod::{ModuleInitFlags, finit_module};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MsFlags, mount, umount};
 use nix::unistd::{chdir, chroot, sethostname};
 use xtask::vm::job::{Job, Port, SHARE_FOLDER, SHARE_TAG};
 
@@ -19,8 +19,8 @@ use crate::output;
 /// `MODULE_INIT_COMPRESSED_FILE` of linux/module.h: the kernel decompresses the module itself.
 const COMPRESSED_FILE: u32 = 4;
 
-/// How long the ports may take to appear after their driver was loaded.
-const PORTS_LIMIT: Duration = Duration::from_secs(20);
+/// How long devices may take to appear after their driver was loaded.
+const DEVICES_LIMIT: Duration = Duration::from_secs(20);
 
 /// File systems in the order of mounting: type, target, options.
 const MOUNTS: [(&str, &str, &str); 12] = [
@@ -40,7 +40,11 @@ const MOUNTS: [(&str, &str, &str); 12] = [
 
 /// Makes the system ready for `job`.
 pub(crate) fn start(job: &Job) -> Result<()> {
-    switch_root().context("cannot leave the initramfs")?;
+    if job.disk {
+        // The drivers of the disk are needed to come to it.
+        load_all(job)?;
+    }
+    switch_root(job).context("cannot leave the initramfs")?;
     for (kind, target, options) in MOUNTS {
         fs::create_dir_all(target).with_context(|| format!("cannot create {target}"))?;
         mount(Some(kind), target, Some(kind), MsFlags::empty(), Some(options))
@@ -49,8 +53,8 @@ pub(crate) fn start(job: &Job) -> Result<()> {
     // As systemd leaves it on a host.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>)
         .context("cannot share the mounts")?;
-    for module in &job.modules {
-        load(module).with_context(|| format!("cannot load {module}"))?;
+    if !job.disk {
+        load_all(job)?;
     }
     name_ports()?;
     sethostname("guest").context("cannot set the host name")?;
@@ -66,12 +70,16 @@ pub(crate) fn start(job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// Moves everything to a tmpfs and makes that the root: container runtimes cannot leave an
-/// initramfs by `pivot_root`.
-fn switch_root() -> Result<()> {
+/// Moves everything to a tmpfs, or to the disk, and makes that the root: container runtimes cannot
+/// leave an initramfs by `pivot_root`.
+fn switch_root(job: &Job) -> Result<()> {
     let root = Path::new("/root.new");
     fs::create_dir(root)?;
-    mount(Some("tmpfs"), root, Some("tmpfs"), MsFlags::empty(), Some("mode=755,size=90%"))?;
+    if job.disk {
+        mount_disk(root)?;
+    } else {
+        mount(Some("tmpfs"), root, Some("tmpfs"), MsFlags::empty(), Some("mode=755,size=90%"))?;
+    }
     move_content(Path::new("/"), root)?;
     chdir(root)?;
     mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
@@ -80,8 +88,24 @@ fn switch_root() -> Result<()> {
     Ok(())
 }
 
+fn mount_disk(root: &Path) -> Result<()> {
+    const DISK: &str = "/dev/vda";
+    mount(Some("devtmpfs"), "/dev", Some("devtmpfs"), MsFlags::empty(), None::<&str>)?;
+    let deadline = Instant::now() + DEVICES_LIMIT;
+    while !Path::new(DISK).exists() {
+        if Instant::now() > deadline {
+            bail!("no disk");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    mount(Some(DISK), root, Some("ext4"), MsFlags::empty(), None::<&str>)
+        .context("cannot mount the disk")?;
+    umount("/dev")?;
+    Ok(())
+}
+
 /// Moves what `from` holds on its own device to `to`, file by file, so that memory holds nearly
-/// everything only once.
+/// everything only once. What `to` has already stays as it is.
 fn move_content(from: &Path, to: &Path) -> Result<()> {
     let device = fs::metadata(from)?.dev();
     for entry in fs::read_dir(from)? {
@@ -89,18 +113,30 @@ fn move_content(from: &Path, to: &Path) -> Result<()> {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let data = entry.metadata()?;
         if data.is_symlink() {
+            if target.symlink_metadata().is_ok() {
+                continue;
+            }
             symlink(fs::read_link(&source)?, &target)?;
         } else if data.is_dir() {
             if data.dev() == device {
-                fs::create_dir(&target)?;
-                fs::set_permissions(&target, Permissions::from_mode(data.mode()))?;
+                if !target.exists() {
+                    fs::create_dir(&target)?;
+                    fs::set_permissions(&target, Permissions::from_mode(data.mode()))?;
+                }
                 move_content(&source, &target)?;
             }
-        } else if data.is_file() {
+        } else if data.is_file() && !target.exists() {
             fs::copy(&source, &target)
                 .with_context(|| format!("cannot copy {}", source.display()))?;
             fs::remove_file(&source)?;
         }
+    }
+    Ok(())
+}
+
+fn load_all(job: &Job) -> Result<()> {
+    for module in &job.modules {
+        load(module).with_context(|| format!("cannot load {module}"))?;
     }
     Ok(())
 }
@@ -116,7 +152,7 @@ fn load(module: &str) -> Result<()> {
 /// Links the ports by name below `/dev/virtio-ports`, as udev does.
 fn name_ports() -> Result<()> {
     fs::create_dir_all("/dev/virtio-ports")?;
-    let deadline = Instant::now() + PORTS_LIMIT;
+    let deadline = Instant::now() + DEVICES_LIMIT;
     loop {
         for device in fs::read_dir("/sys/class/virtio-ports").into_iter().flatten().flatten() {
             let name = fs::read_to_string(device.path().join("name")).unwrap_or_default();

@@ -1,0 +1,107 @@
+//! Docker.
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::image::{self, NAME};
+use super::watch::{Watch, file, says};
+use super::{Daemon, cgroup_of, output};
+
+/// How many containers are started and end one after the other.
+const SHORT: u32 = 10;
+
+pub(super) fn run() -> Result<()> {
+    let mut watch = Watch::start()?;
+    let layer = image::layer(watch.rootfs.path())?;
+    let (log, _) = file("dockerd.log")?;
+    let answers = || docker(&["version"]).is_ok();
+    let _daemon =
+        Daemon::start(Command::new("dockerd").args(["--log-level", "warn"]), &log, answers)?;
+    docker(&["import", &layer.display().to_string(), NAME])?;
+
+    let start = |name: &str, options: &[&str], more: &str| {
+        let script = format!("{}; {more}", says(name, "start"));
+        let mut words = vec!["run"];
+        words.extend(options);
+        words.extend([NAME, "sh", "-c", &script]);
+        docker(&words)
+    };
+    let wait = "exec sleep 1000";
+    start("first", &["--detach", "--name", "first"], wait)?;
+    watch.hear(&logs("first")?, 1)?;
+    watch.named(
+        "first",
+        cgroup_of(&docker(&["inspect", "--format", "{{.State.Pid}}", "first"])?)?,
+    )?;
+    watch.hear(&docker(&["exec", "first", "sh", "-c", &says("first", "exec")])?, 1)?;
+    // Seccomp stays as it is.
+    let privileged = says("first", "privileged-exec");
+    watch.hear(&docker(&["exec", "--privileged", "first", "sh", "-c", &privileged])?, 1)?;
+    docker(&["cp", "first:/bin/busybox", "/tmp/copied"])?;
+
+    let check = format!("--health-cmd={}", says("checked", "health"));
+    let often = ["--detach", "--name", "checked", &check, "--health-interval=1s", "--network=none"];
+    start("checked", &often, wait)?;
+    watch.hear(&logs("checked")?, 1)?;
+    watch.hear(&health("checked")?, 1)?;
+    docker(&["kill", "checked"])?;
+
+    watch.hear(
+        &start("powerful", &["--rm", "--privileged"], "mount -t tmpfs none /mnt; true")?,
+        1,
+    )?;
+    watch.hear(&start("init", &["--rm", "--init"], "true")?, 1)?;
+    let shared = ["--rm", "--pid=host", "--network=host", "--ipc=host", "--uts=host"];
+    watch.hear(&start("shared", &shared, "true")?, 1)?;
+    for number in 0..SHORT {
+        let name = format!("short-{number}");
+        watch.hear(&start(&name, &["--rm", "--network=none"], "true")?, 1)?;
+    }
+    let steps = [says("step-1", "build"), format!("{} && rm -rf /mnt", says("step-2", "build"))];
+    let recipe = image::recipe(&steps)?;
+    let built = output(
+        Command::new("docker")
+            .args(["build", "--network=none", "--tag=built"])
+            .arg(&recipe)
+            .env("DOCKER_BUILDKIT", "0"),
+    )?;
+    watch.hear(&built, 2)?;
+    docker(&["stop", "--time=1", "first"])?;
+    docker(&["rm", "first", "checked"])?;
+    watch.finish()
+}
+
+fn docker(words: &[&str]) -> Result<String> {
+    output(Command::new("docker").args(words))
+}
+
+/// What a container has written, once it has.
+fn logs(name: &str) -> Result<String> {
+    let mut text = String::new();
+    for _ in 0..100 {
+        text = docker(&["logs", name])?;
+        if text.contains("SAYS ") {
+            break;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    Ok(text)
+}
+
+/// What the last health check has written, once there was one.
+fn health(name: &str) -> Result<String> {
+    let format = "{{range .State.Health.Log}}{{println .Output}}{{end}}";
+    let mut text = String::new();
+    for _ in 0..100 {
+        text = docker(&["inspect", "--format", format, name])?;
+        if text.contains("SAYS ") {
+            break;
+        }
+        thread::sleep(Duration::from_millis(300));
+    }
+    ensure!(text.contains("SAYS "), "no health check: {text}");
+    Ok(text)
+}
