@@ -80,7 +80,7 @@ fn a_sound_node_meets_everything() {
     let report = examine(&Node::sound().roots);
     let bad: Vec<_> =
         report.checks.iter().filter(|check| !matches!(check.status, Status::Ok)).collect();
-    assert!(bad.is_empty() && report.checks.len() == 13, "{bad:?}");
+    assert!(bad.is_empty() && report.checks.len() == 14, "{bad:?}");
 }
 
 #[test]
