@@ -60,9 +60,10 @@ static LAST: Array<u64, 1> = Array::new();
 #[btf_map]
 static NAMESPACES_OWNED: LruHashMap<Namespace, u64, 65_536> = LruHashMap::new();
 
-/// The root directory of the host's first process, once the agent has shown it.
+/// The host's first process, which stands in for who filled a cgroup where that is not known; zeros until
+/// the agent has shown it.
 #[btf_map]
-static HOST_ROOT: Array<Root, 1> = Array::new();
+static HOST: Array<Filler, 1> = Array::new();
 
 /// Who filled a cgroup.
 #[btf_map]
@@ -358,10 +359,15 @@ pub(crate) fn freed(task: Task) {
 /// The first process of the host, unless it is that of a container that is all that is seen.
 #[inline(always)]
 fn note_host(task: Task) {
-    let (Some(root), Some(proxy)) = (HOST_ROOT.get_ptr_mut(0), task.nsproxy()) else { return };
+    let (Some(host), Some(proxy)) = (HOST.get_ptr_mut(0), task.nsproxy()) else { return };
     if proxy.mnt().0 == INIT_MNT_NS.load() {
         // SAFETY: the look-up gave a valid entry.
-        unsafe { root.write_volatile(Root::of(task)) };
+        unsafe {
+            (*host).mnt = proxy.mnt();
+            (*host).pid = NsId::INIT_PID;
+            (*host).cgroup = NsId::INIT_CGROUP;
+            (*host).root = Root::of(task);
+        }
     }
 }
 
@@ -379,29 +385,24 @@ impl Root {
 /// runtime before the root is changed, services with mounts of their own, sandboxes that show all.
 #[inline(never)]
 fn is_contained(task: Task) -> bool {
-    // SAFETY: the look-up gave a valid entry.
-    let host = HOST_ROOT.get_ptr(0).map(|root| unsafe { root.read_volatile() });
-    let (Some(host), Some(proxy)) = (host, task.nsproxy()) else { return false };
-    let init = Filler {
-        mnt: NsId(INIT_MNT_NS.load()),
-        pid: NsId::INIT_PID,
-        cgroup: NsId::INIT_CGROUP,
-        reserved: 0,
-        root: host,
-        container: 0,
-    };
-    // SAFETY: the entry is only read.
-    let filler = unsafe { FILLERS.get(task.cgroup().node().id()) }.copied().unwrap_or(init);
-    if proxy.mnt() == filler.mnt || proxy.mnt() == init.mnt {
+    let (Some(host), Some(proxy)) = (HOST.get_ptr(0), task.nsproxy()) else { return false };
+    let filler = FILLERS.get_ptr(task.cgroup().node().id()).unwrap_or(host);
+    // Entries are read where they are: a copy is too much for the stack of all callers together.
+    // SAFETY: the look-ups gave valid entries.
+    let (filler, host) = unsafe { (&*filler, &*host) };
+    if proxy.mnt() == filler.mnt || proxy.mnt().0 == INIT_MNT_NS.load() {
         return false;
     }
-    let root = Root::of(task);
-    if root.dentry == filler.root.dentry || root.dentry == host.dentry {
+    let root = task.fs().root_dentry();
+    let dentry = root.0 as u64;
+    if dentry == filler.root.dentry || dentry == host.root.dentry {
         return false;
     }
-    let has_own = proxy.pid_for_children() != filler.pid
-        || proxy.cgroup() != filler.cgroup
-        || filler.root.sb != 0 && root.sb != filler.root.sb;
+    let is_own =
+        |ns: NsId, fillers: NsId, init: NsId| ns != if fillers.0 == 0 { init } else { fillers };
+    let has_own = is_own(proxy.pid_for_children(), filler.pid, NsId::INIT_PID)
+        || is_own(proxy.cgroup(), filler.cgroup, NsId::INIT_CGROUP)
+        || filler.root.sb != 0 && root.sb().0 as u64 != filler.root.sb;
     has_own && is_namespace_root(task)
 }
 
