@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::agent::{Agent, scratch};
 use crate::boundary::{PERMITTED, RULES};
 use crate::container::Rootfs;
+use crate::exploit::SELF_MOUNTED;
 use crate::suite::{Suite, Tier};
 use crate::tests;
 
@@ -47,7 +48,7 @@ fn a_breach_while_no_agent_runs_is_told_once() -> Result<()> {
         "while [ ! -e /tmp/change ]; do sleep 0.1; done; {PERMITTED}
         touch /tmp/changed; exec sleep 1000"
     );
-    let benign = Running::start(&rootfs, &["--privileged"], &benign, "change")?;
+    let benign = Running::start(&rootfs, &["--privileged", SELF_MOUNTED], &benign, "change")?;
     let number = number(&agent.alert("the first container", |alert| crossing.is_recorded(alert))?);
     agent.alert("the second container", |alert| benign.is_recorded(alert))?;
     agent.kill()?;
