@@ -59,7 +59,7 @@ const fn first(
 
 const fn helper(name: &'static str, property: &'static str, script: &'static str) -> Crossing {
     let (kind, options) = ("usermode_helper", PRIVILEGED);
-    Crossing { name, kind, property, way: Some("executed"), options, script, who: Who::Helper }
+    Crossing { name, kind, property, way: None, options, script, who: Who::Helper }
 }
 
 /// Each of them.
@@ -117,7 +117,8 @@ pub const CROSSINGS: &[Crossing] = &[
     first(
         "file-handle",
         ["filesystem", "mount.root"],
-        Some("opened"),
+        // By the descriptor that the call asks for.
+        Some("inherited"),
         &["--cap-add=DAC_READ_SEARCH", "--volume=/tmp/shrike-volume/given:/props"],
         "exec shrike-tests cross handle",
     ),
