@@ -16,6 +16,8 @@ pub(crate) type Prefixes = BTreeMap<Vec<u8>, Alternatives>;
 #[derive(Clone, Debug)]
 pub(crate) struct Plans {
     kinds: Vec<KindPlan>,
+    /// Whether containers are to be watched: not if somebody only looks at events.
+    watches: bool,
 }
 
 /// What is wanted of one kind.
@@ -58,7 +60,7 @@ impl Plans {
     pub(crate) fn of_rules(ruleset: &Ruleset) -> Self {
         let known = |field| KNOWN.contains(&field);
         let plan = |&kind: &Kind| kind_plan(kind, &ruleset.alternatives(kind, &known));
-        Self { kinds: Kind::ALL.iter().map(plan).collect() }
+        Self { kinds: Kind::ALL.iter().map(plan).collect(), watches: true }
     }
 
     /// All events of some kinds, or all of them that containers' tasks cause; with what became of
@@ -73,7 +75,8 @@ impl Plans {
             all.tables.scope[Membership::None as usize] = 0;
         }
         let plan = |&kind: &Kind| if kinds.contains(kind) { all.clone() } else { KindPlan::NONE };
-        Self { kinds: Kind::ALL.iter().map(plan).collect() }
+        let watches = kinds.contains(Kind::Breach);
+        Self { kinds: Kind::ALL.iter().map(plan).collect(), watches }
     }
 
     /// What is wanted of a kind.
@@ -84,7 +87,10 @@ impl Plans {
 
     /// Whether events of a kind are to be sent at all.
     pub(crate) fn needs(&self, kind: Kind) -> bool {
-        kind.need() == Need::Always || self.of(kind).tables.scope != [0; 2]
+        match kind {
+            Kind::Breach => self.watches,
+            _ => kind.need() == Need::Always || self.of(kind).tables.scope != [0; 2],
+        }
     }
 
     /// Whether it is asked what became of events of a kind.

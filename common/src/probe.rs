@@ -7,7 +7,7 @@ use crate::Kind;
 pub struct Probe {
     /// The name in metrics, messages and documentation.
     pub name: &'static str,
-    /// The kinds of event that it sends.
+    /// The kinds of event that it sends, or that would be wrong without it.
     pub kinds: &'static [Kind],
     /// The ways to attach it, the best one first.
     pub ways: &'static [Attach],
@@ -64,7 +64,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "fork",
-        kinds: &[Kind::Fork, Kind::Breach],
+        kinds: &[Kind::Fork, Kind::Boundary, Kind::Breach],
         ways: &[Attach::Tracepoint { program: "fork_tp", name: "task_newtask" }],
         arguments: &["task_struct"],
     },
@@ -214,7 +214,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "cgroup_attach",
-        kinds: &[Kind::CgroupAttach, Kind::Breach],
+        kinds: &[Kind::CgroupAttach, Kind::Boundary, Kind::Breach],
         ways: &[Attach::Tracepoint { program: "cgroup_attach_tp", name: "cgroup_attach_task" }],
         arguments: &["cgroup", "", "task_struct"],
     },
@@ -295,7 +295,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "task_free",
-        kinds: &[Kind::Breach],
+        kinds: &[Kind::Boundary, Kind::Breach],
         ways: &[
             Attach::Lsm { program: "task_free_lsm", hook: "task_free" },
             Attach::Fentry { program: "task_free_fentry", function: "security_task_free" },

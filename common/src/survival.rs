@@ -21,7 +21,7 @@ pub const FRESH_MAPS: &[&str] = &[
     "CALLED",
     "CONTROL",
     "EXPECTED",
-    "HOST_ROOT",
+    "HOST",
     "LANE_BULK",
     "LANE_CRITICAL",
     "LANE_PROCESS",

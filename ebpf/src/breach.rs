@@ -14,7 +14,7 @@ use crate::credential::use_up;
 use crate::emit::{Address, emit, emit_by, fill};
 use crate::kernel::{Cred, File, Task, Vfsmount, opaque};
 use crate::member::{self, Member, SHOWN, now, owns};
-use crate::syscall::IO_URING;
+use crate::syscall::{self, IO_URING};
 use crate::tree;
 
 /// Compares the current task, if it is a member, with what is expected of it.
@@ -35,10 +35,12 @@ pub(crate) fn check_open(file: File) {
     let task = Task::current();
     let Some(member) = member::get(task) else { return };
     // SAFETY: the look-up gave a valid entry.
-    if unsafe { State::differs(&raw const (*member).expected, task) }
-        // Overlay file systems read directories of their layers with credentials of their own.
-        && !(task.cred().0 != task.real_cred().0 && file.mnt().is_internal())
-    {
+    if unsafe { State::differs(&raw const (*member).expected, task) } {
+        // The kernel opens for itself with credentials of its own: folders on the layers of overlays, core
+        // dumps, firmware.
+        if task.cred().0 != task.real_cred().0 && (file.mnt().is_internal() || !syscall::opens()) {
+            return;
+        }
         compare(task, member, Noticed::FileOpen);
     }
     let noticed = if file.flags() & FMODE_EXEC == 0 { Noticed::FileOpen } else { Noticed::Exec };

@@ -39,8 +39,9 @@ struct Helper {
     hash: u64,
 }
 
-/// The longest path that is told from others.
-const PATH: usize = 256;
+/// Of a longer path, the start is compared. The kernel itself keeps no longer core pattern
+/// (`CORENAME_MAX_SIZE`).
+const PATH: usize = 128;
 
 /// A parameter is about to be written.
 #[inline(never)]

@@ -115,7 +115,8 @@ hooks! {
     socket_lsm socket_fentry(ctx) notices Socket =>
         network::socket(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
     task_free_lsm task_free_fentry(ctx) => member::freed(Task(ctx.arg(0)));
-    unix_connect_lsm unix_connect_fentry(ctx) notices Connect =>
+    // Whoever comes here has been at the connect hook just now.
+    unix_connect_lsm unix_connect_fentry(ctx) =>
         network::unix_connect(Sock(ctx.arg(1)));
 }
 

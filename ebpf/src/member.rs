@@ -281,10 +281,8 @@ unsafe fn check_cgroup(task: Task, member: *mut Member, cgroup: Cgroup, noticed:
 pub(crate) fn executed() {
     if get(Task::current()).is_some() {
         breach::check(Noticed::Exec);
-    } else {
-        if member_enter() != 0 {
-            tree::check_program();
-        }
+    } else if member_enter() != 0 {
+        tree::check_program();
     }
 }
 

@@ -20,6 +20,31 @@ pub(crate) const PIDFD_GETFD: Syscall = Syscall { x86_64: 438, i386: 438 };
 pub(crate) const SETNS: Syscall = Syscall { x86_64: 308, i386: 346 };
 pub(crate) const UNSHARE: Syscall = Syscall { x86_64: 272, i386: 310 };
 
+/// The calls by which a task has a file opened.
+const OPENING: [Syscall; 8] = [
+    Syscall { x86_64: 2, i386: 5 },
+    Syscall { x86_64: 85, i386: 8 },
+    Syscall { x86_64: 257, i386: 295 },
+    Syscall { x86_64: 304, i386: 342 },
+    Syscall { x86_64: 437, i386: 437 },
+    EXECVE,
+    EXECVEAT,
+    IO_URING,
+];
+
+/// Whether the current task has asked for a file to be opened, or works for one that did.
+#[inline(never)]
+pub(crate) fn opens() -> bool {
+    let task = Task::current();
+    let (abi, number) = of(task);
+    let mut found = u32::from(task.is_kernel_thread());
+    for call in OPENING {
+        let own = if matches!(abi, Abi::I386) { call.i386 } else { call.x86_64 };
+        found |= u32::from(own == number);
+    }
+    found != 0
+}
+
 impl Syscall {
     /// Whether the current task is in this call.
     #[inline(always)]

@@ -139,6 +139,8 @@ impl Tree {
 /// `member` must be the current task's entry.
 #[inline(always)]
 pub(crate) unsafe fn check(file: File, member: *mut Member, noticed: Noticed) {
+    /// How far below the root of a mount files are looked for right here.
+    const STEPS: u32 = 12;
     let (mnt, dentry) = (file.mnt(), file.dentry());
     // SAFETY: the caller's promise.
     let seen = unsafe { &(*member).seen };
@@ -147,8 +149,6 @@ pub(crate) unsafe fn check(file: File, member: *mut Member, noticed: Noticed) {
         if seen.is_whole != 0 {
             return;
         }
-        /// How far below the root of a mount files are looked for right here.
-        const STEPS: u32 = 12;
         let mut at = dentry;
         for _ in 0..STEPS {
             if at.0 == root.0 {
@@ -537,7 +537,7 @@ extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
         }
         let (container, sb, dev) = (look!(slot.container), look!(slot.sb), look!(slot.dev));
         let access = look!(slot.access);
-        if let Some(given) = TREES.get(&Tree { container, sb, root: at, dev })
+        if let Some(given) = TREES.get(Tree { container, sb, root: at, dev })
             && *given & access == access
         {
             look!(slot.is_given = *given);

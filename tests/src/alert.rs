@@ -23,7 +23,7 @@ pub fn is_posture(alert: &Value) -> bool {
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "alert",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_secs(90),
     wants: Configuration::is_plain,
     tests: tests![names_the_acting_process, names_its_cgroup_and_namespaces,],

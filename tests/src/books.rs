@@ -17,7 +17,7 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "books",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(2),
     wants: Configuration::is_plain,
     tests: tests![balance_after_ten_thousand_opens, balance_when_the_ring_overflows],

@@ -19,7 +19,7 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "escape",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(2),
     wants: Configuration::is_plain,
     tests: tests![every_rule_fires_and_stays_silent, the_host_does_not_escape],

@@ -22,7 +22,7 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "flood",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(5),
     wants: |guest| !guest.debian && (guest.smp || guest.series == "6.12" || guest.preempt_full),
     tests: tests![

@@ -17,7 +17,7 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "health",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(1),
     wants: Configuration::is_plain,
     tests: tests![silenced_probes_are_noticed, rules_are_reloaded, a_killed_agent_leaves_a_gap],

@@ -19,7 +19,7 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "launcher",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(2),
     // It does not depend on the probes.
     wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,

@@ -214,7 +214,7 @@ fn described(error: &Error) -> String {
 
 fn list(json: bool, guest: Option<&Configuration>) -> Result<ExitCode> {
     let wanted = SUITES.iter().filter(|suite| guest.is_none_or(|guest| (suite.wants)(guest)));
-    let entries: Vec<Entry> = wanted.map(Entry::of).collect();
+    let entries: Vec<Entry> = wanted.map(|suite| Entry::of(suite, guest)).collect();
     if json {
         println!("{}", serde_json::to_string(&entries)?);
     } else {
@@ -237,10 +237,10 @@ fn open(path: Option<&Path>) -> Result<Results> {
 }
 
 impl Entry {
-    fn of(suite: &Suite) -> Self {
+    fn of(suite: &Suite, guest: Option<&Configuration>) -> Self {
         Self {
             suite: suite.name,
-            tier: suite.tier,
+            tier: suite.tier(guest),
             budget: suite.budget.as_secs(),
             tests: suite.tests.iter().map(|test| test.name).collect(),
         }

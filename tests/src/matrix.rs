@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The suite. Each test is named after its kind.
 pub const SUITE: Suite = Suite {
     name: "matrix",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(3),
     wants: Configuration::is_plain,
     tests: tests![

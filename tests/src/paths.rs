@@ -25,7 +25,7 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "paths",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(2),
     wants: Configuration::is_plain,
     tests: tests![

@@ -41,6 +41,11 @@ pub struct Test {
 pub enum Tier {
     /// Each time.
     Quick,
+    /// Each time on the oldest kernel with `bpf` among the active security modules and on newer ones without
+    /// it: together these have each kernel and each backend. In the others before work is called done.
+    QuickAcross,
+    /// Each time where `bpf` is among the active security modules; elsewhere before work is called done.
+    QuickWithBpf,
     /// Before work is called done.
     Full,
 }
@@ -60,6 +65,18 @@ pub fn skip(reason: &str) -> ! {
 }
 
 impl Suite {
+    /// How often it is run in that guest; if none is given, where it is run most often.
+    pub fn tier(&self, guest: Option<&Configuration>) -> Tier {
+        match (self.tier, guest) {
+            (Tier::QuickWithBpf, Some(guest)) if !guest.lsm_bpf => Tier::Full,
+            (Tier::QuickAcross, Some(guest)) if guest.lsm_bpf != (guest.series == "6.1") => {
+                Tier::Full
+            }
+            (Tier::QuickAcross | Tier::QuickWithBpf, _) => Tier::Quick,
+            (tier, _) => tier,
+        }
+    }
+
     /// The test called `name`.
     pub fn test(&self, name: &str) -> Option<&Test> {
         self.tests.iter().find(|test| test.name == name)

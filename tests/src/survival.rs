@@ -21,7 +21,7 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "survival",
-    tier: Tier::Quick,
+    tier: Tier::QuickWithBpf,
     budget: Duration::from_mins(4),
     wants: |guest| guest.is_plain(),
     tests: tests![

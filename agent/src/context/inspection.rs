@@ -117,7 +117,7 @@ impl Inspector {
         let cgroup = fs::read_to_string(process.join("cgroup"))?;
         let is_limited = |controller, files| self.is_limited(&cgroup, controller, files);
         Ok(Inspection {
-            runtime_sockets: SOCKETS.into_iter().filter(|socket| reaches(&socket)).collect(),
+            runtime_sockets: SOCKETS.into_iter().filter(|socket| reaches(socket)).collect(),
             host_paths: given
                 .iter()
                 .filter(|path| !is_within(path, &MANAGED) && !is_within(path, &DEVICES))
@@ -161,7 +161,8 @@ fn is_limit(text: &str) -> bool {
 }
 
 impl Inspection {
-    /// Whether the label confines the process: not AppArmor's nor SELinux's ways to say that it does not.
+    /// Whether the label confines the process: `AppArmor` and `SELinux` have their ways to say that it does
+    /// not.
     pub(crate) fn is_confined(&self) -> Option<bool> {
         let label = self.label.as_deref()?;
         let ty = label.split(':').nth(2);

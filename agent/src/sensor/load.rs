@@ -1,12 +1,11 @@
 //! Loads the eBPF object into the kernel, fitted to it: the offsets of the running kernel go into
 //! the object's read-only data, the sizes of the lanes into its maps.
 
-use std::collections::BTreeMap;
-
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::{Object, ParseError};
-use shrike_common::{KEPT_MAPS, Lane, NsId, OFFSETS, Offset};
+use shrike_common::{Backend, KEPT_MAPS, OFFSETS, Offset};
 
+use super::SensorOptions;
 use super::btf::{Btf, BtfError};
 use super::survival::Pins;
 use super::symbol;
@@ -37,8 +36,7 @@ pub(super) fn object() -> Result<Object, LoadError> {
 /// are those that are pinned; where they are not, they are from now on.
 pub(super) fn load(
     btf: &Btf,
-    ring_bytes: &BTreeMap<Lane, u32>,
-    init_mnt_ns: NsId,
+    options: &SensorOptions,
     pins: Option<&Pins>,
 ) -> Result<Ebpf, LoadError> {
     let mut offsets = [0; OFFSETS];
@@ -48,7 +46,10 @@ pub(super) fn load(
     }
     let mut loader = EbpfLoader::new();
     loader.override_global("OFFSET", offsets.as_slice(), true);
-    loader.override_global("INIT_MNT_NS", &init_mnt_ns.0, true);
+    loader.override_global("INIT_MNT_NS", &options.init_mnt_ns.0, true);
+    let shown_by = if options.lsm_active { Backend::Lsm } else { Backend::Fentry };
+    let shown_by = shown_by as u32;
+    loader.override_global("SHOWN_BY", &shown_by, true);
     let [rename_lock, mount_lock, noop_bdi] =
         symbol::addresses(["rename_lock", "mount_lock", "noop_backing_dev_info"])
             .inspect_err(|error| tracing::warn!("cannot read the kernel's symbols: {error}"))
@@ -62,7 +63,7 @@ pub(super) fn load(
     loader.override_global("RENAME_LOCK", &rename_lock, true);
     loader.override_global("MOUNT_LOCK", &mount_lock, true);
     loader.override_global("NOOP_BDI", &noop_bdi, true);
-    for (lane, &bytes) in ring_bytes {
+    for (lane, &bytes) in &options.ring_bytes {
         loader.map_max_entries(lane.map_name(), bytes);
     }
     if let Some(pins) = pins {
@@ -77,7 +78,7 @@ pub(super) fn load(
 mod tests {
     use std::collections::BTreeSet;
 
-    use shrike_common::{FRESH_MAPS, PROBES, SYSCALL_EXITS};
+    use shrike_common::{FRESH_MAPS, Lane, PROBES, SYSCALL_EXITS};
 
     use super::*;
 

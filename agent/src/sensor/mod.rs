@@ -128,7 +128,7 @@ impl Sensor {
             Some(pins) => pins.take_over(&load::object()?)?,
             None => false,
         };
-        let mut ebpf = load::load(&btf, &options.ring_bytes, options.init_mnt_ns, pins.as_ref())?;
+        let mut ebpf = load::load(&btf, options, pins.as_ref())?;
         if let Some(pins) = &pins {
             pins.leave(&ebpf)?;
         }
