@@ -136,28 +136,26 @@ names! {
         Mount = 9 "mount",
         /// When a mount was moved.
         MoveMount = 10 "move_mount",
-        /// When a file was made.
-        Mknod = 11 "mknod",
         /// When a kernel parameter was written.
-        Sysctl = 12 "sysctl",
+        Sysctl = 11 "sysctl",
         /// When a kernel module was loaded.
-        ModuleLoad = 13 "module_load",
+        ModuleLoad = 12 "module_load",
         /// When the BPF system call was used.
-        Bpf = 14 "bpf",
+        Bpf = 13 "bpf",
         /// When ids or capabilities were to be changed.
-        CredentialChange = 15 "credential_change",
+        CredentialChange = 14 "credential_change",
         /// When a file was mapped, or a mapping became executable.
-        Map = 16 "map",
+        Map = 15 "map",
         /// When a descriptor came from another process.
-        Receive = 17 "receive",
+        Receive = 16 "receive",
         /// When a signal was sent to another process.
-        Kill = 18 "kill",
+        Kill = 17 "kill",
         /// When a seccomp filter had been installed.
-        Seccomp = 19 "seccomp",
+        Seccomp = 18 "seccomp",
         /// When `prctl` was called.
-        Prctl = 20 "prctl",
+        Prctl = 19 "prctl",
         /// When an agent started and looked at every member that slept.
-        Roll = 21 "roll",
+        Roll = 20 "roll",
     }
 
     /// How a member came to a file outside of what its container was given.

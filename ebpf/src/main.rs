@@ -98,7 +98,7 @@ hooks! {
     fix_setgroups_lsm fix_setgroups_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     fix_setgid_lsm fix_setgid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     fix_setuid_lsm fix_setuid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
-    mknod_lsm mknod_fentry(ctx) notices Mknod =>
+    mknod_lsm mknod_fentry(ctx) =>
         file::mknod(PathRef(ctx.arg(0)), Dentry(ctx.arg(1)), ctx.arg(2), ctx.arg(3));
     kill_lsm kill_fentry(_ctx) notices Kill => ();
     module_file_lsm module_file_fentry(ctx) notices ModuleLoad =>

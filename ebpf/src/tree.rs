@@ -420,7 +420,6 @@ fn judge_path(dentry: u64, mnt: u64, member: *mut Member, noticed: Noticed, acce
 
 /// What is wrong with a file: the property that shows it and, in the upper half, the way to it; 0 if nothing
 /// is.
-
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tree_judge(key: u64, dentry: u64, mnt: u64, what: u64, access: u64) -> u32 {

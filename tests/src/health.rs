@@ -18,7 +18,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "health",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(1),
+    budget: Duration::from_mins(3),
     wants: Configuration::is_plain,
     tests: tests![silenced_probes_are_noticed, rules_are_reloaded, a_killed_agent_leaves_a_gap],
 };

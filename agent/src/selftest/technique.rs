@@ -12,8 +12,10 @@ use anyhow::{Context, bail};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use nix::unistd::getppid;
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, fork, getppid, pause};
 
 /// Where the containers find what the self-test provides.
 pub(super) const PROPS: &str = "/props";
@@ -122,7 +124,7 @@ pub(crate) static TECHNIQUES: &[Technique] = &[
     Technique {
         name: "breach-cgroup",
         rule: "Container cgroup left",
-        summary: "move into the cgroup at the root of the hierarchy, and end there",
+        summary: "move a child into the cgroup at the root of the hierarchy, and end it",
         container: &["--privileged"],
         act: leave_cgroup,
     },
@@ -216,10 +218,22 @@ fn proc_root() -> anyhow::Result<()> {
     File::open("/proc/1/root/").map(drop).context("cannot open /proc/1/root")
 }
 
+/// A child is moved, and not this process: the alert names who moves, with the cgroup that it is in.
 fn leave_cgroup() -> anyhow::Result<()> {
-    mounted("cgroup2", "", |dir| {
-        fs::write(dir.join("cgroup.procs"), "0").context("cannot move to the root cgroup")
-    })
+    // SAFETY: there is one thread, and the child does nothing but wait to be killed.
+    let child = match unsafe { fork() }.context("cannot make a child")? {
+        ForkResult::Parent { child } => child,
+        ForkResult::Child => loop {
+            pause();
+        },
+    };
+    let outcome = mounted("cgroup2", "", |dir| {
+        fs::write(dir.join("cgroup.procs"), child.to_string())
+            .context("cannot move a child to the root cgroup")
+    });
+    kill(child, Signal::SIGKILL).context("cannot end the child")?;
+    waitpid(child, None).context("cannot wait for the child")?;
+    outcome
 }
 
 fn kernel_module() -> anyhow::Result<()> {
