@@ -159,8 +159,17 @@ pub const PROBES: &[Probe] = &[
         arguments: &[],
     },
     Probe {
+        name: "create",
+        kinds: &[Kind::FileCreate],
+        ways: &[
+            Attach::Lsm { program: "create_lsm", hook: "path_mknod" },
+            Attach::Fentry { program: "create_fentry", function: "security_path_mknod" },
+        ],
+        arguments: &["path", "dentry"],
+    },
+    Probe {
         name: "mknod",
-        kinds: &[Kind::FileCreate, Kind::Mknod],
+        kinds: &[Kind::Mknod],
         ways: &[
             Attach::Lsm { program: "mknod_lsm", hook: "path_mknod" },
             Attach::Fentry { program: "mknod_fentry", function: "security_path_mknod" },

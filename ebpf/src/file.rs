@@ -46,32 +46,48 @@ fn wanted_open(file: File) -> Option<Wanted> {
         .path(KIND, path)
 }
 
-/// `security_path_mknod`: also reached by an open that makes a regular file.
+/// `security_path_mknod`: an open that makes a regular file comes here as well.
+// Two programs for one hook: the stack of one that sends both kinds would not fit.
+#[inline(always)]
+pub(crate) fn create(dir: PathRef, dentry: Dentry, mode: u16) {
+    if !is_regular(mode) {
+        return;
+    }
+    let (path, mode) = (Path { mnt: dir.mnt(), dentry }, mode | S_IFREG);
+    let Some(wanted) = wanted_node(Kind::FileCreate, mode, path) else { return };
+    wanted.emit(|record| {
+        let sb = dentry.sb();
+        wire::FileCreate {
+            fs_magic: sb.magic(),
+            dev: sb.dev(),
+            mode: u32::from(mode),
+            path: record.path(path),
+        }
+    });
+}
+
+/// `security_path_mknod`: a device file, FIFO or socket.
 #[inline(always)]
 pub(crate) fn mknod(dir: PathRef, dentry: Dentry, mode: u16, device: u32) {
-    const S_IFMT: u16 = 0o170_000;
-    const S_IFREG: u16 = 0o100_000;
-    let path = Path { mnt: dir.mnt(), dentry };
-    if mode & S_IFMT == S_IFREG || mode & S_IFMT == 0 {
-        let mode = mode | S_IFREG;
-        let Some(wanted) = wanted_node(Kind::FileCreate, mode, path) else { return };
-        wanted.emit(|record| {
-            let sb = dentry.sb();
-            wire::FileCreate {
-                fs_magic: sb.magic(),
-                dev: sb.dev(),
-                mode: u32::from(mode),
-                path: record.path(path),
-            }
-        });
-    } else {
-        let Some(wanted) = wanted_node(Kind::Mknod, mode, path) else { return };
-        wanted.emit(|record| wire::Mknod {
-            mode: u32::from(mode),
-            rdev: decode(device),
-            path: record.path(path),
-        });
+    if is_regular(mode) {
+        return;
     }
+    let path = Path { mnt: dir.mnt(), dentry };
+    let Some(wanted) = wanted_node(Kind::Mknod, mode, path) else { return };
+    wanted.emit(|record| wire::Mknod {
+        mode: u32::from(mode),
+        rdev: decode(device),
+        path: record.path(path),
+    });
+}
+
+const S_IFREG: u16 = 0o100_000;
+
+/// Whether `mknod(2)` makes a regular file: that is what no type stands for, too.
+#[inline(always)]
+fn is_regular(mode: u16) -> bool {
+    const S_IFMT: u16 = 0o170_000;
+    mode & S_IFMT == S_IFREG || mode & S_IFMT == 0
 }
 
 #[inline(always)]

@@ -93,6 +93,8 @@ hooks! {
         credential::announce(Binprm(ctx.arg(0)).cred());
     connect_lsm connect_fentry(ctx) notices Connect =>
         network::connect(Socket(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+    create_lsm create_fentry(ctx) =>
+        file::create(PathRef(ctx.arg(0)), Dentry(ctx.arg(1)), ctx.arg(2));
     exec_check_lsm exec_check_fentry(ctx) => helper::checked(Binprm(ctx.arg(0)));
     file_open_lsm file_open_fentry(ctx) => file::open(File(ctx.arg(0)));
     fix_setgroups_lsm fix_setgroups_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
