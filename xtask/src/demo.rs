@@ -83,7 +83,7 @@ pub fn run(cache: &Cache, offline: bool) -> Result<bool> {
     if problems.is_empty() {
         println!(
             "{} {ATTEMPTS} of {ATTEMPTS} escapes were detected, each on the console and at the \
-             webhook, by its own random mark;\nthe ordinary container raised no alert. All in \
+             webhook, by its own random mark;\nthe ordinary container raised none by what it did. All in \
              {:.0} s.",
             strong("It works:"),
             start.elapsed().as_secs_f64()
