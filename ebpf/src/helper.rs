@@ -8,8 +8,9 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel_str, bpf_sysctl_get_name, bpf_sysctl_get_new_value,
 };
 use aya_ebpf::macros::btf_map;
-use shrike_common::{BreachKind, ContainerId, Noticed, Property, Way, wire};
+use shrike_common::{BreachKind, ContainerId, Counter, Kind, Noticed, Property, Way, wire};
 
+use crate::books::count;
 use crate::emit::emit;
 use crate::kernel::{Binprm, Dentry, Pointer, Task};
 use crate::member::{self, now};
@@ -46,7 +47,7 @@ const PATH: usize = 128;
 /// A parameter is about to be written.
 #[inline(never)]
 pub(crate) fn set_parameter(ctx: *mut bpf_sysctl) {
-    let Some(claim) = Claim::new() else { return };
+    let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Breach) };
     // SAFETY: the slot is ours, and has room for both texts.
     unsafe {
         let text = (&raw mut (*claim.slot).record).cast::<u8>();
@@ -63,7 +64,7 @@ pub(crate) fn set_parameter(ctx: *mut bpf_sysctl) {
 /// `cgroup_release_agent_write`: the program that is executed when a cgroup becomes empty.
 #[inline(always)]
 pub(crate) fn set_release_agent(path: Pointer) {
-    let Some(claim) = Claim::new() else { return };
+    let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Breach) };
     // SAFETY: the slot is ours, and has room for the path.
     unsafe {
         let text = (&raw mut (*claim.slot).record).cast::<u8>();
@@ -130,7 +131,10 @@ fn is_memory(dentry: Dentry) -> bool {
 /// The container that has set a setting to that program, and since when.
 #[inline(always)]
 fn setter(path: Pointer) -> (u64, u64) {
-    let Some(claim) = Claim::new() else { return (0, 0) };
+    let Some(claim) = Claim::new() else {
+        count(Counter::NoSlot, Kind::Breach);
+        return (0, 0);
+    };
     // SAFETY: the slot is ours, and has room for the path.
     let hash = unsafe {
         let text = (&raw mut (*claim.slot).record).cast::<u8>();

@@ -102,7 +102,7 @@ pub(crate) struct Member {
 }
 
 /// What a thread of a container may cost in memory.
-const _: () = assert!(size_of::<Member>() <= 640);
+const _: () = assert!(size_of::<Member>() <= 568);
 
 /// A namespace that belongs to a container, or, for container 0, a mount namespace of whichever.
 #[derive(Clone, Copy)]

@@ -311,7 +311,10 @@ fn own_root(mount: u64, container: u64) {
 /// The container whose root file system a file is on; 0 if none is known.
 #[inline(always)]
 pub(crate) fn owner(dentry: Dentry) -> u64 {
-    let Some(claim) = Claim::new() else { return 0 };
+    let Some(claim) = Claim::new() else {
+        count(Counter::NoSlot, Kind::Breach);
+        return 0;
+    };
     let slot = claim.slot;
     // SAFETY: the slot is ours.
     let owner = unsafe { find(slot, dentry.0 as u64, 0, 0, 0) };
@@ -348,15 +351,24 @@ extern "C" fn give_descriptor(index: u64, shared: *const *mut Slot) -> i64 {
     // SAFETY: `bpf_loop` hands on what `each_descriptor` gave it.
     unsafe {
         let slot = *shared;
-        if index >= look!(slot.max_fds) {
-            return STOP;
-        }
-        let file: u64 = read_at(look!(slot.fds).wrapping_add(index * 8));
+        let Some(file) = file_of(slot, index) else { return STOP };
         if file != 0 {
             give_file(file, look!(slot.container));
         }
         NEXT
     }
+}
+
+/// The address of the file of a descriptor, 0 if it is free; `None` behind the last one.
+///
+/// # Safety
+///
+/// `slot` must be claimed.
+#[inline(always)]
+unsafe fn file_of(slot: *mut Slot, index: u64) -> Option<u64> {
+    // SAFETY: the caller's promise.
+    let (fds, count) = unsafe { (look!(slot.fds), look!(slot.max_fds)) };
+    (index < count).then(|| read_at(fds.wrapping_add(index * 8)))
 }
 
 /// Gives a file to a container, for what its descriptor is good for.
@@ -593,10 +605,7 @@ extern "C" fn is_descriptor_of(index: u64, shared: *const *mut Slot) -> i64 {
     // SAFETY: `bpf_loop` hands on what `each_descriptor` gave it.
     unsafe {
         let slot = *shared;
-        if index >= look!(slot.max_fds) {
-            return STOP;
-        }
-        let file: u64 = read_at(look!(slot.fds).wrapping_add(index * 8));
+        let Some(file) = file_of(slot, index) else { return STOP };
         if file != 0 && read::<u64>(file, Offset::FileMnt) == look!(slot.mnt) {
             look!(slot.is_held = 1);
             return STOP;
