@@ -75,7 +75,7 @@ impl fmt::Display for KernelVersion {
 }
 
 /// The active LSMs, in the order in which they are asked.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct LsmList(Vec<String>);
 
 impl LsmList {
@@ -97,9 +97,14 @@ impl LsmList {
         self.0.iter().map(String::as_str)
     }
 
+    /// Whether an LSM is among them.
+    pub(crate) fn has(&self, lsm: &str) -> bool {
+        self.names().any(|name| name == lsm)
+    }
+
     /// Whether BPF programs are asked.
     pub(crate) fn has_bpf(&self) -> bool {
-        self.names().any(|name| name == "bpf")
+        self.has("bpf")
     }
 
     /// The LSMs that are asked before BPF programs: what these deny, the programs never see.

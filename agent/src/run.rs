@@ -223,23 +223,21 @@ fn start_sensor(
     metrics: &Metrics,
     health: &Health,
 ) -> anyhow::Result<Sensor> {
-    let lsm_active = match LsmList::read(Path::new(LsmList::PATH)) {
-        Ok(list) => list.has_bpf(),
-        Err(error) => {
-            tracing::warn!("cannot read {}: {error}; taking bpf for inactive", LsmList::PATH);
-            false
-        }
-    };
+    let lsms = LsmList::read(Path::new(LsmList::PATH)).unwrap_or_else(|error| {
+        tracing::warn!("cannot read {}: {error}; taking every LSM for inactive", LsmList::PATH);
+        LsmList::default()
+    });
+    let has_bpf = lsms.has_bpf();
     let options = SensorOptions {
         ring_bytes: config.ring_bytes.clone(),
-        lsm_active,
+        lsms,
         plans,
         own: process::own().context("cannot read /proc/self")?,
         init_mnt_ns: host.mnt,
         pins: config.pins.clone(),
     };
     let sensor = Sensor::start(&options).context("cannot start the sensor")?;
-    if !lsm_active {
+    if !has_bpf {
         tracing::warn!(
             "bpf is not among the active LSMs (kernel option lsm=): probes of LSM hooks are attached \
              by fentry instead, which the kernel may skip"

@@ -63,7 +63,7 @@ impl Watch {
             node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
         let sensor = Sensor::start(&SensorOptions {
             ring_bytes: BTreeMap::default(),
-            lsm_active: LsmList::read(Path::new(LsmList::PATH)).is_ok_and(|list| list.has_bpf()),
+            lsms: LsmList::read(Path::new(LsmList::PATH)).unwrap_or_default(),
             plans: Plans::of_kinds(scope.kinds, scope.containers, scope.results),
             own: process::own().context("cannot read /proc/self")?,
             init_mnt_ns: host.mnt,

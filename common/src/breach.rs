@@ -38,7 +38,7 @@ names! {
         Capability = 1 "capability",
         /// User or group ids, or a user namespace, that no permitted change gave.
         Credential = 2 "credential",
-        /// Seccomp or `no_new_privs` is looser than recorded.
+        /// Seccomp, `no_new_privs` or the label of a security module is looser than recorded.
         Confinement = 3 "confinement",
         /// The task's root directory is on a mount that the container does not own.
         Root = 4 "root",
@@ -110,6 +110,10 @@ names! {
         /// The filters that seccomp asks, of which a task can only get more; the evidence is how many of them
         /// can be counted.
         SeccompFilter = 27 "seccomp.filter",
+        /// Whether `AppArmor` confines the task: 1, or 0.
+        AppArmor = 28 "apparmor",
+        /// The security identifier (SID) that `SELinux` knows the task by.
+        Selinux = 29 "selinux",
     }
 
     /// Where a probe noticed it.

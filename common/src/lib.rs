@@ -32,7 +32,7 @@ pub use ids::{Address, CgroupId, ContainerId, Gid, NsId, Pid, StartTime, Uid};
 pub use kinds::*;
 pub use lane::{Lane, Wake};
 pub use membership::Membership;
-pub use offset::{ABSENT, OFFSETS, Offset};
+pub use offset::{OFFSETS, Offset};
 pub use plan::{Alternatives, Control, PATH_KEYS, PathKey, Plan};
 pub use probe::{Attach, Backend, PROBES, Probe};
 pub use survival::{FRESH_MAPS, KEPT_MAPS, LEFT_BREACHES, MEMBERSHIP_VERSION};

@@ -2,9 +2,6 @@
 //! finds the numbers in the kernel's BTF and writes them into the object's read-only data before
 //! it is loaded, where the verifier sees them as constants.
 
-/// The offset of a field that this kernel does not have.
-pub const ABSENT: u32 = u32::MAX;
-
 /// How many offsets there are.
 pub const OFFSETS: usize = Offset::ALL.len();
 
@@ -76,6 +73,7 @@ offsets! {
     CredGid = cred.gid,
     CredGroupInfo = cred.group_info,
     CredSecurebits = cred.securebits,
+    CredSecurity = cred.security,
     CredUid = cred.uid,
     CredUserNs = cred.user_ns,
     DentryHashPprev = dentry.d_hash.pprev,
@@ -106,6 +104,7 @@ offsets! {
     InodeSb = inode.i_sb,
     IpcNsInum = ipc_namespace.ns.inum,
     KernfsNodeId = kernfs_node.id,
+    LsmBlobCred = lsm_blob_sizes.lbs_cred,
     MmArgEnd = mm_struct.arg_end,
     MmArgStart = mm_struct.arg_start,
     MmExeFile = mm_struct.exe_file,

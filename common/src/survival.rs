@@ -5,7 +5,7 @@ use crate::{Kind, Probe};
 
 /// The version of what the kept maps mean. It is raised when an entry gets another layout or another
 /// meaning: tables of another version are not taken over.
-pub const MEMBERSHIP_VERSION: u32 = 1;
+pub const MEMBERSHIP_VERSION: u32 = 2;
 
 /// The maps that the next agent goes on with.
 pub const KEPT_MAPS: &[&str] =

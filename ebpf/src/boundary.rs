@@ -4,18 +4,14 @@
 use shrike_common::{Offset, Property};
 
 use crate::kernel::{Cred, Nsproxy, Task, opaque, read};
+use crate::label;
 
-/// How many namespaces a task has beside that of its credentials.
-pub(crate) const NAMESPACES: usize = 7;
-
-/// What a member has, or is expected to have. The probes write what they find into the member's entry
-/// first and compare it there: what comes out of a map is a number to the verifier, and may be handed
-/// to its global functions.
+/// What a member has, or is expected to have.
 #[repr(C)]
 pub(crate) struct State {
     /// The addresses of its namespaces, in the order of [`shrike_common::Property`]. It holds a
     /// reference to each, so that no other one can have the same address.
-    pub(crate) ns: [u64; NAMESPACES],
+    pub(crate) ns: [u64; Nsproxy::COUNT],
     /// The address of the user namespace of its credentials.
     pub(crate) user_ns: u64,
     /// The addresses of the dentry and the mount of its root directory.
@@ -35,6 +31,20 @@ pub(crate) struct State {
     pub(crate) seccomp_filter: u64,
     pub(crate) seccomp: u32,
     pub(crate) no_new_privs: u32,
+    /// See [`label`].
+    pub(crate) apparmor: u32,
+    pub(crate) selinux: u32,
+}
+
+/// What a comparison finds, in the slot of the probe that makes it.
+#[repr(C)]
+pub(crate) struct Found {
+    pub(crate) state: State,
+    /// Of the subjective credentials: the effective capabilities, the address of the user namespace, the
+    /// real and, in the upper half, effective user id.
+    pub(crate) subjective: u64,
+    pub(crate) subjective_user_ns: u64,
+    pub(crate) subjective_ids: u64,
 }
 
 /// Writes fields of a state in a map one by one: a whole one would be built on the stack first.
@@ -129,6 +139,8 @@ impl State {
                 securebits = cred.securebits();
                 groups = cred.groups().0 as u64;
                 groups_digest = cred.groups().digest();
+                apparmor = label::apparmor(cred);
+                selinux = label::selinux(cred);
                 ids[0] = cred.id(0);
                 ids[1] = cred.id(1);
                 ids[2] = cred.id(2);
@@ -173,7 +185,8 @@ impl State {
         }
     }
 
-    /// Whether a task has anything else than is expected: all of it but the namespace of time.
+    /// Whether a task has anything else than is expected: all of it but the namespace of time and the
+    /// labels, which take several steps to read.
     ///
     /// # Safety
     ///
@@ -219,7 +232,7 @@ impl State {
 }
 
 /// What each namespace is told by, in the order of [`State::ns`].
-pub(crate) const NUMBERS: [(Property, Offset); NAMESPACES] = [
+pub(crate) const NUMBERS: [(Property, Offset); Nsproxy::COUNT] = [
     (Property::MntNs, Offset::MntNsInum),
     (Property::PidNs, Offset::PidNsInum),
     (Property::NetNs, Offset::NetInum),

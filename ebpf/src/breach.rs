@@ -5,15 +5,19 @@
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
 use shrike_common::wire::{self, Span};
-use shrike_common::{BreachKind, ContainerId, Header, Lane, Noticed, Offset, Pid, Property, Way};
+use shrike_common::{
+    BreachKind, ContainerId, Counter, Header, Kind, Lane, Noticed, Offset, Pid, Property, Way,
+};
 
+use crate::books::count;
 use crate::boundary::{
-    NUMBERS, State, filters, is_below, is_filter_upon, is_on_mount, number, sequence,
+    Found, NUMBERS, State, filters, is_below, is_filter_upon, is_on_mount, number, sequence, set,
 };
 use crate::credential::use_up;
 use crate::emit::{Address, emit, emit_by, fill};
 use crate::kernel::{Cred, File, Task, Vfsmount, opaque};
 use crate::member::{self, Member, SHOWN, now, owns};
+use crate::slot::{Claim, Slot};
 use crate::syscall::{self, IO_URING};
 use crate::tree;
 
@@ -64,18 +68,23 @@ pub(crate) fn compare(task: Task, member: *mut Member, noticed: Noticed) {
         // It has less and less.
         return;
     }
-    // SAFETY: the member is an entry that only its own task changes, and nobody while it is born.
+    let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Breach) };
+    // SAFETY: the member is an entry that only its own task changes, and nobody while it is born; the slot
+    // is ours.
     unsafe {
-        State::take(&raw mut (*member).present, task);
-        let subject = Subject::of(member, task, noticed);
+        let found = &raw mut (*claim.slot).found;
+        State::take(&raw mut (*found).state, task);
+        let subject = Subject::of(member, task, noticed).with(&claim);
         subject.check_namespaces();
         subject.check_root();
         subject.check_credentials();
-        subject.check_subjective(member, task);
+        subject.check_subjective(found, task);
         subject.check_confinement();
-        State::copy(&raw mut (*member).expected, &raw const (*member).present);
+        subject.check_label();
+        State::copy(&raw mut (*member).expected, &raw const (*found).state);
         (*member).since = now();
     }
+    claim.release();
 }
 
 /// Compares a member that the agent shows, while nobody watched it, with what is expected of it, unless
@@ -87,25 +96,29 @@ pub(crate) fn compare_asleep(task: Task, member: *mut Member) {
         // It has ended.
         return;
     }
+    let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Breach) };
     let (Some(shown), Some(header)) = (member::show(member), SHOWN_HEADER.get_ptr_mut(0)) else {
-        return;
+        return claim.release();
     };
     fill(header, task);
-    // SAFETY: both are entries, and nobody else knows the one that is shown.
+    // SAFETY: both are entries, nobody else knows the one that is shown, and the slot is ours.
     unsafe {
-        State::take(&raw mut (*shown).present, task);
+        let found = &raw mut (*claim.slot).found.state;
+        State::take(found, task);
         if task.asleep() == Some(since) {
-            let subject = Subject::of(shown, task, Noticed::Roll);
+            let subject = Subject::of(shown, task, Noticed::Roll).with(&claim);
             subject.check_namespaces();
             subject.check_root();
             use_up(&raw mut (*shown).announced);
             subject.check_credentials();
             subject.check_confinement();
+            subject.check_label();
             if (*shown).told != (*member).told && task.asleep() == Some(since) {
-                State::copy(&raw mut (*member).expected, &raw const (*shown).present);
+                State::copy(&raw mut (*member).expected, found);
             }
         }
     }
+    claim.release();
     member::hide();
 }
 
@@ -115,15 +128,18 @@ static SHOWN_HEADER: Array<Header, 1> = Array::new();
 
 /// Whom a comparison is about, and where it is made.
 ///
-/// What is compared is in the member's entry. The comparisons are global functions: the verifier looks
-/// at each once, and does not follow the many ways through one into the next. So they take numbers
-/// only, return one, and find the member by its key.
+/// What is expected is in the member's entry, what was found in a slot. The comparisons are global
+/// functions: the verifier looks at each once, and does not follow the many ways through one into the next.
+/// So they take numbers only, return one, and find the member by its key.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject {
     key: u64,
-    /// The thread, and in the upper half the [`Noticed`].
+    /// The thread, from bit 32 on the [`Noticed`], from bit 48 on the slot.
     what: u64,
 }
+
+const NOTICED: u32 = 32;
+const SLOT: u32 = 48;
 
 impl Subject {
     /// A member.
@@ -135,7 +151,22 @@ impl Subject {
     pub(crate) unsafe fn of(member: *const Member, task: Task, noticed: Noticed) -> Self {
         // SAFETY: the caller's promise. Volatile: from the map comes a number, and not a pointer.
         let key = unsafe { (&raw const (*member).key).read_volatile() };
-        Self { key, what: u64::from(task.tid().0) | u64::from(noticed as u32) << 32 }
+        Self { key, what: u64::from(task.tid().0) | u64::from(noticed as u32) << NOTICED }
+    }
+
+    /// The same, with what was found: that is in the slot.
+    #[inline(always)]
+    pub(crate) fn with(self, claim: &Claim) -> Self {
+        Self { what: self.what | u64::from(claim.index) << SLOT, ..self }
+    }
+
+    /// The member, and what was found.
+    #[inline(always)]
+    fn look_up(self) -> Option<(*mut Member, *const Found)> {
+        let (member, slot) =
+            (member::by_key(self.key)?, Slot::by_index((self.what >> SLOT) as u32)?);
+        // SAFETY: the look-up gave a valid entry.
+        Some((member, unsafe { &raw const (*slot).found }))
     }
 
     /// Namespaces must be expected, or the container's own.
@@ -162,16 +193,18 @@ impl Subject {
     ///
     /// # Safety
     ///
-    /// `member` must be the task's entry.
+    /// `found` must be in the slot.
     #[inline(always)]
-    unsafe fn check_subjective(self, member: *mut Member, task: Task) {
+    unsafe fn check_subjective(self, found: *mut Found, task: Task) {
         let subjective = task.cred();
         let is_own = subjective.0 == task.real_cred().0;
         // SAFETY: the caller's promise.
         unsafe {
-            (*member).subjective = subjective.effective();
-            (*member).subjective_user_ns = subjective.user().0 as u64;
-            (*member).subjective_ids = subjective.user_ids();
+            set! { found:
+                subjective = subjective.effective();
+                subjective_user_ns = subjective.user().0 as u64;
+                subjective_ids = subjective.user_ids();
+            }
         }
         let is_for_another = task.is_kernel_thread() || task.dumps_core() || IO_URING.is_current();
         breach_subjective(self.key, self.what, is_own.into(), is_for_another.into());
@@ -181,6 +214,12 @@ impl Subject {
     #[inline(always)]
     fn check_confinement(self) {
         breach_confinement(self.key, self.what);
+    }
+
+    /// The label that a security module gave may change by exec, or as its policy lets the task change it.
+    #[inline(always)]
+    pub(crate) fn check_label(self) {
+        breach_label(self.key, self.what);
     }
 
     #[inline(always)]
@@ -218,15 +257,16 @@ impl Subject {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn breach_namespaces(key: u64, what: u64) -> u32 {
-    let Some(member) = member::by_key(key) else { return 0 };
+    let subject = Subject { key, what };
+    let Some((member, found)) = subject.look_up() else { return 0 };
     for (index, &(property, inum)) in NUMBERS.iter().enumerate() {
         // SAFETY: the look-up gave a valid entry.
         let (container, before, now) = unsafe {
-            ((*member).container, (*member).expected.ns[index], (*member).present.ns[index])
+            ((*member).container, (*member).expected.ns[index], (*found).state.ns[index])
         };
         if before != now && !owns(container, now, unique(property, now, inum)) {
             let (before, now) = (number(before, inum), number(now, inum));
-            Subject { key, what }.report(BreachKind::Namespace, property, before, now);
+            subject.report(BreachKind::Namespace, property, before, now);
         }
     }
     0
@@ -235,10 +275,11 @@ extern "C" fn breach_namespaces(key: u64, what: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn breach_root(key: u64, what: u64) -> u32 {
-    let Some(member) = member::by_key(key) else { return 0 };
-    // SAFETY: the look-up gave a valid entry.
+    let subject = Subject { key, what };
+    let Some((member, found)) = subject.look_up() else { return 0 };
+    // SAFETY: the look-up gave valid entries.
     let (container, expected, present) =
-        unsafe { ((*member).container, &(*member).expected, &(*member).present) };
+        unsafe { ((*member).container, &(*member).expected, &(*found).state) };
     if present.root_dentry == expected.root_dentry && present.root_mnt == expected.root_mnt {
         return 0;
     }
@@ -247,7 +288,7 @@ extern "C" fn breach_root(key: u64, what: u64) -> u32 {
     let is_foreign = found.0 != 0 && !owns(container, namespace, sequence(namespace));
     if is_foreign || !is_on_mount(present.root_dentry, present.root_mnt) {
         let own = number(expected.ns[0], Offset::MntNsInum);
-        Subject { key, what }.report(BreachKind::Root, Property::Root, own, found.0.into());
+        subject.report(BreachKind::Root, Property::Root, own, found.0.into());
     }
     0
 }
@@ -255,12 +296,11 @@ extern "C" fn breach_root(key: u64, what: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn breach_credentials(key: u64, what: u64) -> u32 {
-    let Some(member) = member::by_key(key) else { return 0 };
     let subject = Subject { key, what };
-    // SAFETY: the look-up gave a valid entry.
-    let (ceiling, expected, present, announced) = unsafe {
-        ((*member).ceiling, &(*member).expected, &(*member).present, &(*member).announced)
-    };
+    let Some((member, found)) = subject.look_up() else { return 0 };
+    // SAFETY: the look-up gave valid entries.
+    let (ceiling, expected, present, announced) =
+        unsafe { ((*member).ceiling, &(*member).expected, &(*found).state, &(*member).announced) };
     let (mut differs, mut announced_differs) = (0, 0);
     for index in 0..Cred::IDS {
         differs |= present.ids[index] ^ expected.ids[index];
@@ -311,17 +351,17 @@ extern "C" fn breach_credentials(key: u64, what: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn breach_subjective(key: u64, what: u64, is_own: u64, is_for_another: u64) -> u32 {
-    let Some(member) = member::by_key(key) else { return 0 };
     let subject = Subject { key, what };
-    // SAFETY: the look-up gave a valid entry.
+    let Some((member, found)) = subject.look_up() else { return 0 };
+    // SAFETY: the look-up gave valid entries.
     unsafe {
         if is_own != 0 {
             (*member).told_subjective = 0;
             return 0;
         }
-        let (user_ns, own) = ((*member).subjective_user_ns, (*member).present.user_ns);
-        let (found, told) = ((*member).subjective, (*member).told_subjective);
-        let allowed = (*member).ceiling | (*member).present.permitted;
+        let (user_ns, own) = ((*found).subjective_user_ns, (*found).state.user_ns);
+        let (effective, told) = ((*found).subjective, (*member).told_subjective);
+        let allowed = (*member).ceiling | (*found).state.permitted;
         if user_ns != own {
             if told != user_ns && !is_below(user_ns, own) {
                 (*member).told_subjective = user_ns;
@@ -329,12 +369,12 @@ extern "C" fn breach_subjective(key: u64, what: u64, is_own: u64, is_for_another
             }
             return 0;
         }
-        let (ids, own_ids) = ((*member).subjective_ids, (*member).present.user_ids());
-        if found & !allowed != 0 {
-            if told != found {
-                (*member).told_subjective = found;
+        let (ids, own_ids) = ((*found).subjective_ids, (*found).state.user_ids());
+        if effective & !allowed != 0 {
+            if told != effective {
+                (*member).told_subjective = effective;
                 let property = Property::SubjectiveCapabilities;
-                subject.report(BreachKind::Capability, property, allowed, found);
+                subject.report(BreachKind::Capability, property, allowed, effective);
             }
         } else if ids != own_ids && is_for_another == 0 && told != !ids {
             // Root's are 0, which stands for nothing.
@@ -351,10 +391,10 @@ extern "C" fn breach_confinement(key: u64, what: u64) -> u32 {
     /// The mode, and whether it is at work.
     const MODE: u32 = 0xFF;
     const AT_WORK: u32 = 0x100;
-    let Some(member) = member::by_key(key) else { return 0 };
     let subject = Subject { key, what };
-    // SAFETY: the look-up gave a valid entry.
-    let (expected, present) = unsafe { (&(*member).expected, &(*member).present) };
+    let Some((member, found)) = subject.look_up() else { return 0 };
+    // SAFETY: the look-up gave valid entries.
+    let (expected, present) = unsafe { (&(*member).expected, &(*found).state) };
     let (before, now) = (expected.seccomp, present.seccomp);
     if now & MODE < before & MODE || before & !now & AT_WORK != 0 {
         let (before, now) = (before.into(), now.into());
@@ -372,10 +412,37 @@ extern "C" fn breach_confinement(key: u64, what: u64) -> u32 {
     0
 }
 
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn breach_label(key: u64, what: u64) -> u32 {
+    let subject = Subject { key, what };
+    let Some((member, found)) = subject.look_up() else { return 0 };
+    // SAFETY: the look-up gave valid entries.
+    let (expected, present, announced) =
+        unsafe { (&(*member).expected, &(*found).state, &(*member).announced) };
+    let now = present.apparmor;
+    if now < expected.apparmor && now != announced.apparmor {
+        let (before, now) = (expected.apparmor.into(), now.into());
+        subject.report(BreachKind::Confinement, Property::AppArmor, before, now);
+    }
+    let now = present.selinux;
+    if now != expected.selinux && now != announced.selinux {
+        let (before, now) = (expected.selinux.into(), now.into());
+        subject.report(BreachKind::Confinement, Property::Selinux, before, now);
+    }
+    0
+}
+
 /// What tells a namespace from others that have had the same address.
 #[inline(always)]
 pub(crate) fn unique(property: Property, address: u64, inum: Offset) -> u64 {
     if matches!(property, Property::MntNs) { sequence(address) } else { number(address, inum) }
+}
+
+/// The [`Noticed`] of what stands for a [`Subject`].
+#[inline(always)]
+pub(crate) fn noticed(what: u64) -> u32 {
+    u32::from((what >> NOTICED) as u16)
 }
 
 #[unsafe(no_mangle)]
@@ -394,7 +461,7 @@ extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u6
         since,
         breach: (of >> 32) as u32,
         property: of as u32,
-        noticed: (what >> 32) as u32,
+        noticed: noticed(what),
         task: Pid(what as u32),
         way: way as u32,
         reserved: 0,
@@ -421,7 +488,7 @@ extern "C" fn breach_tell_file(key: u64, what: u64, verdict: u64, dentry: u64, m
         since,
         breach: BreachKind::Filesystem as u32,
         property: verdict as u32 & 0xFFFF,
-        noticed: (what >> 32) as u32,
+        noticed: noticed(what),
         task: Pid(what as u32),
         way: (verdict >> 16) as u32,
         reserved: 0,

@@ -2,13 +2,16 @@
 //! values. What is installed must have been announced in the same system call, or be no gain. That it
 //! passes through `commit_creds` proves nothing: this is what exploits call.
 
-use shrike_common::{Noticed, Property};
+use shrike_common::{Counter, Kind, Noticed, Property};
 
+use crate::books::count;
 use crate::boundary::{State, is_below, set};
 use crate::breach::{self, Subject};
 use crate::kernel::{Cred, Task, read_at};
+use crate::label;
 use crate::member::{self, Member, in_user_namespace};
-use crate::syscall::{SETNS, UNSHARE};
+use crate::slot::Claim;
+use crate::syscall::{SETNS, UNSHARE, WRITE};
 
 /// What was announced last.
 #[repr(C)]
@@ -19,6 +22,8 @@ pub(crate) struct Announced {
     /// The address of the supplementary groups.
     pub(crate) groups: u64,
     pub(crate) securebits: u32,
+    pub(crate) apparmor: u32,
+    pub(crate) selinux: u32,
     /// The number of the system call in which it was; [`NONE`] when it is used up.
     syscall: u32,
 }
@@ -73,6 +78,8 @@ fn note(task: Task, member: *mut Member, new: Cred) {
             inheritable = new.inheritable();
             groups = new.groups().0 as u64;
             securebits = new.securebits();
+            apparmor = label::apparmor(new);
+            selinux = label::selinux(new);
             syscall = task.syscall() as u32;
         }
     }
@@ -129,11 +136,13 @@ pub(crate) fn commit(new: Cred) {
 
 #[inline(never)]
 fn committed(task: Task, member: *mut Member, new: Cred) {
-    // SAFETY: the member is an entry that only its own task changes.
+    // If there is no slot, what is installed is judged at the next hook, by what was announced.
+    let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Breach) };
+    // SAFETY: the member is an entry that only its own task changes; the slot is ours.
     unsafe {
-        let subject = Subject::of(member, task, Noticed::CommitCreds);
+        let subject = Subject::of(member, task, Noticed::CommitCreds).with(&claim);
         let expected = &raw mut (*member).expected;
-        let present = &raw mut (*member).present;
+        let present = &raw mut (*claim.slot).found.state;
         let announced = &raw mut (*member).announced;
         State::take_credentials(present, new);
         if (*announced).syscall != task.syscall() as u32 {
@@ -141,6 +150,10 @@ fn committed(task: Task, member: *mut Member, new: Cred) {
             use_up(announced);
         }
         subject.check_credentials();
+        // By a write to `/proc/self/attr/current` a task changes its label as far as the policy lets it.
+        if !WRITE.is_current() && !label::is_stale(task.real_cred()) {
+            subject.check_label();
+        }
         let (user_ns, own) = ((*present).user_ns, (*expected).user_ns);
         // Any other one was told just now.
         if user_ns != own && is_below(user_ns, own) {
@@ -153,6 +166,7 @@ fn committed(task: Task, member: *mut Member, new: Cred) {
         State::take_credentials(expected, new);
         use_up(announced);
     }
+    claim.release();
 }
 
 /// Announces nothing.
@@ -171,6 +185,8 @@ pub(crate) unsafe fn use_up(announced: *mut Announced) {
             inheritable = 0;
             groups = 0;
             securebits = NONE;
+            apparmor = 1;
+            selinux = NONE;
             syscall = NONE;
         }
     }

@@ -87,6 +87,8 @@ structs! {
         groups: GroupInfo = CredGroupInfo,
         inheritable: u64 = CredCapInheritable,
         permitted: u64 = CredCapPermitted,
+        /// The address of what security modules keep.
+        security: u64 = CredSecurity,
         securebits: u32 = CredSecurebits,
         uid: Uid = CredUid,
         user: UserNs = CredUserNs,
@@ -236,7 +238,8 @@ structs! {
         nivcsw: u64 = TaskNivcsw,
         nsproxy_or_null: Nsproxy = TaskNsproxy,
         nvcsw: u64 = TaskNvcsw,
-        on_cpu: u32 = TaskOnCpu,
+        /// An `int` before Linux 7, of which this is the lower part.
+        on_cpu: u8 = TaskOnCpu,
         parent: Task = TaskRealParent,
         real_cred: Cred = TaskRealCred,
         seccomp_filter: SeccompFilter = TaskSeccompFilter,
@@ -389,6 +392,23 @@ impl Nsproxy {
     #[inline(always)]
     pub(crate) fn uts(self) -> NsId {
         self.uts_ns().inum()
+    }
+
+    /// How many namespaces there are, beside that of the credentials.
+    pub(crate) const COUNT: usize = 7;
+
+    /// The address of one of them, in the order of [`shrike_common::Property`].
+    #[inline(always)]
+    pub(crate) fn at(self, index: usize) -> u64 {
+        address(match index {
+            0 => self.mnt_ns().0,
+            1 => self.pid_ns_for_children().0,
+            2 => self.net_ns().0,
+            3 => self.uts_ns().0,
+            4 => self.ipc_ns().0,
+            5 => self.cgroup_ns().0,
+            _ => self.time_ns().0,
+        })
     }
 }
 
@@ -594,6 +614,23 @@ impl Vfsmount {
         let root = offset(Offset::MountMnt) + offset(Offset::VfsmountRoot);
         read_at(mount.wrapping_add(root as u64))
     }
+}
+
+/// The address that a pointer holds, as a number: to the verifier, what was swapped is no pointer any more,
+/// and may be computed with and handed to global functions.
+#[inline(always)]
+pub(crate) fn address(pointer: Pointer) -> u64 {
+    let mut value = pointer as u64;
+    // SAFETY: swaps the bytes of a register, and swaps them back.
+    unsafe {
+        asm!(
+            "{0} = be64 {0}",
+            "{0} = be64 {0}",
+            inout(reg) value,
+            options(pure, nomem, nostack)
+        );
+    }
+    value
 }
 
 /// Hides from LLVM what a number is made of: of a sum of differences it makes a branch for each of

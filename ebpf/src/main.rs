@@ -27,6 +27,7 @@ mod file;
 mod heartbeat;
 mod helper;
 mod kernel;
+mod label;
 mod member;
 mod mount;
 mod namespace;

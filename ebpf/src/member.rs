@@ -21,7 +21,7 @@ use crate::boundary::{NUMBERS, State, number, sequence};
 use crate::breach::{self, Subject, unique};
 use crate::credential::{Announced, use_up};
 use crate::emit::{Address, emit_of};
-use crate::kernel::{Cgroup, Nsproxy, Task, Vfsmount, fetch_add, read};
+use crate::kernel::{Cgroup, Nsproxy, Task, Vfsmount, address, fetch_add, read};
 use crate::plan;
 use crate::tree::{self, Seen};
 
@@ -84,25 +84,17 @@ pub(crate) struct Member {
     pub(crate) told: u32,
     /// The capabilities that the task can ever have.
     pub(crate) ceiling: u64,
-    /// The effective capabilities and the user namespace of the subjective credentials, and which of
-    /// both was told last.
-    pub(crate) subjective: u64,
-    pub(crate) subjective_user_ns: u64,
-    /// Their real and, in the upper half, effective user id.
-    pub(crate) subjective_ids: u64,
+    /// What was told last of its subjective credentials.
     pub(crate) told_subjective: u64,
     pub(crate) expected: State,
-    /// What the present comparison has found.
-    pub(crate) present: State,
     pub(crate) announced: Announced,
     /// The mount that it opened a file by last.
     pub(crate) seen: Seen,
-    /// Where numbers are made of pointers.
-    pub(crate) room: [u64; 2],
 }
 
-/// What a thread of a container may cost in memory.
-const _: () = assert!(size_of::<Member>() <= 568);
+/// What a thread of a container may cost in memory: the kernel puts the key and 48 bytes of its own (`struct
+/// htab_elem`) before the entry.
+const _: () = assert!(size_of::<Member>() + size_of::<u64>() + 48 <= 512);
 
 /// A namespace that belongs to a container, or, for container 0, a mount namespace of whichever.
 #[derive(Clone, Copy)]
@@ -209,8 +201,7 @@ fn inherit(child: Task, parent: *mut Member, clone_flags: u64) {
         if clone_flags & NEW != 0 {
             // Made in this very call.
             if let Some(proxy) = child.nsproxy() {
-                State::take_namespaces(&raw mut (*member).present, proxy);
-                own(member);
+                own(member, proxy);
                 State::take_namespaces(&raw mut (*member).expected, proxy);
             }
             State::take_root(&raw mut (*member).expected, child);
@@ -444,15 +435,14 @@ fn join(task: Task, origin: u32) {
         (*member).cgroup_level = cgroup.level();
         (*member).ceiling = task.real_cred().bounding() | task.real_cred().permitted();
         use_up(&raw mut (*member).announced);
-        State::take(&raw mut (*member).present, task);
         if known == 0 {
-            // It owns nothing yet, so all of it is taken for new.
-            own(member);
+            // Nothing is expected yet, so all of it is taken for new.
+            own(member, proxy);
             own_time(member, proxy);
-            let user_ns = (*member).present.user_ns;
+            let user_ns = address(task.real_cred().user().0);
             own_one(container, user_ns, number(user_ns, Offset::UserNsInum));
         }
-        State::copy(&raw mut (*member).expected, &raw const (*member).present);
+        State::take(&raw mut (*member).expected, task);
     }
     if let Some(filler) = FILLERS.get_ptr_mut(cgroup.node().id())
         && has_own_cgroup(task)
@@ -510,22 +500,22 @@ fn new_container() -> u64 {
     LAST.get_ptr_mut(0).map_or(0, |last| unsafe { fetch_add(last, 1) } + 1)
 }
 
-/// Gives to a member's container those of its present namespaces that are not expected.
+/// Gives to a member's container those of these namespaces that are not expected.
 ///
 /// # Safety
 ///
 /// `member` must be an entry.
 #[inline(always)]
-pub(crate) unsafe fn own(member: *const Member) {
+pub(crate) unsafe fn own(member: *const Member, proxy: Nsproxy) {
     // SAFETY: the caller's promise.
-    let (container, expected, present) =
-        unsafe { ((*member).container, &(*member).expected.ns, &(*member).present.ns) };
-    if present[0] != expected[0] {
-        let key = Namespace { container: 0, address: present[0], unique: sequence(present[0]) };
+    let (container, expected) = unsafe { ((*member).container, &(*member).expected.ns) };
+    let mnt = address(proxy.mnt_ns().0);
+    if mnt != expected[0] {
+        let key = Namespace { container: 0, address: mnt, unique: sequence(mnt) };
         let _ = NAMESPACES_OWNED.insert(key, container, 0);
     }
     for (index, &(property, inum)) in NUMBERS.iter().enumerate() {
-        let address = present[index];
+        let address = proxy.at(index);
         if address != expected[index] {
             own_one(container, address, unique(property, address, inum));
         }
@@ -538,22 +528,11 @@ pub(crate) unsafe fn own(member: *const Member) {
 ///
 /// `member` must be an entry.
 #[inline(always)]
-pub(crate) unsafe fn own_time(member: *mut Member, proxy: Nsproxy) {
+pub(crate) unsafe fn own_time(member: *const Member, proxy: Nsproxy) {
     // SAFETY: the caller's promise.
     let container = unsafe { (*member).container };
-    own_namespace(member, container, proxy.time_ns_for_children().0 as u64, Offset::TimeNsInum);
-}
-
-/// Gives a namespace to a container, told by its number.
-#[inline(always)]
-fn own_namespace(member: *mut Member, container: u64, address: u64, inum: Offset) {
-    // SAFETY: the callers' promise. From the map comes a number.
-    let address = unsafe {
-        let room = &raw mut (*member).subjective_user_ns;
-        room.write_volatile(address);
-        room.read_volatile()
-    };
-    own_one(container, address, number(address, inum));
+    let time_ns = address(proxy.time_ns_for_children().0);
+    own_one(container, time_ns, number(time_ns, Offset::TimeNsInum));
 }
 
 #[inline(always)]

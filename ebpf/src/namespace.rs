@@ -1,12 +1,14 @@
 //! Namespaces that a task changes to.
 
-use shrike_common::{Kind, Namespaces, Noticed, NsId, wire};
+use shrike_common::{Counter, Kind, Namespaces, Noticed, NsId, wire};
 
+use crate::books::count;
 use crate::boundary::State;
 use crate::breach::Subject;
 use crate::kernel::{Nsproxy, Task};
 use crate::member::{self, Member, own, own_time};
 use crate::plan::Wanted;
+use crate::slot::Claim;
 use crate::syscall::{EXECVE, EXECVEAT, SETNS, UNSHARE};
 
 /// `switch_task_namespaces`: the new namespaces are about to be installed. Also reached at the end
@@ -34,14 +36,16 @@ pub(crate) fn switch(task: Task, new: Nsproxy) {
 /// container's, those that it joins must be. Nothing else than these calls may install any.
 #[inline(never)]
 fn installed(task: Task, member: *mut Member, new: Nsproxy) {
-    // SAFETY: the member is an entry that only its own task changes.
+    // SAFETY: the member is an entry that only its own task changes; the slot is ours.
     unsafe {
-        State::take_namespaces(&raw mut (*member).present, new);
         if UNSHARE.is_current() || EXECVE.is_current() || EXECVEAT.is_current() {
-            own(member);
+            own(member, new);
             own_time(member, new);
         } else {
-            Subject::of(member, task, Noticed::SwitchNamespaces).check_namespaces();
+            let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Breach) };
+            State::take_namespaces(&raw mut (*claim.slot).found.state, new);
+            Subject::of(member, task, Noticed::SwitchNamespaces).with(&claim).check_namespaces();
+            claim.release();
         }
         State::take_namespaces(&raw mut (*member).expected, new);
     }

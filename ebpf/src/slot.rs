@@ -6,6 +6,7 @@ use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
 use shrike_common::Header;
 
+use crate::boundary::Found;
 use crate::kernel::{fetch_and, fetch_or};
 use crate::tree::Look;
 use crate::walk::Walk;
@@ -29,11 +30,14 @@ pub(crate) struct Slot {
     pub(crate) record: [u8; RECORD],
     pub(crate) walk: Walk,
     pub(crate) look: Look,
+    pub(crate) found: Found,
 }
 
 /// A slot that this probe owns until it gives it back.
 pub(crate) struct Claim {
     pub(crate) slot: *mut Slot,
+    /// Which one of the CPU's it is.
+    pub(crate) index: u32,
     taken: *mut u64,
     bit: u64,
 }
@@ -45,6 +49,14 @@ static SLOT: PerCpuArray<Slot, { SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
 static TAKEN: PerCpuArray<u64, 1> = PerCpuArray::new();
 
+impl Slot {
+    /// A slot of this CPU, of which the caller knows that it is claimed.
+    #[inline(always)]
+    pub(crate) fn by_index(index: u32) -> Option<*mut Self> {
+        SLOT.get_ptr_mut(index)
+    }
+}
+
 impl Claim {
     /// Claims a free slot of this CPU.
     #[inline(always)]
@@ -54,7 +66,7 @@ impl Claim {
             let bit = 1 << index;
             // SAFETY: the map look-up gave a valid entry of this CPU.
             if unsafe { fetch_or(taken, bit) } & bit == 0 {
-                return Some(Self { slot: SLOT.get_ptr_mut(index)?, taken, bit });
+                return Some(Self { slot: SLOT.get_ptr_mut(index)?, index, taken, bit });
             }
         }
         None

@@ -19,6 +19,7 @@ pub(crate) const IO_URING: Syscall = Syscall { x86_64: 426, i386: 426 };
 pub(crate) const PIDFD_GETFD: Syscall = Syscall { x86_64: 438, i386: 438 };
 pub(crate) const SETNS: Syscall = Syscall { x86_64: 308, i386: 346 };
 pub(crate) const UNSHARE: Syscall = Syscall { x86_64: 272, i386: 310 };
+pub(crate) const WRITE: Syscall = Syscall { x86_64: 1, i386: 4 };
 
 /// The calls by which a task has a file opened.
 const OPENING: [Syscall; 8] = [

@@ -12,10 +12,10 @@ use shrike_common::{BreachKind, Counter, Kind, Noticed, Offset, Property, Way};
 
 use crate::books::count;
 use crate::boundary::sequence;
-use crate::breach::Subject;
+use crate::breach::{Subject, noticed};
 use crate::kernel::{
-    Dentry, File, FilesStruct, PathRef, Superblock, Task, Vfsmount, fetch_add, offset, read,
-    read_at,
+    Dentry, File, FilesStruct, PathRef, Superblock, Task, Vfsmount, address, fetch_add, offset,
+    read, read_at,
 };
 use crate::member::{self, Member, owns};
 use crate::slot::{Claim, Slot};
@@ -234,7 +234,7 @@ fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
 #[inline(always)]
 pub(crate) fn moved(from: PathRef) {
     if let Some(member) = member::get(Task::current()) {
-        let (dentry, mnt) = (from.dentry().0 as u64, from.mnt().0 as u64);
+        let (dentry, mnt) = (address(from.dentry().0), address(from.mnt().0));
         judge_path(dentry, mnt, member, Noticed::MoveMount, READ);
     }
 }
@@ -408,21 +408,13 @@ unsafe fn each_descriptor(slot: *mut Slot, files: FilesStruct, step: *mut c_void
 #[inline(always)]
 fn judge(file: File, member: *mut Member, noticed: Noticed) {
     let access = u64::from(file.mode()) & (READ | WRITE);
-    judge_path(file.dentry().0 as u64, file.mnt().0 as u64, member, noticed, access);
+    judge_path(address(file.dentry().0), address(file.mnt().0), member, noticed, access);
 }
 
-/// Numbers are made of pointers by the way through the map, and handed to a function that the verifier looks
-/// at once.
 #[inline(never)]
 fn judge_path(dentry: u64, mnt: u64, member: *mut Member, noticed: Noticed, access: u64) {
     // SAFETY: the callers' promise.
-    let (subject, dentry, mnt) = unsafe {
-        let room = &raw mut (*member).room;
-        (&raw mut (*room)[0]).write_volatile(dentry);
-        (&raw mut (*room)[1]).write_volatile(mnt);
-        let subject = Subject::of(member, Task::current(), noticed);
-        (subject, (&raw const (*room)[0]).read_volatile(), (&raw const (*room)[1]).read_volatile())
-    };
+    let subject = unsafe { Subject::of(member, Task::current(), noticed) };
     let verdict = tree_judge(subject.key(), dentry, mnt, subject.what(), access);
     // Told from here and not from there: the stack of all calls together is short.
     if verdict != 0 {
@@ -570,7 +562,7 @@ fn way(what: u64, mnt: u64) -> Way {
     const EXECUTED: u32 = Noticed::Exec as u32;
     const MAPPED: u32 = Noticed::Map as u32;
     const RECEIVED: u32 = Noticed::Receive as u32;
-    match (what >> 32) as u32 {
+    match noticed(what) {
         OPENED if tree_is_held(mnt) != 0 => Way::Inherited,
         OPENED => Way::Opened,
         EXECUTED => Way::Executed,
@@ -588,7 +580,10 @@ extern "C" fn tree_is_held(mnt: u64) -> u32 {
     if task.fs().pwd_mnt().0 as u64 == mnt {
         return 1;
     }
-    let Some(claim) = Claim::new() else { return 0 };
+    let Some(claim) = Claim::new() else {
+        count(Counter::NoSlot, Kind::Breach);
+        return 0;
+    };
     let slot = claim.slot;
     // SAFETY: the slot is ours; the steps are handed a pointer to the stack only.
     let is_held = unsafe {

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long anything that the agent should do may take; generous, as guests are emulated.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running `shrike run`.
 pub struct Agent {

@@ -238,7 +238,9 @@ impl From<ProgramError> for AttachError {
     fn from(error: ProgramError) -> Self {
         match error {
             ProgramError::LoadError { io_error: error, verifier_log } => {
-                Self::Refused { error, verifier: last_words(&verifier_log.to_string()) }
+                let log = verifier_log.to_string();
+                tracing::debug!("all that the verifier says:\n{log}");
+                Self::Refused { error, verifier: last_words(&log) }
             }
             error => Self::Program(error),
         }
@@ -307,7 +309,7 @@ fn causes(error: &ProgramError) -> String {
 /// The line in which the verifier says what it does not like: the last one before its statistics.
 fn last_words(log: &str) -> String {
     /// How the lines of its statistics start.
-    const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+    const STATISTICS: [&str; 4] = ["processed ", "stack depth ", "subprog ", "verification time "];
     log.lines()
         .rev()
         .map(str::trim)
@@ -323,7 +325,8 @@ mod tests {
     #[test]
     fn takes_the_verifiers_verdict_and_not_its_statistics() {
         let log = "0: R1=ctx() R10=fp0\n1: (79) r6 = *(u64 *)(r1 +0)\ninvalid bpf_context access\n\
-                   verification time 7 usec\nstack depth 16+40\nprocessed 2 insns (limit 9)\n\n";
+                   verification time 7 usec\nstack depth 16+40\nprocessed 2 insns (limit 9)\n\
+                   subprog 1 (tell) static insns_self 0 insns_total 0 stack 0\n\n";
         assert_eq!(last_words(log), "invalid bpf_context access");
         assert_eq!(last_words(""), "it gave no reason");
     }

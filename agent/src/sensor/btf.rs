@@ -134,7 +134,8 @@ impl Btf {
         Ok(arguments)
     }
 
-    fn field(&self, root: &'static str, path: &'static str) -> Result<u32, BtfError> {
+    /// The offset in bytes of the field at a path in a struct.
+    pub(super) fn field(&self, root: &'static str, path: &'static str) -> Result<u32, BtfError> {
         let ids = self.structs.get(root.as_bytes()).ok_or(BtfError::NoStruct(root))?;
         let mut found = None;
         for &id in ids {

@@ -7,6 +7,7 @@ use shrike_common::{Backend, KEPT_MAPS, OFFSETS, Offset};
 
 use super::SensorOptions;
 use super::btf::{Btf, BtfError};
+use super::label::Label;
 use super::survival::Pins;
 use super::symbol;
 
@@ -47,13 +48,18 @@ pub(super) fn load(
     let mut loader = EbpfLoader::new();
     loader.override_global("OFFSET", offsets.as_slice(), true);
     loader.override_global("INIT_MNT_NS", &options.init_mnt_ns.0, true);
-    let shown_by = if options.lsm_active { Backend::Lsm } else { Backend::Fentry };
+    let shown_by = if options.lsms.has_bpf() { Backend::Lsm } else { Backend::Fentry };
     let shown_by = shown_by as u32;
     loader.override_global("SHOWN_BY", &shown_by, true);
-    let [rename_lock, mount_lock, noop_bdi] =
-        symbol::addresses(["rename_lock", "mount_lock", "noop_backing_dev_info"])
-            .inspect_err(|error| tracing::warn!("cannot read the kernel's symbols: {error}"))
-            .unwrap_or_default();
+    let [rename_lock, mount_lock, noop_bdi, apparmor, selinux] = symbol::addresses([
+        "rename_lock",
+        "mount_lock",
+        "noop_backing_dev_info",
+        "apparmor_blob_sizes",
+        "selinux_blob_sizes",
+    ])
+    .inspect_err(|error| tracing::warn!("cannot read the kernel's symbols: {error}"))
+    .unwrap_or_default();
     if rename_lock == 0 || mount_lock == 0 {
         tracing::warn!(
             "the kernel does not tell where rename_lock and mount_lock are: paths that rules ask for \
@@ -63,6 +69,15 @@ pub(super) fn load(
     loader.override_global("RENAME_LOCK", &rename_lock, true);
     loader.override_global("MOUNT_LOCK", &mount_lock, true);
     loader.override_global("NOOP_BDI", &noop_bdi, true);
+    let label = |module, sizes, fields| Label::of(btf, &options.lsms, module, sizes, fields);
+    let apparmor = label("apparmor", apparmor, &[("aa_label", "flags")]);
+    loader.override_global("APPARMOR", &apparmor.sizes, true);
+    loader.override_global("APPARMOR_FLAGS", &apparmor.field, true);
+    // The first is the name since Linux 6.19.
+    let fields = &[("cred_security_struct", "sid"), ("task_security_struct", "sid")];
+    let selinux = label("selinux", selinux, fields);
+    loader.override_global("SELINUX", &selinux.sizes, true);
+    loader.override_global("SELINUX_SID", &selinux.field, true);
     for (lane, &bytes) in &options.ring_bytes {
         loader.map_max_entries(lane.map_name(), bytes);
     }

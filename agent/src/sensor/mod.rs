@@ -5,6 +5,7 @@ mod attach;
 mod books;
 mod btf;
 mod cgroup;
+mod label;
 mod lane;
 mod load;
 mod order;
@@ -27,6 +28,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 use shrike_common::{Backend, Counter, Kind, Lane, NsId, Pid, StartTime, Wake};
 
+use crate::node::LsmList;
 use crate::plan::Plans;
 
 use attach::Kept;
@@ -80,8 +82,8 @@ pub(crate) struct Sensor {
 pub(crate) struct SensorOptions {
     /// The sizes of the lanes' ring buffers in bytes; the object's own where a lane is missing.
     pub(crate) ring_bytes: BTreeMap<Lane, u32>,
-    /// Whether `bpf` is among the active LSMs.
-    pub(crate) lsm_active: bool,
+    /// The active LSMs.
+    pub(crate) lsms: LsmList,
     /// What the probes are to send.
     pub(crate) plans: Plans,
     /// The agent's own process.
@@ -147,7 +149,8 @@ impl Sensor {
         }
         drop(btf);
         let mut probes = attach::probes();
-        attach::attach(&mut probes, &mut ebpf, options.lsm_active, &options.plans, kept.as_mut())?;
+        let lsm_active = options.lsms.has_bpf();
+        attach::attach(&mut probes, &mut ebpf, lsm_active, &options.plans, kept.as_mut())?;
         let start = boot_time();
         if probes.iter().all(|state| state.attached.is_none()) {
             let reason = probes
@@ -182,7 +185,7 @@ impl Sensor {
             books,
             order: Order::default(),
             plan,
-            lsm_active: options.lsm_active,
+            lsm_active,
             wake,
             kept,
             lost_unattended: former.as_ref().map_or(0, Former::lost),
