@@ -160,6 +160,8 @@ names! {
         Prctl = 19 "prctl",
         /// When an agent started and looked at every member that slept.
         Roll = 20 "roll",
+        /// When the task ended.
+        Exit = 21 "exit",
     }
 
     /// How a member came to a file outside of what its container was given.
@@ -178,6 +180,8 @@ names! {
         Received = 5 "received",
         /// It opened it while it held a descriptor, or a working directory, on the same mount.
         Inherited = 6 "inherited",
+        /// It works in it: it is its current directory.
+        Cwd = 7 "cwd",
     }
 
     /// How a container came to be known, or a process to be in it.

@@ -70,7 +70,7 @@ pub const PROBES: &[Probe] = &[
     },
     Probe {
         name: "exit",
-        kinds: &[Kind::Exit],
+        kinds: &[Kind::Exit, Kind::Breach],
         ways: &[Attach::Tracepoint { program: "exit_tp", name: "sched_process_exit" }],
         arguments: &["task_struct"],
     },
@@ -310,6 +310,13 @@ pub const PROBES: &[Probe] = &[
             Attach::Fentry { program: "task_free_fentry", function: "security_task_free" },
         ],
         arguments: &["task_struct"],
+    },
+    // The tracepoint of this function comes after the move, when the task has been there for a while.
+    Probe {
+        name: "cgroup_move",
+        kinds: &[Kind::Breach],
+        ways: &[Attach::Fentry { program: "cgroup_move_fentry", function: "cgroup_attach_task" }],
+        arguments: &["cgroup", "task_struct"],
     },
     Probe {
         name: "commit_creds",

@@ -22,6 +22,7 @@ pub const FRESH_MAPS: &[&str] = &[
     "CONTROL",
     "EXPECTED",
     "HOST",
+    "HOST_NAMESPACES",
     "LANE_BULK",
     "LANE_CRITICAL",
     "LANE_PROCESS",
@@ -59,6 +60,7 @@ impl Probe {
 const KEEPERS: &[&str] = &[
     "capset",
     "cgroup_attach",
+    "cgroup_move",
     "commit_creds",
     "committing_creds",
     "exec",

@@ -17,6 +17,10 @@ pub(crate) struct State {
     /// The addresses of the dentry and the mount of its root directory.
     pub(crate) root_dentry: u64,
     pub(crate) root_mnt: u64,
+    /// The address of the mount of its working directory.
+    pub(crate) pwd_mnt: u64,
+    /// The address of its cgroup.
+    pub(crate) cgroup: u64,
     pub(crate) ids: [u32; Cred::IDS],
     pub(crate) permitted: u64,
     pub(crate) effective: u64,
@@ -26,6 +30,8 @@ pub(crate) struct State {
     /// The address of the supplementary groups, which are never changed, and a digest of them.
     pub(crate) groups: u64,
     pub(crate) groups_digest: u32,
+    /// The last of them, if there are more than the digest is made of.
+    pub(crate) group_last: u32,
     pub(crate) securebits: u32,
     /// The address of the last filter.
     pub(crate) seccomp_filter: u64,
@@ -34,6 +40,7 @@ pub(crate) struct State {
     /// See [`label`].
     pub(crate) apparmor: u32,
     pub(crate) selinux: u32,
+    reserved: u32,
 }
 
 /// What a comparison finds, in the slot of the probe that makes it.
@@ -85,6 +92,7 @@ impl State {
             Self::take_root(state, task);
             Self::take_credentials(state, task.real_cred());
             Self::take_confinement(state, task);
+            set! { state: cgroup = task.cgroup().0 as u64; }
         }
     }
 
@@ -118,6 +126,7 @@ impl State {
             set! { state:
                 root_dentry = fs.root_dentry().0 as u64;
                 root_mnt = fs.root_mnt().0 as u64;
+                pwd_mnt = fs.pwd_mnt().0 as u64;
             }
         }
     }
@@ -139,6 +148,7 @@ impl State {
                 securebits = cred.securebits();
                 groups = cred.groups().0 as u64;
                 groups_digest = cred.groups().digest();
+                group_last = cred.groups().last();
                 apparmor = label::apparmor(cred);
                 selinux = label::selinux(cred);
                 ids[0] = cred.id(0);
@@ -185,8 +195,8 @@ impl State {
         }
     }
 
-    /// Whether a task has anything else than is expected: all of it but the namespace of time and the
-    /// labels, which take several steps to read.
+    /// Whether a task has anything else than is expected: all of it but what takes several steps to read,
+    /// which are the last of many groups and the labels.
     ///
     /// # Safety
     ///
@@ -194,7 +204,7 @@ impl State {
     // A subprogram: the verifier follows what comes after it for its two results only, and not for each
     // value that can differ.
     #[inline(never)]
-    pub(crate) unsafe fn differs(state: *const Self, task: Task) -> bool {
+    pub(crate) unsafe fn differs(state: *const Self, task: Task, is_exiting: bool) -> bool {
         // SAFETY: the caller's promise.
         let state = unsafe { &*state };
         let Some(proxy) = task.nsproxy() else { return false };
@@ -207,10 +217,14 @@ impl State {
             || proxy.uts_ns().0 as u64 != state.ns[3]
             || proxy.ipc_ns().0 as u64 != state.ns[4]
             || proxy.cgroup_ns().0 as u64 != state.ns[5]
+            || proxy.time_ns().0 as u64 != state.ns[6]
             || cred.user().0 as u64 != state.user_ns
             || groups.0 as u64 != state.groups
             || fs.root_dentry().0 as u64 != state.root_dentry
-            || task.seccomp_filter().0 as u64 != state.seccomp_filter
+            || fs.pwd_mnt().0 as u64 != state.pwd_mnt
+            || task.cgroup().0 as u64 != state.cgroup
+            // A task that ends gives up its filters first (since Linux 6.11).
+            || !is_exiting && task.seccomp_filter().0 as u64 != state.seccomp_filter
             || task.cred().0 != cred.0
         {
             return true;

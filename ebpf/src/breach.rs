@@ -14,9 +14,10 @@ use crate::boundary::{
     Found, NUMBERS, State, filters, is_below, is_filter_upon, is_on_mount, number, sequence, set,
 };
 use crate::credential::use_up;
-use crate::emit::{Address, emit, emit_by, fill};
+use crate::emit::{Address, emit_by, fill};
 use crate::kernel::{Cred, File, Task, Vfsmount, opaque};
 use crate::member::{self, Member, SHOWN, now, owns};
+use crate::plan;
 use crate::slot::{Claim, Slot};
 use crate::syscall::{self, IO_URING};
 use crate::tree;
@@ -26,8 +27,32 @@ use crate::tree;
 pub(crate) fn check(noticed: Noticed) {
     let task = Task::current();
     if let Some(member) = member::get(task) {
+        check_member(task, member, noticed);
+    }
+}
+
+/// Compares the current task, a member.
+#[inline(always)]
+fn check_member(task: Task, member: *mut Member, noticed: Noticed) {
+    breach_check(noticed as u64);
+    // Whatever has a path is told from here: the stack of all calls together is short.
+    // SAFETY: the member is the task's.
+    unsafe {
+        if task.fs().pwd_mnt().0 as u64 != (*member).expected.pwd_mnt {
+            tree::check_pwd(Subject::of(member, task, noticed as u64));
+        }
+    }
+}
+
+/// Global, as the comparisons are.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn breach_check(noticed: u64) -> u32 {
+    let task = Task::current();
+    if let Some(member) = member::get(task) {
         compare(task, member, noticed);
     }
+    0
 }
 
 /// The same at the opening of a file, which is frequent: what is rarely changed is left out, unless
@@ -39,13 +64,13 @@ pub(crate) fn check_open(file: File) {
     let task = Task::current();
     let Some(member) = member::get(task) else { return };
     // SAFETY: the look-up gave a valid entry.
-    if unsafe { State::differs(&raw const (*member).expected, task) } {
+    if unsafe { State::differs(&raw const (*member).expected, task, false) } {
         // The kernel opens for itself with credentials of its own: folders on the layers of overlays, core
         // dumps, firmware.
         if task.cred().0 != task.real_cred().0 && (file.mnt().is_internal() || !syscall::opens()) {
             return;
         }
-        compare(task, member, Noticed::FileOpen);
+        check_member(task, member, Noticed::FileOpen);
     }
     let noticed = if file.flags() & FMODE_EXEC == 0 { Noticed::FileOpen } else { Noticed::Exec };
     // SAFETY: as above.
@@ -61,10 +86,23 @@ pub(crate) fn check_map(file: File) {
     }
 }
 
-/// Compares everything, tells what is a breach, and expects from then on what there is.
+/// The same when a task ends: nothing has been taken from it yet but its filters.
 #[inline(always)]
-pub(crate) fn compare(task: Task, member: *mut Member, noticed: Noticed) {
-    if task.nsproxy().is_none() || task.is_exiting() {
+pub(crate) fn check_exit(task: Task) {
+    if let Some(member) = member::get(task)
+        // SAFETY: the look-up gave a valid entry.
+        && unsafe { State::differs(&raw const (*member).expected, task, true) }
+    {
+        check_member(task, member, Noticed::Exit);
+    }
+}
+
+/// Compares everything, tells what is a breach, and expects from then on what there is, unless it could not
+/// be told. Where the task works is left to the [`tree`].
+#[inline(always)]
+pub(crate) fn compare(task: Task, member: *mut Member, noticed: u64) {
+    let is_exit = noticed == Noticed::Exit as u64;
+    if task.nsproxy().is_none() || task.is_exiting() && !is_exit {
         // It has less and less.
         return;
     }
@@ -74,15 +112,26 @@ pub(crate) fn compare(task: Task, member: *mut Member, noticed: Noticed) {
     unsafe {
         let found = &raw mut (*claim.slot).found;
         State::take(&raw mut (*found).state, task);
+        let expected = &raw mut (*member).expected;
+        if is_exit {
+            (*found).state.seccomp_filter = (*expected).seccomp_filter;
+        }
         let subject = Subject::of(member, task, noticed).with(&claim);
         subject.check_namespaces();
         subject.check_root();
+        (*found).state.pwd_mnt = (*expected).pwd_mnt;
+        let cgroup = (&raw const (*found).state.cgroup).read_volatile();
+        if cgroup != (*expected).cgroup {
+            member::check_cgroup(subject, task, cgroup);
+        }
         subject.check_credentials();
         subject.check_subjective(found, task);
         subject.check_confinement();
         subject.check_label();
-        State::copy(&raw mut (*member).expected, &raw const (*found).state);
-        (*member).since = now();
+        if !is_lost(member) {
+            State::copy(expected, &raw const (*found).state);
+            (*member).since = now();
+        }
     }
     claim.release();
 }
@@ -106,7 +155,7 @@ pub(crate) fn compare_asleep(task: Task, member: *mut Member) {
         let found = &raw mut (*claim.slot).found.state;
         State::take(found, task);
         if task.asleep() == Some(since) {
-            let subject = Subject::of(shown, task, Noticed::Roll).with(&claim);
+            let subject = Subject::of(shown, task, Noticed::Roll as u64).with(&claim);
             subject.check_namespaces();
             subject.check_root();
             use_up(&raw mut (*shown).announced);
@@ -120,6 +169,22 @@ pub(crate) fn compare_asleep(task: Task, member: *mut Member) {
     }
     claim.release();
     member::hide();
+}
+
+/// Whether a breach could not be told just now: what is expected must not move then, so that it is found
+/// again.
+///
+/// # Safety
+///
+/// `member` must be an entry that only this task changes.
+#[inline(always)]
+pub(crate) unsafe fn is_lost(member: *mut Member) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let is_lost = (&raw const (*member).is_lost).read_volatile();
+        (&raw mut (*member).is_lost).write_volatile(0);
+        is_lost != 0
+    }
 }
 
 /// Who acts, in the records of what is found of the task that is shown.
@@ -148,10 +213,10 @@ impl Subject {
     ///
     /// `member` must be the task's entry.
     #[inline(always)]
-    pub(crate) unsafe fn of(member: *const Member, task: Task, noticed: Noticed) -> Self {
+    pub(crate) unsafe fn of(member: *const Member, task: Task, noticed: u64) -> Self {
         // SAFETY: the caller's promise. Volatile: from the map comes a number, and not a pointer.
         let key = unsafe { (&raw const (*member).key).read_volatile() };
-        Self { key, what: u64::from(task.tid().0) | u64::from(noticed as u32) << NOTICED }
+        Self { key, what: u64::from(task.tid().0) | noticed << NOTICED }
     }
 
     /// The same, with what was found: that is in the slot.
@@ -228,6 +293,12 @@ impl Subject {
         self.report(BreachKind::Credential, property, number(expected), number(found));
     }
 
+    /// A subject by the two numbers that stand for it.
+    #[inline(always)]
+    pub(crate) fn from(key: u64, what: u64) -> Self {
+        Self { key, what }
+    }
+
     /// The member's key.
     #[inline(always)]
     pub(crate) fn key(self) -> u64 {
@@ -240,10 +311,10 @@ impl Subject {
         self.what
     }
 
-    /// Tells that a file is outside, as the [`tree`] found.
+    /// Tells that a file is outside, as the [`tree`] found. Returns whether it was told.
     #[inline(always)]
-    pub(crate) fn report_file(self, verdict: u32, dentry: u64, mnt: u64) {
-        breach_tell_file(self.key, self.what, verdict.into(), dentry, mnt);
+    pub(crate) fn report_file(self, verdict: u32, dentry: u64, mnt: u64) -> bool {
+        breach_tell_file(self.key, self.what, verdict.into(), dentry, mnt) != 0
     }
 
     /// Tells a breach.
@@ -285,7 +356,12 @@ extern "C" fn breach_root(key: u64, what: u64) -> u32 {
     }
     let mnt = Vfsmount(present.root_mnt as *const _);
     let (namespace, found) = (mnt.namespace_at(), mnt.namespace());
-    let is_foreign = found.0 != 0 && !owns(container, namespace, sequence(namespace));
+    let is_foreign = if found.0 != 0 {
+        !owns(container, namespace, sequence(namespace))
+    } else {
+        // Detached, or unmounted while it is still in use.
+        !tree::is_given(container, present.root_dentry, present.root_mnt)
+    };
     if is_foreign || !is_on_mount(present.root_dentry, present.root_mnt) {
         let own = number(expected.ns[0], Offset::MntNsInum);
         subject.report(BreachKind::Root, Property::Root, own, found.0.into());
@@ -299,8 +375,10 @@ extern "C" fn breach_credentials(key: u64, what: u64) -> u32 {
     let subject = Subject { key, what };
     let Some((member, found)) = subject.look_up() else { return 0 };
     // SAFETY: the look-up gave valid entries.
-    let (ceiling, expected, present, announced) =
-        unsafe { ((*member).ceiling, &(*member).expected, &(*found).state, &(*member).announced) };
+    let (container, ceiling, expected, present, announced) = unsafe {
+        let (container, ceiling) = ((*member).container, (*member).ceiling);
+        (container, ceiling, &(*member).expected, &(*found).state, &(*member).announced)
+    };
     let (mut differs, mut announced_differs) = (0, 0);
     for index in 0..Cred::IDS {
         differs |= present.ids[index] ^ expected.ids[index];
@@ -311,14 +389,18 @@ extern "C" fn breach_credentials(key: u64, what: u64) -> u32 {
         subject.report(BreachKind::Credential, Property::Ids, before, now);
     }
     let is_expected = present.groups == expected.groups || present.groups == announced.groups;
-    let is_changed =
-        present.groups == expected.groups && present.groups_digest != expected.groups_digest;
+    let is_changed = present.groups == expected.groups
+        && (present.groups_digest != expected.groups_digest
+            || present.group_last != expected.group_last);
     if !is_expected || is_changed {
         let (before, now) = (expected.group_ids(), present.group_ids());
         subject.report(BreachKind::Credential, Property::Groups, before, now);
     }
     if present.user_ns != expected.user_ns {
-        if !is_below(present.user_ns, expected.user_ns) {
+        let number = number(present.user_ns, Offset::UserNsInum);
+        // The container's own ones below are expected by the time that it is in there.
+        if !owns(container, present.user_ns, number) || !is_below(present.user_ns, expected.user_ns)
+        {
             subject.report_user_ns(Property::UserNs, expected.user_ns, present.user_ns);
         }
         // What it can do there is no gain here.
@@ -333,9 +415,13 @@ extern "C" fn breach_credentials(key: u64, what: u64) -> u32 {
     let now = present.permitted | present.effective | present.ambient;
     if now & !permitted != 0 {
         subject.report(BreachKind::Capability, Property::Capabilities, permitted, now);
-        // It is told: from now on it is expected.
         // SAFETY: as above.
-        unsafe { (*member).ceiling |= now };
+        unsafe {
+            if (*member).is_lost == 0 {
+                // It is told: from now on it is expected.
+                (*member).ceiling |= now;
+            }
+        }
     }
     let (before, now) = (expected.inheritable | announced.inheritable, present.inheritable);
     if now & !before != 0 {
@@ -467,9 +553,14 @@ extern "C" fn breach_tell(key: u64, what: u64, of: u64, expected: u64, found: u6
         reserved: 0,
         path: Span::default(),
     });
-    if is_sent {
-        // SAFETY: as above.
-        unsafe { (*member).told += 1 };
+    // SAFETY: as above.
+    unsafe {
+        if is_sent {
+            (*member).told += 1;
+        } else if plan::generation().is_some() {
+            // While no agent runs, it is counted, and not looked for again.
+            (*member).is_lost = 1;
+        }
     }
     0
 }
@@ -481,7 +572,8 @@ extern "C" fn breach_tell_file(key: u64, what: u64, verdict: u64, dentry: u64, m
     // SAFETY: the look-up gave a valid entry.
     let (container, since, own) =
         unsafe { ((*member).container, (*member).since, (*member).expected.ns[0]) };
-    emit(|record| wire::Breach {
+    let address = Address::now(Lane::Critical);
+    let is_sent = emit_by(None, address, |record| wire::Breach {
         container: ContainerId(container),
         expected: number(own, Offset::MntNsInum),
         found: Vfsmount(mnt as *const _).namespace().0.into(),
@@ -494,5 +586,5 @@ extern "C" fn breach_tell_file(key: u64, what: u64, verdict: u64, dentry: u64, m
         reserved: 0,
         path: record.path_at(dentry, mnt),
     });
-    0
+    u32::from(is_sent)
 }

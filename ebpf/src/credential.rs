@@ -2,14 +2,14 @@
 //! values. What is installed must have been announced in the same system call, or be no gain. That it
 //! passes through `commit_creds` proves nothing: this is what exploits call.
 
-use shrike_common::{Counter, Kind, Noticed, Property};
+use shrike_common::{Counter, Kind, Noticed, Offset};
 
 use crate::books::count;
-use crate::boundary::{State, is_below, set};
-use crate::breach::{self, Subject};
+use crate::boundary::{State, is_below, number, set};
+use crate::breach::{self, Subject, is_lost};
 use crate::kernel::{Cred, Task, read_at};
 use crate::label;
-use crate::member::{self, Member, in_user_namespace};
+use crate::member::{self, Member, in_user_namespace, owns};
 use crate::slot::Claim;
 use crate::syscall::{SETNS, UNSHARE, WRITE};
 
@@ -140,7 +140,8 @@ fn committed(task: Task, member: *mut Member, new: Cred) {
     let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Breach) };
     // SAFETY: the member is an entry that only its own task changes; the slot is ours.
     unsafe {
-        let subject = Subject::of(member, task, Noticed::CommitCreds).with(&claim);
+        let subject = Subject::of(member, task, Noticed::CommitCreds as u64).with(&claim);
+        let container = (*member).container;
         let expected = &raw mut (*member).expected;
         let present = &raw mut (*claim.slot).found.state;
         let announced = &raw mut (*member).announced;
@@ -149,21 +150,21 @@ fn committed(task: Task, member: *mut Member, new: Cred) {
             // Of another call.
             use_up(announced);
         }
+        let (user_ns, own) = ((*present).user_ns, (*expected).user_ns);
+        // It makes one below its own, or joins one that it has made.
+        let is_made = UNSHARE.is_current()
+            || SETNS.is_current() && owns(container, user_ns, number(user_ns, Offset::UserNsInum));
+        if user_ns != own && is_made && is_below(user_ns, own) {
+            in_user_namespace(member, user_ns);
+        }
         subject.check_credentials();
         // By a write to `/proc/self/attr/current` a task changes its label as far as the policy lets it.
         if !WRITE.is_current() && !label::is_stale(task.real_cred()) {
             subject.check_label();
         }
-        let (user_ns, own) = ((*present).user_ns, (*expected).user_ns);
-        // Any other one was told just now.
-        if user_ns != own && is_below(user_ns, own) {
-            if UNSHARE.is_current() || SETNS.is_current() {
-                in_user_namespace(member, user_ns);
-            } else {
-                subject.report_user_ns(Property::UserNs, own, user_ns);
-            }
+        if !is_lost(member) {
+            State::take_credentials(expected, new);
         }
-        State::take_credentials(expected, new);
         use_up(announced);
     }
     claim.release();

@@ -121,9 +121,13 @@ fn attempt<P: Payload>(
         Lane::Bulk => Level::of(&LANE_BULK),
     };
     // How long the texts will be is not known yet.
-    if !kind.is_internal()
-        && !level.has_room(lane, (size_of::<Header>() + 2 * size_of::<P>()) as u64)
-    {
+    let bytes = (size_of::<Header>() + 2 * size_of::<P>()) as u64;
+    let has_room = match kind {
+        // What no flood can be allowed to hide, also none of its like.
+        Kind::Breach | Kind::Boundary => level.has_last_room(),
+        kind => kind.is_internal() || level.has_room(lane, bytes),
+    };
+    if !has_room {
         return Err(Counter::OverShare);
     }
     let Some(claim) = Claim::new() else {

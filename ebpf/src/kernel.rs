@@ -76,6 +76,7 @@ structs! {
     /// `struct cgroup_namespace`.
     CgroupNs {
         inum: NsId = CgroupNsInum,
+        root: CssSet = CgroupNsRoot,
     }
     /// `struct cred`.
     Cred {
@@ -127,6 +128,7 @@ structs! {
     }
     /// `struct fs_struct`: a task's root and working directory.
     FsStruct {
+        pwd_dentry: Dentry = FsPwdDentry,
         pwd_mnt: Vfsmount = FsPwdMnt,
         root_dentry: Dentry = FsRootDentry,
         root_mnt: Vfsmount = FsRootMnt,
@@ -284,18 +286,6 @@ pub(crate) struct Path {
     pub(crate) dentry: Dentry,
 }
 
-impl Cgroup {
-    /// Whether this is the cgroup with that id at that level, or below it.
-    #[inline(always)]
-    pub(crate) fn is_within(self, id: CgroupId, level: u32) -> bool {
-        // The element is found by the level, which the verifier cannot follow: read as plain memory.
-        let at = self.0 as u64 + offset(Offset::CgroupAncestors) as u64 + u64::from(level) * 8;
-        let ancestor: u64 = read_at(at);
-        let node: u64 = read(ancestor, Offset::CgroupKn);
-        self.level() >= level && read::<u64>(node, Offset::KernfsNodeId) == id.0
-    }
-}
-
 impl Cred {
     /// How many ids there are: uid, gid, suid, sgid, euid, egid, fsuid, fsgid, side by side.
     pub(crate) const IDS: usize = 8;
@@ -346,6 +336,17 @@ impl GroupInfo {
                 ^ self.group(index) & opaque(mask.cast_unsigned()) as u32;
         }
         digest
+    }
+
+    /// The last group, if there are more; 0 otherwise.
+    #[inline(always)]
+    pub(crate) fn last(self) -> u32 {
+        let count = self.count();
+        if count <= Self::GROUPS as u32 {
+            return 0;
+        }
+        let at = offset(Offset::GroupInfoGid) as u64 + u64::from(count - 1) * 4;
+        read_at(address(self.0).wrapping_add(at))
     }
 
     #[inline(always)]
@@ -435,6 +436,12 @@ impl Task {
             let comm = self.0.byte_add(offset(Offset::TaskComm)).cast::<u64>();
             core::mem::transmute::<[u64; 2], [u8; 16]>([*comm, *comm.add(1)])
         }
+    }
+
+    /// The task that made it: of a thread, the first one of its process; of a process, the parent.
+    #[inline(always)]
+    pub(crate) fn elder(self) -> Self {
+        if self.tid().0 == self.tgid().0 { self.parent() } else { self.group_leader() }
     }
 
     /// Whether the task writes its memory into a core file (`PF_DUMPCORE`).
@@ -587,12 +594,16 @@ impl Vfsmount {
         read(self.mount(), Offset::MountNs)
     }
 
-    /// Whether the kernel uses the mount internally: it is in no namespace, or in an error.
+    /// Whether the kernel uses the mount internally: its namespace is an error (`MNT_NS_INTERNAL`), or none,
+    /// as of one that was unmounted while somebody was still there (`umount2(MNT_DETACH)`), with a flag.
     #[inline(always)]
     pub(crate) fn is_internal(self) -> bool {
         const ERRORS: u64 = (-4096_i64).cast_unsigned();
-        let namespace = self.namespace_at();
-        namespace == 0 || namespace >= ERRORS
+        const MNT_INTERNAL: u32 = 0x4000;
+        match self.namespace_at() {
+            0 => read::<u32>(self.0 as u64, Offset::VfsmountFlags) & MNT_INTERNAL != 0,
+            namespace => namespace >= ERRORS,
+        }
     }
 
     /// The address of the dentry at the root of the mount.
@@ -616,11 +627,16 @@ impl Vfsmount {
     }
 }
 
-/// The address that a pointer holds, as a number: to the verifier, what was swapped is no pointer any more,
-/// and may be computed with and handed to global functions.
+/// The address that a pointer holds, as a number, which may be computed with and handed to global functions.
 #[inline(always)]
 pub(crate) fn address(pointer: Pointer) -> u64 {
-    let mut value = pointer as u64;
+    unknown(pointer as u64)
+}
+
+/// Hides from the verifier what it knows of a value: after its bytes were swapped, it is any number.
+#[inline(always)]
+pub(crate) fn unknown(value: u64) -> u64 {
+    let mut value = value;
     // SAFETY: swaps the bytes of a register, and swaps them back.
     unsafe {
         asm!(

@@ -124,6 +124,8 @@ hooks! {
 }
 
 probes! {
+    #[fentry] cgroup_move_fentry(ctx: FEntryContext) =>
+        member::moving(Task(ctx.arg(1)), Cgroup(ctx.arg(0)));
     #[fentry] commit_creds_fentry(ctx: FEntryContext) => credential::commit(Cred(ctx.arg(0)));
     #[fentry] release_agent_fentry(ctx: FEntryContext) => helper::set_release_agent(ctx.arg(1));
     #[fentry] prctl_fentry(ctx: FEntryContext) =>

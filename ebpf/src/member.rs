@@ -21,7 +21,7 @@ use crate::boundary::{NUMBERS, State, number, sequence};
 use crate::breach::{self, Subject, unique};
 use crate::credential::{Announced, use_up};
 use crate::emit::{Address, emit_of};
-use crate::kernel::{Cgroup, Nsproxy, Task, Vfsmount, address, fetch_add, read};
+use crate::kernel::{Cgroup, Nsproxy, Task, Vfsmount, address, fetch_add, offset, read, read_at};
 use crate::plan;
 use crate::tree::{self, Seen};
 
@@ -65,6 +65,10 @@ static NAMESPACES_OWNED: LruHashMap<Namespace, u64, 65_536> = LruHashMap::new();
 #[btf_map]
 static HOST: Array<Filler, 1> = Array::new();
 
+/// The addresses of that process's namespaces.
+#[btf_map]
+static HOST_NAMESPACES: Array<[u64; Nsproxy::COUNT], 1> = Array::new();
+
 /// Who filled a cgroup.
 #[btf_map]
 static FILLERS: LruHashMap<CgroupId, Filler, 16_384> = LruHashMap::new();
@@ -78,10 +82,13 @@ pub(crate) struct Member {
     /// When a complete comparison last found nothing.
     pub(crate) since: u64,
     /// The container's cgroup in the unified hierarchy.
-    pub(crate) cgroup: u64,
-    pub(crate) cgroup_level: u32,
+    cgroup: Place,
+    /// Where somebody outside is moving it to, or has.
+    moved_to: Place,
     /// How many breaches were told of it, or of those that it comes from.
     pub(crate) told: u32,
+    /// Not 0 if one could not be told: it is looked for again.
+    pub(crate) is_lost: u32,
     /// The capabilities that the task can ever have.
     pub(crate) ceiling: u64,
     /// What was told last of its subjective credentials.
@@ -90,6 +97,14 @@ pub(crate) struct Member {
     pub(crate) announced: Announced,
     /// The mount that it opened a file by last.
     pub(crate) seen: Seen,
+}
+
+/// A cgroup, which tasks are to be in or below.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Place {
+    id: u64,
+    level: u64,
 }
 
 /// What a thread of a container may cost in memory: the kernel puts the key and 48 bytes of its own (`struct
@@ -192,6 +207,10 @@ fn inherit(child: Task, parent: *mut Member, clone_flags: u64) {
     /// `CLONE_NEWTIME`, `NEWNS`, `NEWCGROUP`, `NEWUTS`, `NEWIPC`, `NEWUSER`, `NEWPID`, `NEWNET`.
     const NEW: u64 = 0x7E02_0080;
     const NEW_USER: u64 = 0x1000_0000;
+    if clone_flags & (NEW | NEW_USER) != 0 {
+        // What the child has beyond this was made in this very call.
+        breach::check(Noticed::Fork);
+    }
     // SAFETY: `parent` is an entry.
     let Some(member) = add(child, unsafe { &*parent }) else {
         return count(Counter::NoMember, Kind::Fork);
@@ -199,7 +218,6 @@ fn inherit(child: Task, parent: *mut Member, clone_flags: u64) {
     // SAFETY: the entry is the child's, which does not run yet.
     unsafe {
         if clone_flags & NEW != 0 {
-            // Made in this very call.
             if let Some(proxy) = child.nsproxy() {
                 own(member, proxy);
                 State::take_namespaces(&raw mut (*member).expected, proxy);
@@ -210,11 +228,19 @@ fn inherit(child: Task, parent: *mut Member, clone_flags: u64) {
             State::take_credentials(&raw mut (*member).expected, child.real_cred());
             in_user_namespace(member, (&raw const (*member).expected.user_ns).read_volatile());
         }
-        breach::compare(child, member, Noticed::Fork);
-        let cgroup = child.cgroup();
-        if cgroup.0 != Task::current().cgroup().0 {
-            check_cgroup(child, member, cgroup, Noticed::Fork);
-        }
+        breach::compare(child, member, Noticed::Fork as u64);
+    }
+}
+
+/// `cgroup_attach_task`: somebody outside is about to move a member.
+#[inline(always)]
+pub(crate) fn moving(target: Task, to: Cgroup) {
+    if to.root().hierarchy() == 0
+        && let Some(member) = get(target)
+        && get(Task::current()).is_none()
+    {
+        // SAFETY: the look-up gave a valid entry. Volatile: the task runs.
+        unsafe { (&raw mut (*member).moved_to).write_volatile(Place::of(address(to.0))) };
     }
 }
 
@@ -228,10 +254,18 @@ pub(crate) fn moved(target: Task, to: Cgroup) {
     let mover = Task::current();
     let (is_member, target_member) = (get(mover).is_some(), get(target));
     match target_member {
-        Some(member) if is_member => {
-            // SAFETY: the look-up gave a valid entry.
-            unsafe { check_cgroup(target, member, to, Noticed::CgroupAttach) };
-        }
+        // SAFETY: the look-up gave a valid entry.
+        Some(member) if is_member => unsafe {
+            let subject = Subject::of(member, target, Noticed::CgroupAttach as u64);
+            check_cgroup(subject, target, address(to.0));
+        },
+        // SAFETY: as above.
+        Some(member) => unsafe {
+            let to = address(to.0);
+            if !(*member).cgroup.has(to) {
+                (&raw mut (*member).cgroup).write_volatile(Place::of(to));
+            }
+        },
         None if !is_member => {
             let id = to.node().id();
             // Who moves itself may have its namespaces already.
@@ -244,26 +278,56 @@ pub(crate) fn moved(target: Task, to: Cgroup) {
     }
 }
 
-/// Whether a member that a member has put into `cgroup` is still within its container's.
-///
-/// # Safety
-///
-/// `member` must be the task's entry.
+/// Whether the cgroup at an address is within a member's container's, or where somebody outside has moved
+/// it to. That names the leader of a process only, for all of its threads.
 #[inline(always)]
-unsafe fn check_cgroup(task: Task, member: *mut Member, cgroup: Cgroup, noticed: Noticed) {
-    // SAFETY: the caller's promise.
-    let (id, level) = unsafe { ((*member).cgroup, (*member).cgroup_level) };
-    if cgroup.is_within(CgroupId(id), level) {
-        return;
-    }
-    let found = cgroup.node().id().0;
-    // SAFETY: as above.
-    let subject = unsafe { Subject::of(member, task, noticed) };
-    subject.report(BreachKind::Cgroup, Property::Cgroup, id, found);
-    // SAFETY: as above. From now on this is where it is.
+pub(crate) fn check_cgroup(subject: Subject, task: Task, cgroup: u64) {
+    member_check_cgroup(subject.key(), subject.what(), cgroup, address(task.group_leader().0));
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn member_check_cgroup(key: u64, what: u64, cgroup: u64, leader: u64) -> u32 {
+    let Some(member) = by_key(key) else { return 0 };
+    // SAFETY: the look-ups gave valid entries.
     unsafe {
-        (*member).cgroup = found;
-        (*member).cgroup_level = cgroup.level();
+        if (*member).cgroup.has(cgroup) || (*member).moved_to.has(cgroup) {
+            return 0;
+        }
+        if let Some(leader) = by_key(leader)
+            && ((*leader).cgroup.has(cgroup) || (*leader).moved_to.has(cgroup))
+        {
+            return 0;
+        }
+        let (own, now) = ((*member).cgroup.id, Place::of(cgroup));
+        Subject::from(key, what).report(BreachKind::Cgroup, Property::Cgroup, own, now.id);
+        if !breach::is_lost(member) {
+            // From now on this is where it is.
+            (*member).cgroup = now;
+        }
+    }
+    0
+}
+
+impl Place {
+    /// The cgroup at an address.
+    #[inline(always)]
+    fn of(cgroup: u64) -> Self {
+        let node: u64 = read(cgroup, Offset::CgroupKn);
+        let level: u32 = read(cgroup, Offset::CgroupLevel);
+        Self { id: read(node, Offset::KernfsNodeId), level: level.into() }
+    }
+
+    /// Whether the cgroup at an address is this one or below it.
+    #[inline(always)]
+    fn has(self, cgroup: u64) -> bool {
+        let level: u32 = read(cgroup, Offset::CgroupLevel);
+        let at = cgroup.wrapping_add(offset(Offset::CgroupAncestors) as u64 + self.level * 8);
+        let ancestor: u64 = read_at(at);
+        let node: u64 = read(ancestor, Offset::CgroupKn);
+        self.id != 0
+            && u64::from(level) >= self.level
+            && read::<u64>(node, Offset::KernfsNodeId) == self.id
     }
 }
 
@@ -317,8 +381,44 @@ pub(crate) fn found(task: Task) {
             // The roll is called more than once.
             tell(task, container, Origin::Found as u32);
         }
+    } else if let Some(elder) = get(task.elder()) {
+        adopt(task, elder);
     } else if is_contained(task) {
         join(task, Origin::Found as u32);
+    }
+}
+
+/// A task that was there before the probes and comes from a member is one of the same container, whatever it
+/// has changed to since; but for the host's namespaces, which it is told of at its next hook.
+#[inline(never)]
+fn adopt(task: Task, elder: *mut Member) {
+    let (Some(proxy), Some(host)) = (task.nsproxy(), HOST_NAMESPACES.get(0)) else { return };
+    // SAFETY: `elder` is an entry.
+    let Some(member) = add(task, unsafe { &*elder }) else {
+        return count(Counter::NoMember, Kind::Exec);
+    };
+    // SAFETY: the entry is the task's, which the agent shows.
+    unsafe {
+        let container = (*member).container;
+        let expected = &raw mut (*member).expected;
+        (*member).since = now();
+        (*member).ceiling = task.real_cred().bounding() | task.real_cred().permitted();
+        use_up(&raw mut (*member).announced);
+        for (index, &(property, inum)) in NUMBERS.iter().enumerate() {
+            let at = proxy.at(index);
+            if at != (*expected).ns[index] && at != host[index] {
+                own_one(container, at, unique(property, at, inum));
+                (&raw mut (*expected).ns[index]).write_volatile(at);
+            }
+        }
+        own_mounts(container, (*expected).ns[0]);
+        let user_ns = address(task.real_cred().user().0);
+        if user_ns != (*expected).user_ns {
+            in_user_namespace(member, user_ns);
+        }
+        State::take_root(expected, task);
+        State::take_credentials(expected, task.real_cred());
+        State::take_confinement(expected, task);
     }
 }
 
@@ -349,9 +449,13 @@ pub(crate) fn freed(task: Task) {
 #[inline(always)]
 fn note_host(task: Task) {
     let (Some(host), Some(proxy)) = (HOST.get_ptr_mut(0), task.nsproxy()) else { return };
+    let Some(namespaces) = HOST_NAMESPACES.get_ptr_mut(0) else { return };
     if proxy.mnt().0 == INIT_MNT_NS.load() {
-        // SAFETY: the look-up gave a valid entry.
+        // SAFETY: the look-ups gave valid entries.
         unsafe {
+            for index in 0..Nsproxy::COUNT {
+                (&raw mut (*namespaces)[index]).write_volatile(proxy.at(index));
+            }
             (*host).mnt = proxy.mnt();
             (*host).pid = NsId::INIT_PID;
             (*host).cgroup = NsId::INIT_CGROUP;
@@ -427,12 +531,13 @@ fn join(task: Task, origin: u32) {
     let known = container_of(task);
     let container = if known == 0 { new_container() } else { known };
     let cgroup = task.cgroup();
+    let filler = FILLERS.get_ptr_mut(cgroup.node().id());
     // SAFETY: the entry is the task's, which is in this very hook or is shown by the agent.
     unsafe {
         (*member).container = container;
         (*member).since = now();
-        (*member).cgroup = cgroup.node().id().0;
-        (*member).cgroup_level = cgroup.level();
+        let fillers = filler.map_or(NsId::INIT_CGROUP, |filler| (*filler).cgroup);
+        (*member).cgroup = place(cgroup, proxy, fillers);
         (*member).ceiling = task.real_cred().bounding() | task.real_cred().permitted();
         use_up(&raw mut (*member).announced);
         if known == 0 {
@@ -444,7 +549,7 @@ fn join(task: Task, origin: u32) {
         }
         State::take(&raw mut (*member).expected, task);
     }
-    if let Some(filler) = FILLERS.get_ptr_mut(cgroup.node().id())
+    if let Some(filler) = filler
         && has_own_cgroup(task)
     {
         // SAFETY: the look-up gave a valid entry.
@@ -457,6 +562,20 @@ fn join(task: Task, origin: u32) {
     if known == 0 || origin == Origin::Entered as u32 {
         tell(task, container, origin);
     }
+}
+
+/// The cgroup that a member's container has: what its own cgroup namespace shows as the root, where it has one.
+/// It may have cgroups below, and the task may be in one of them.
+#[inline(always)]
+fn place(cgroup: Cgroup, proxy: Nsproxy, fillers: NsId) -> Place {
+    let namespace = proxy.cgroup();
+    if namespace != NsId::INIT_CGROUP && namespace != fillers {
+        let root = Place::of(address(proxy.cgroup_ns().root().unified().0));
+        if root.has(address(cgroup.0)) {
+            return root;
+        }
+    }
+    Place::of(address(cgroup.0))
 }
 
 /// Whether the cgroup of a task that becomes a member is its container's alone. Who has no right to
@@ -511,8 +630,7 @@ pub(crate) unsafe fn own(member: *const Member, proxy: Nsproxy) {
     let (container, expected) = unsafe { ((*member).container, &(*member).expected.ns) };
     let mnt = address(proxy.mnt_ns().0);
     if mnt != expected[0] {
-        let key = Namespace { container: 0, address: mnt, unique: sequence(mnt) };
-        let _ = NAMESPACES_OWNED.insert(key, container, 0);
+        own_mounts(container, mnt);
     }
     for (index, &(property, inum)) in NUMBERS.iter().enumerate() {
         let address = proxy.at(index);
@@ -520,6 +638,14 @@ pub(crate) unsafe fn own(member: *const Member, proxy: Nsproxy) {
             own_one(container, address, unique(property, address, inum));
         }
     }
+}
+
+/// Notes whose mount namespace it is.
+#[inline(always)]
+fn own_mounts(container: u64, mnt: u64) {
+    let key = Namespace { container: 0, address: mnt, unique: sequence(mnt) };
+    // The table forgets what it has not seen for longest.
+    let _ = NAMESPACES_OWNED.insert(key, container, 0);
 }
 
 /// Gives to a member's container the namespace of time that its children will be in.

@@ -4,7 +4,7 @@ use shrike_common::wire;
 
 use crate::emit::emit;
 use crate::kernel::{Binprm, Task};
-use crate::{member, plan};
+use crate::{breach, member, plan};
 
 /// `sched_process_exec`: the new image is in place.
 #[inline(always)]
@@ -44,6 +44,7 @@ pub(crate) fn fork(child: Task, clone_flags: u64) {
 #[inline(always)]
 pub(crate) fn exit(task: Task) {
     const SIGNAL_GROUP_EXIT: u32 = 4;
+    breach::check_exit(task);
     let signal = task.signal();
     if signal.live() != 0 {
         return;

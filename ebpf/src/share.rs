@@ -1,7 +1,7 @@
 //! Shares of a lane: when its ring buffer fills up because somebody floods it, what others do must
 //! still find room. From half full on, each cgroup may put in so much at a time; the fuller the ring,
-//! the less, but never less than a little. The last quarter is for the agent itself, and for what no
-//! flood can be allowed to hide.
+//! the less, but never less than a little. The last quarter is for breaches, which no flood can be allowed
+//! to hide, and the last of that for the agent itself.
 
 use aya_ebpf::btf_maps::{LruHashMap, RingBuf};
 use aya_ebpf::helpers::generated::bpf_ringbuf_query;
@@ -68,6 +68,12 @@ impl Level {
     #[inline(always)]
     pub(crate) fn has_room(self, lane: Lane, bytes: u64) -> bool {
         self.used < self.size / 2 || self.has_share(lane, bytes)
+    }
+
+    /// Whether there is more than what the agent itself needs.
+    #[inline(always)]
+    pub(crate) fn has_last_room(self) -> bool {
+        self.used < self.size / 16 * 15
     }
 
     #[inline(never)]

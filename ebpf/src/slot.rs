@@ -7,7 +7,7 @@ use aya_ebpf::macros::btf_map;
 use shrike_common::Header;
 
 use crate::boundary::Found;
-use crate::kernel::{fetch_and, fetch_or};
+use crate::kernel::{fetch_and, fetch_or, unknown};
 use crate::tree::Look;
 use crate::walk::Walk;
 
@@ -39,7 +39,6 @@ pub(crate) struct Claim {
     /// Which one of the CPU's it is.
     pub(crate) index: u32,
     taken: *mut u64,
-    bit: u64,
 }
 
 #[btf_map]
@@ -62,21 +61,19 @@ impl Claim {
     #[inline(always)]
     pub(crate) fn new() -> Option<Self> {
         let taken = TAKEN.get_ptr_mut(0)?;
-        for index in 0..SLOTS {
-            let bit = 1 << index;
-            // SAFETY: the map look-up gave a valid entry of this CPU.
-            if unsafe { fetch_or(taken, bit) } & bit == 0 {
-                return Some(Self { slot: SLOT.get_ptr_mut(index)?, index, taken, bit });
-            }
-        }
-        None
+        // SAFETY: the map look-up gave a valid entry of this CPU.
+        let is_free = |&index: &u32| unsafe { fetch_or(taken, 1 << index) } & 1 << index == 0;
+        let index = (0..SLOTS).find(is_free)?;
+        // The verifier would follow all that comes after this for each of them.
+        let index = unknown(index.into()) as u32;
+        Some(Self { slot: SLOT.get_ptr_mut(index)?, index, taken })
     }
 
     /// Gives the slot back.
     #[inline(always)]
     pub(crate) fn release(self) {
         // SAFETY: `taken` came from the map look-up in `new`.
-        unsafe { fetch_and(self.taken, !self.bit) };
+        unsafe { fetch_and(self.taken, !(1 << self.index)) };
     }
 }
 

@@ -18,6 +18,7 @@ use crate::kernel::{
     read, read_at,
 };
 use crate::member::{self, Member, owns};
+use crate::plan;
 use crate::slot::{Claim, Slot};
 use crate::syscall::PIDFD_GETFD;
 
@@ -42,6 +43,9 @@ static EPOCH: Array<u64, 1> = Array::new();
 /// `FMODE_READ` and `FMODE_WRITE`.
 const READ: u64 = 1;
 const WRITE: u64 = 2;
+
+/// Of what is judged: it is the current directory.
+const PWD: u64 = 8;
 
 /// Of the tree of nothing ([`Tree::shared`]): the container has a mount that propagates to the host.
 const SHARED: u64 = 4;
@@ -166,7 +170,34 @@ pub(crate) fn check_program() {
     let task = Task::current();
     if let Some(member) = member::get(task) {
         judge(task.mm().exe_file(), member, Noticed::Exec);
+        // SAFETY: the look-up gave a valid entry.
+        check_pwd(unsafe { Subject::of(member, task, Noticed::Exec as u64) });
     }
+}
+
+/// Where the current task works must be in there as well.
+#[inline(always)]
+pub(crate) fn check_pwd(subject: Subject) {
+    tree_check_pwd(subject.key(), subject.what());
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tree_check_pwd(key: u64, what: u64) -> u32 {
+    let (Some(member), fs) = (member::by_key(key), Task::current().fs()) else { return 0 };
+    let (dentry, mnt) = (address(fs.pwd_dentry().0), address(fs.pwd_mnt().0));
+    if tell(Subject::from(key, what), member, dentry, mnt, READ | PWD) {
+        // SAFETY: the look-up gave a valid entry.
+        unsafe { (&raw mut (*member).expected.pwd_mnt).write_volatile(mnt) };
+    }
+    0
+}
+
+/// Whether a file is in a tree that a container was given.
+#[inline(always)]
+pub(crate) fn is_given(container: u64, dentry: u64, mnt: u64) -> bool {
+    let root = Vfsmount::root_of(Vfsmount(mnt as *const _).mount());
+    tree_find(dentry, root, container, READ) & GIVEN != 0
 }
 
 /// `security_file_receive`: a descriptor comes from another process. What is handed over is given, what is
@@ -225,7 +256,7 @@ fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
     if is_foreign {
         let own = task.fs().root_dentry().sb().dev();
         // SAFETY: as above.
-        let subject = unsafe { Subject::of(member, task, Noticed::Mount) };
+        let subject = unsafe { Subject::of(member, task, Noticed::Mount as u64) };
         subject.report(BreachKind::Filesystem, Property::Superblock, own.into(), sb.dev().into());
     }
 }
@@ -414,12 +445,21 @@ fn judge(file: File, member: *mut Member, noticed: Noticed) {
 #[inline(never)]
 fn judge_path(dentry: u64, mnt: u64, member: *mut Member, noticed: Noticed, access: u64) {
     // SAFETY: the callers' promise.
-    let subject = unsafe { Subject::of(member, Task::current(), noticed) };
+    let subject = unsafe { Subject::of(member, Task::current(), noticed as u64) };
+    tell(subject, member, dentry, mnt, access);
+}
+
+/// Returns whether nothing is wrong, or it is told.
+#[inline(always)]
+fn tell(subject: Subject, member: *mut Member, dentry: u64, mnt: u64, access: u64) -> bool {
     let verdict = tree_judge(subject.key(), dentry, mnt, subject.what(), access);
     // Told from here and not from there: the stack of all calls together is short.
-    if verdict != 0 {
-        subject.report_file(verdict, dentry, mnt);
+    if verdict != 0 && !subject.report_file(verdict, dentry, mnt) && plan::generation().is_some() {
+        // SAFETY: as above. It is looked for again.
+        unsafe { (&raw mut (*member).seen.told).write_volatile(0) };
+        return false;
     }
+    true
 }
 
 /// What is wrong with a file: the property that shows it and, in the upper half, the way to it; 0 if nothing
@@ -444,7 +484,7 @@ extern "C" fn tree_judge(key: u64, dentry: u64, mnt: u64, what: u64, access: u64
     if mnt_ref.is_internal() {
         return 0;
     }
-    let found = tree_find(dentry, root, container, access);
+    let found = tree_find(dentry, root, container, access & (READ | WRITE));
     let (is_given, is_below) = (found & GIVEN != 0, found & BELOW != 0);
     if is_given {
         if is_below {
@@ -476,7 +516,8 @@ extern "C" fn tree_judge(key: u64, dentry: u64, mnt: u64, what: u64, access: u64
         }
         (*member).seen.told = dentry;
     }
-    property as u32 | (way(what, mnt) as u32) << 16
+    let way = if access & PWD == 0 { way(what, mnt) } else { Way::Cwd };
+    property as u32 | (way as u32) << 16
 }
 
 /// What [`tree_find`] answers.
