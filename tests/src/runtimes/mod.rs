@@ -2,9 +2,11 @@
 //! process of a container is a member of that container and of no other, and no process of a runtime is
 //! one. All of it stands between two real breaches.
 
+mod browser;
 mod cri;
 mod docker;
 mod image;
+mod nested;
 mod oci;
 mod podman;
 mod sandbox;
@@ -26,7 +28,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "runtimes",
     tier: Tier::Full,
-    budget: Duration::from_mins(25),
+    budget: Duration::from_mins(35),
     wants: Configuration::is_debian,
     tests: tests![
         oldest_runc,
@@ -35,9 +37,12 @@ pub const SUITE: Suite = Suite {
         crun,
         containers_in_a_container,
         sandboxes_of_the_host,
+        sandboxes_of_a_container,
         podman_as_root,
         rootless_podman,
         docker_engine,
+        docker_in_docker,
+        browser_in_a_container,
         containerd_over_cri,
     ],
 };
@@ -63,7 +68,11 @@ fn containers_in_a_container() -> Result<()> {
 }
 
 fn sandboxes_of_the_host() -> Result<()> {
-    sandbox::run()
+    sandbox::on_host()
+}
+
+fn sandboxes_of_a_container() -> Result<()> {
+    sandbox::in_container()
 }
 
 fn podman_as_root() -> Result<()> {
@@ -76,6 +85,14 @@ fn rootless_podman() -> Result<()> {
 
 fn docker_engine() -> Result<()> {
     docker::run()
+}
+
+fn docker_in_docker() -> Result<()> {
+    nested::run()
+}
+
+fn browser_in_a_container() -> Result<()> {
+    browser::run()
 }
 
 fn containerd_over_cri() -> Result<()> {

@@ -66,6 +66,7 @@ struct Seen {
     container: Option<u64>,
     cgroup: u64,
     mnt: u64,
+    pid: u64,
     /// Whether it was in a container, as the namespaces tell: no process of a runtime executes a program
     /// in a pid or cgroup namespace of its own.
     inside: bool,
@@ -120,6 +121,27 @@ impl Watch {
         Ok(())
     }
 
+    /// Waits until a program is seen whose command fits, which its container executes in a pid namespace of
+    /// its own within that of the container's first.
+    pub(super) fn sandboxed(&self, container: &str, fits: impl Fn(&str) -> bool) -> Result<()> {
+        let is_sandboxed = |seen: &[Seen]| {
+            let first = seen.iter().find(|seen| seen.inside && seen.says(container, ""));
+            first.is_some_and(|first| {
+                seen.iter().any(|seen| {
+                    fits(&seen.command)
+                        && seen.container.is_some()
+                        && seen.container == first.container
+                        && seen.pid != first.pid
+                })
+            })
+        };
+        patiently(|| {
+            self.agent.wait("told of a sandbox", |agent| {
+                self.seen(&agent.alerts()).is_ok_and(|seen| is_sandboxed(&seen))
+            })
+        })
+    }
+
     /// A task of a container joins a namespace of the host, which must be told.
     fn breach(&mut self, id: &str) -> Result<()> {
         let options = ["--pid=host", "--cap-add=SYS_ADMIN", "--cap-add=SYS_PTRACE"];
@@ -151,11 +173,7 @@ impl Watch {
             .map(|alert| alert["output"].to_string())
             .collect();
         ensure!(false_breaches.is_empty(), "nobody did this:\n{}", false_breaches.join("\n"));
-        let seen: Vec<Seen> = alerts
-            .iter()
-            .filter(|alert| alert["rule"] == "Program executed")
-            .map(|alert| Seen::read(alert, self.host))
-            .collect::<Result<_>>()?;
+        let seen = self.seen(&alerts)?;
         let wrong = self.wrong(&seen, cgroup_of("self")?);
         if !wrong.is_empty() {
             let lines: Vec<String> =
@@ -167,6 +185,15 @@ impl Watch {
         ensure!(lost == 0, "{lost} events or members were lost");
         ensure!(self.agent.stop()?.success(), "the agent did not end well");
         Ok(())
+    }
+
+    /// The executions among the alerts.
+    fn seen(&self, alerts: &[Value]) -> Result<Vec<Seen>> {
+        alerts
+            .iter()
+            .filter(|alert| alert["rule"] == "Program executed")
+            .map(|alert| Seen::read(alert, self))
+            .collect()
     }
 
     /// Everything that contradicts what the containers said.
@@ -187,9 +214,12 @@ impl Watch {
         }
         let mut numbers: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
         for said in &self.said {
-            let name = format!("{SAYS} {}/{} ", said.container, said.deed);
-            let acts: Vec<&Seen> =
-                seen.iter().filter(|seen| seen.inside && seen.command.contains(&name)).collect();
+            let acts: Vec<&Seen> = seen
+                .iter()
+                .filter(|seen| {
+                    seen.inside && seen.says(&said.container, &format!("{} ", said.deed))
+                })
+                .collect();
             if acts.is_empty() {
                 wrong.push(format!("not seen: {said:?}"));
             }
@@ -230,7 +260,17 @@ impl Watch {
 }
 
 impl Seen {
-    fn read(alert: &Value, host: (u64, u64)) -> Result<Self> {
+    /// Whether it is a shell that does what [`says`] gives, with a deed that starts so. Others have that among
+    /// their arguments, too, from who starts a container within another.
+    fn says(&self, container: &str, deed: &str) -> bool {
+        self.command.split_once(" -c ").is_some_and(|(shell, script)| {
+            shell.ends_with("sh")
+                && !shell.contains(' ')
+                && script.starts_with(&format!("echo {SAYS} {container}/{deed}"))
+        })
+    }
+
+    fn read(alert: &Value, watch: &Watch) -> Result<Self> {
         let fields = &alert["output_fields"];
         let number = |name: &str| {
             fields[name].as_u64().with_context(|| format!("{name} is no number in {alert}"))
@@ -242,7 +282,9 @@ impl Seen {
             container: fields["container.number"].as_u64(),
             cgroup: number("cgroup.id")?,
             mnt: number("ns.mnt")?,
-            inside: (number("ns.pid")?, number("ns.cgroup")?) != host && !command.contains(HOST),
+            pid: number("ns.pid")?,
+            inside: (number("ns.pid")?, number("ns.cgroup")?) != watch.host
+                && !command.contains(HOST),
             command,
             alert: alert["output"].to_string(),
         })
