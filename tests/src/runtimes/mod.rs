@@ -5,6 +5,7 @@
 mod browser;
 mod cri;
 mod docker;
+mod handover;
 mod image;
 mod nested;
 mod oci;
@@ -44,6 +45,7 @@ pub const SUITE: Suite = Suite {
         docker_in_docker,
         browser_in_a_container,
         containerd_over_cri,
+        descriptors_of_the_host,
     ],
 };
 
@@ -99,10 +101,18 @@ fn containerd_over_cri() -> Result<()> {
     cri::run()
 }
 
-/// Runs a command to its end and returns what it wrote to its standard output.
+fn descriptors_of_the_host() -> Result<()> {
+    handover::run()
+}
+
+/// Runs a command without input to its end and returns what it wrote to its standard output.
 fn output(command: &mut Command) -> Result<String> {
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("start {command:?}"))?;
+    finish(command.stdin(Stdio::null()))
+}
+
+/// Runs a command to its end and returns what it wrote to its standard output.
+fn finish(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("start {command:?}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     ensure!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}", output.status);
