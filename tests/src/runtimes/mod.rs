@@ -3,6 +3,7 @@
 //! one. All of it stands between two real breaches.
 
 mod browser;
+mod checkpoint;
 mod cri;
 mod docker;
 mod handover;
@@ -46,6 +47,7 @@ pub const SUITE: Suite = Suite {
         browser_in_a_container,
         containerd_over_cri,
         descriptors_of_the_host,
+        restored_by_criu,
     ],
 };
 
@@ -103,6 +105,10 @@ fn containerd_over_cri() -> Result<()> {
 
 fn descriptors_of_the_host() -> Result<()> {
     handover::run()
+}
+
+fn restored_by_criu() -> Result<()> {
+    checkpoint::run()
 }
 
 /// Runs a command without input to its end and returns what it wrote to its standard output.

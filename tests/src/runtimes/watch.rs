@@ -46,6 +46,9 @@ pub(super) struct Watch {
     breaches: Vec<u32>,
     /// The namespaces of the host: pid and cgroup.
     host: (u64, u64),
+    /// A folder of which no container has anything: a program there is the host's, whatever namespaces it is
+    /// executed in.
+    pub(super) host_only: Option<&'static str>,
 }
 
 /// What a process in a container said of itself.
@@ -92,6 +95,7 @@ impl Watch {
             said: Vec::new(),
             breaches: Vec::new(),
             host: (own_namespace("pid")?, own_namespace("cgroup")?),
+            host_only: None,
         };
         watch.breach("before")?;
         Ok(watch)
@@ -277,14 +281,15 @@ impl Seen {
         };
         let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
         let command = text("proc.cmdline");
+        let is_host = command.contains(HOST)
+            || watch.host_only.is_some_and(|folder| text("proc.exepath").starts_with(folder));
         Ok(Self {
             membership: text("container.membership"),
             container: fields["container.number"].as_u64(),
             cgroup: number("cgroup.id")?,
             mnt: number("ns.mnt")?,
             pid: number("ns.pid")?,
-            inside: (number("ns.pid")?, number("ns.cgroup")?) != watch.host
-                && !command.contains(HOST),
+            inside: (number("ns.pid")?, number("ns.cgroup")?) != watch.host && !is_host,
             command,
             alert: alert["output"].to_string(),
         })
