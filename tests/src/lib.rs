@@ -27,6 +27,7 @@ pub mod escape;
 pub mod exploit;
 pub mod flood;
 pub mod guest;
+pub mod handed;
 pub mod health;
 pub mod kinds;
 pub mod launcher;

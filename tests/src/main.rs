@@ -12,6 +12,7 @@ use shrike_tests::actor::{self, Guise};
 use shrike_tests::bench;
 use shrike_tests::configuration::Configuration;
 use shrike_tests::deed::{self, Deed};
+use shrike_tests::handed::{self, Handed};
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
 use shrike_tests::suite::{Suite, Tier};
@@ -92,6 +93,9 @@ enum Action {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Be a container's process that uses what the host hands over to it
+    #[command(hide = true, subcommand)]
+    Handed(Handed),
     /// Measure what the agent costs
     #[command(hide = true, subcommand)]
     Bench(Bench),
@@ -160,6 +164,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Cross { way } => crossing::main(&way).map(|()| ExitCode::SUCCESS),
         Action::Exploiter { role, acts } => exploiter(role, &acts).map(|()| ExitCode::SUCCESS),
         Action::Permitted { command } => permitted::main(&command).map(|()| ExitCode::SUCCESS),
+        Action::Handed(way) => handed::main(&way).map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Worker { operation }) => {
             bench::worker(&operation).map(|()| ExitCode::SUCCESS)

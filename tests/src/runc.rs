@@ -95,7 +95,8 @@ fn capability(name: &str) -> String {
     format!("CAP_{name}")
 }
 
-fn mount(config: &mut Value, source: &str, target: &str) -> Result<()> {
+/// Has the container see `source`.
+pub fn mount(config: &mut Value, source: &str, target: &str) -> Result<()> {
     let mount = json!({
         "destination": target, "source": source, "type": "bind", "options": ["rbind", "rw"],
     });

@@ -32,7 +32,7 @@ pub(super) fn run() -> Result<()> {
     let mut containers = Vec::new();
     for (name, privileged) in [("left", false), ("right", true)] {
         let container = pod.container(&client, name, privileged, "exec sleep 1000")?;
-        watch.hear(&until(&pod.log(name))?, 1)?;
+        watch.hear(&until(&pod.log(name), "SAYS ")?, 1)?;
         watch.named(name, cgroup_of(&client.pid(&container)?)?)?;
         containers.push((name, container));
     }
@@ -47,7 +47,7 @@ pub(super) fn run() -> Result<()> {
         let name = format!("short-{number}");
         let pod = Pod::start(&client, &name, false)?;
         pod.container(&client, &name, false, "true")?;
-        watch.hear(&until(&pod.log(&name))?, 1)?;
+        watch.hear(&until(&pod.log(&name), "SAYS ")?, 1)?;
         pod.stop(&client)?;
     }
     watch.finish()

@@ -1,12 +1,13 @@
 //! Docker.
 
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::image::{self, NAME};
+use super::image::{self, NAME, PROGRAMS};
 use super::watch::{Watch, file, says};
 use super::{Daemon, cgroup_of, output};
 
@@ -15,12 +16,7 @@ const SHORT: u32 = 10;
 
 pub(super) fn run() -> Result<()> {
     let mut watch = Watch::start()?;
-    let layer = image::layer(watch.rootfs.path())?;
-    let (log, _) = file("dockerd.log")?;
-    let answers = || docker(&["version"]).is_ok();
-    let _daemon =
-        Daemon::start(Command::new("dockerd").args(["--log-level", "warn"]), &log, answers)?;
-    docker(&["import", &layer.display().to_string(), NAME])?;
+    let _engine = Engine::start(watch.rootfs.path())?;
 
     let start = |name: &str, options: &[&str], more: &str| {
         let script = format!("{}; {more}", says(name, "start"));
@@ -74,7 +70,29 @@ pub(super) fn run() -> Result<()> {
     watch.finish()
 }
 
-fn docker(words: &[&str]) -> Result<String> {
+/// The engine with our image; ended when dropped.
+pub(super) struct Engine {
+    _daemon: Daemon,
+}
+
+impl Engine {
+    pub(super) fn start(rootfs: &Path) -> Result<Self> {
+        let layer = image::layer(rootfs)?;
+        let (log, _) = file("dockerd.log")?;
+        let answers = || docker(&["version"]).is_ok();
+        let daemon =
+            Daemon::start(Command::new("dockerd").args(["--log-level", "warn"]), &log, answers)?;
+        docker(&["import", &layer.display().to_string(), NAME])?;
+        Ok(Self { _daemon: daemon })
+    }
+}
+
+/// The options by which a container has the host's programs.
+pub(super) fn program_volumes() -> [String; 3] {
+    PROGRAMS.map(|(source, target)| format!("--volume={source}:{target}:ro"))
+}
+
+pub(super) fn docker(words: &[&str]) -> Result<String> {
     output(Command::new("docker").args(words))
 }
 

@@ -13,6 +13,10 @@ use crate::agent::scratch;
 /// The name under which each runtime has the image.
 pub(super) const NAME: &str = "localhost/base:1";
 
+/// The folders of the host, each with where a container sees it, that give it the host's programs.
+pub(super) const PROGRAMS: [(&str, &str); 3] =
+    [("/usr", "/usr"), ("/usr/lib", "/lib"), ("/usr/lib64", "/lib64")];
+
 /// A file to build an image from, whose steps run programs.
 pub(super) fn recipe(steps: &[String]) -> Result<PathBuf> {
     let dir = scratch()?;

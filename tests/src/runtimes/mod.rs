@@ -2,9 +2,13 @@
 //! process of a container is a member of that container and of no other, and no process of a runtime is
 //! one. All of it stands between two real breaches.
 
+mod browser;
+mod checkpoint;
 mod cri;
 mod docker;
+mod handover;
 mod image;
+mod nested;
 mod oci;
 mod podman;
 mod sandbox;
@@ -26,7 +30,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "runtimes",
     tier: Tier::Full,
-    budget: Duration::from_mins(25),
+    budget: Duration::from_mins(35),
     wants: Configuration::is_debian,
     tests: tests![
         oldest_runc,
@@ -35,10 +39,15 @@ pub const SUITE: Suite = Suite {
         crun,
         containers_in_a_container,
         sandboxes_of_the_host,
+        sandboxes_of_a_container,
         podman_as_root,
         rootless_podman,
         docker_engine,
+        docker_in_docker,
+        browser_in_a_container,
         containerd_over_cri,
+        descriptors_of_the_host,
+        restored_by_criu,
     ],
 };
 
@@ -63,7 +72,11 @@ fn containers_in_a_container() -> Result<()> {
 }
 
 fn sandboxes_of_the_host() -> Result<()> {
-    sandbox::run()
+    sandbox::on_host()
+}
+
+fn sandboxes_of_a_container() -> Result<()> {
+    sandbox::in_container()
 }
 
 fn podman_as_root() -> Result<()> {
@@ -78,14 +91,34 @@ fn docker_engine() -> Result<()> {
     docker::run()
 }
 
+fn docker_in_docker() -> Result<()> {
+    nested::run()
+}
+
+fn browser_in_a_container() -> Result<()> {
+    browser::run()
+}
+
 fn containerd_over_cri() -> Result<()> {
     cri::run()
 }
 
-/// Runs a command to its end and returns what it wrote to its standard output.
+fn descriptors_of_the_host() -> Result<()> {
+    handover::run()
+}
+
+fn restored_by_criu() -> Result<()> {
+    checkpoint::run()
+}
+
+/// Runs a command without input to its end and returns what it wrote to its standard output.
 fn output(command: &mut Command) -> Result<String> {
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("start {command:?}"))?;
+    finish(command.stdin(Stdio::null()))
+}
+
+/// Runs a command to its end and returns what it wrote to its standard output.
+fn finish(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("start {command:?}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     ensure!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}", output.status);

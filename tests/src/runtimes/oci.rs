@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::image::PROGRAMS;
 use super::watch::{HOST, Watch, file, says};
 use super::{cgroup_of, output};
 use crate::agent::scratch;
@@ -19,7 +20,7 @@ pub(super) fn run(runtime: &str, short: u32) -> Result<()> {
     let bundle = Bundle::new(watch.rootfs.path())?;
 
     let first = format!("{}; exec sleep 1000", says("first", "start"));
-    bundle.write(&first, |_| {})?;
+    bundle.write(&first, |_| Ok(()))?;
     let (log, stdout) = file("first.log")?;
     let pid_file = bundle.dir.join("pid");
     // A pipe would be held open by the container.
@@ -35,7 +36,7 @@ pub(super) fn run(runtime: &str, short: u32) -> Result<()> {
         .status()?;
     ensure!(status.success(), "{runtime}: {status}: {}", fs::read_to_string(&log)?);
     let pid = fs::read_to_string(&pid_file)?;
-    watch.hear(&until(&log)?, 1)?;
+    watch.hear(&until(&log, "SAYS ")?, 1)?;
     watch.named("first", cgroup_of(&pid)?)?;
 
     let exec = |options: &[&str], script: &str| {
@@ -75,13 +76,17 @@ pub(super) fn run(runtime: &str, short: u32) -> Result<()> {
             "createContainer": hook("createContainer"), "poststart": hook("poststart"),
             "poststop": hook("poststop"),
         });
+        Ok(())
     })?;
     watch.hear(&bundle.run(runtime, "hooked")?, 1)?;
-    bundle.write(&format!("{}; {PRIVILEGED}", says("privileged", "start")), privileged_config)?;
+    bundle.write(&format!("{}; {PRIVILEGED}", says("privileged", "start")), |config| {
+        allow_all(config);
+        Ok(())
+    })?;
     watch.hear(&bundle.run(runtime, "privileged")?, 1)?;
     for number in 0..short {
         let name = format!("short-{number}");
-        bundle.write(&says(&name, "start"), |_| {})?;
+        bundle.write(&says(&name, "start"), |_| Ok(()))?;
         watch.hear(&bundle.run(runtime, &name)?, 1)?;
     }
     watch.finish()
@@ -96,16 +101,15 @@ pub(super) fn nest(runtimes: &[&str]) -> Result<()> {
         let name = format!("around-{runtime}");
         let inner = INNER.replace("RUNTIME", runtime);
         bundle.write(&format!("{}; set -e; {inner}", says(&name, "start")), |config| {
-            privileged_config(config);
-            for (target, source) in
-                [("/usr", "/usr"), ("/lib", "/usr/lib"), ("/lib64", "/usr/lib64")]
-            {
-                let mount = json!({
+            allow_all(config);
+            let mounts = config["mounts"].as_array_mut().context("no mounts")?;
+            mounts.extend(PROGRAMS.map(|(source, target)| {
+                json!({
                     "destination": target, "source": source, "type": "bind",
                     "options": ["rbind", "ro"],
-                });
-                config["mounts"].as_array_mut().into_iter().for_each(|all| all.push(mount.clone()));
-            }
+                })
+            }));
+            Ok(())
         })?;
         let said = bundle.run(runtime, &name)?;
         watch.hear(&said, 1)?;
@@ -134,7 +138,8 @@ const PRIVILEGED: &str = "
 const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD SYS_CHROOT SYS_ADMIN SYS_PTRACE \
     SETUID SETGID SETPCAP SETFCAP NET_ADMIN NET_RAW SYS_RESOURCE AUDIT_WRITE NET_BIND_SERVICE";
 
-fn privileged_config(config: &mut Value) {
+/// Gives a container what privileged ones have.
+fn allow_all(config: &mut Value) {
     let all: Vec<String> = CAPABILITIES.split(' ').map(|name| format!("CAP_{name}")).collect();
     for set in ["bounding", "effective", "permitted"] {
         config["process"]["capabilities"][set] = json!(all);
@@ -150,13 +155,13 @@ fn privileged_config(config: &mut Value) {
 }
 
 /// A folder with a `config.json`.
-struct Bundle {
-    dir: PathBuf,
+pub(super) struct Bundle {
+    pub(super) dir: PathBuf,
     rootfs: PathBuf,
 }
 
 impl Bundle {
-    fn new(rootfs: &Path) -> Result<Self> {
+    pub(super) fn new(rootfs: &Path) -> Result<Self> {
         let dir = scratch()?;
         output(Command::new("runc").arg("spec").current_dir(&dir))?;
         fs::rename(dir.join("config.json"), dir.join("spec.json"))?;
@@ -164,28 +169,46 @@ impl Bundle {
     }
 
     /// Makes it a bundle that runs `script`.
-    fn write(&self, script: &str, change: impl Fn(&mut Value)) -> Result<()> {
+    pub(super) fn write(
+        &self,
+        script: &str,
+        change: impl Fn(&mut Value) -> Result<()>,
+    ) -> Result<()> {
         let mut config: Value = serde_json::from_slice(&fs::read(self.dir.join("spec.json"))?)?;
         config["root"] = json!({ "path": self.rootfs, "readonly": false });
         config["process"]["terminal"] = json!(false);
         config["process"]["args"] = json!(["sh", "-c", script]);
-        change(&mut config);
+        change(&mut config)?;
         Ok(fs::write(self.dir.join("config.json"), config.to_string())?)
     }
 
-    fn run(&self, runtime: &str, id: &str) -> Result<String> {
-        output(Command::new(runtime).args(["run", "--bundle"]).arg(&self.dir).arg(id))
+    pub(super) fn run(&self, runtime: &str, id: &str) -> Result<String> {
+        output(&mut self.command(runtime, id))
+    }
+
+    /// The command that starts it with the very descriptors that are given to the command.
+    pub(super) fn detached(&self, runtime: &str, id: &str) -> Command {
+        let mut command = Command::new(runtime);
+        command.args(["run", "--detach", "--bundle"]).arg(&self.dir).arg(id);
+        command
+    }
+
+    /// The command that runs it to its end.
+    pub(super) fn command(&self, runtime: &str, id: &str) -> Command {
+        let mut command = Command::new(runtime);
+        command.args(["run", "--bundle"]).arg(&self.dir).arg(id);
+        command
     }
 }
 
-/// What is in a file once something is.
-pub(super) fn until(path: &Path) -> Result<String> {
+/// What is in a file once these words are.
+pub(super) fn until(path: &Path, words: &str) -> Result<String> {
     for _ in 0..200 {
-        let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        if text.contains("SAYS ") && text.ends_with('\n') {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        if text.contains(words) && text.ends_with('\n') {
             return Ok(text);
         }
         thread::sleep(Duration::from_millis(100));
     }
-    Ok(String::new())
+    bail!("no {words:?} in {}", path.display())
 }

@@ -1,15 +1,18 @@
-//! What has namespaces of its own and is no container, since it sees all of the host: services with
-//! private mounts, sandboxes around a command.
+//! What has namespaces of its own and is no container: on the host, since it sees all of it, services with
+//! private mounts and sandboxes around a command; in a container, since it is within, sandboxes again.
 
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::docker::{Engine, docker, program_volumes};
+use super::image::NAME;
 use super::output;
-use super::watch::{HOST, Watch};
+use super::watch::{HOST, Watch, says};
 
-pub(super) fn run() -> Result<()> {
+/// Sandboxes of the host.
+pub(super) fn on_host() -> Result<()> {
     let watch = Watch::start()?;
     let shell = |script: &str| {
         let script = script.replace("HOST", HOST);
@@ -39,4 +42,38 @@ pub(super) fn run() -> Result<()> {
     )?;
     shell("bwrap --bind / / --unshare-pid --dev /dev --proc /proc true HOST bubblewrap")?;
     watch.finish()
+}
+
+/// Sandboxes with a root directory of their own in containers, of root and of an ordinary user.
+pub(super) fn in_container() -> Result<()> {
+    let mut watch = Watch::start()?;
+    let _engine = Engine::start(watch.rootfs.path())?;
+    let mapped = ["--security-opt=seccomp=unconfined", "--user=1000:1000"];
+    for (name, options) in [("privileged", ["--privileged", "--user=0:0"]), ("ordinary", mapped)] {
+        let [start, within, deeper] = ["start", "bubblewrap", "twice"].map(|deed| says(name, deed));
+        // Who is not privileged may not mount what shows more of the host than its container does.
+        let script = if name == "privileged" {
+            let (outer, inner) = (bubblewrap("--proc"), bubblewrap("--ro-bind /proc"));
+            format!("{outer} sh -c '{within}'; {outer} {inner} sh -c '{deeper}'")
+        } else {
+            format!("{} sh -c '{within}'", bubblewrap("--ro-bind /proc"))
+        };
+        let script = format!("{start}; set -e; {script}");
+        let mut words = vec!["run", "--rm", "--network=none"];
+        words.extend(options);
+        let volumes = program_volumes();
+        words.extend(volumes.iter().map(String::as_str));
+        words.extend([NAME, "sh", "-c", &script]);
+        watch.hear(&docker(&words)?, 2)?;
+        watch.sandboxed(name, |command| command.contains(&within))?;
+    }
+    watch.finish()
+}
+
+/// The start of a command that runs in a sandbox that comes to `/proc` in that way.
+fn bubblewrap(proc: &str) -> String {
+    format!(
+        "bwrap --unshare-all --die-with-parent --ro-bind /bin /bin --ro-bind /usr /usr --ro-bind /lib /lib \
+           --ro-bind /lib64 /lib64 --ro-bind /sys /sys {proc} /proc --dev /dev --tmpfs /tmp"
+    )
 }

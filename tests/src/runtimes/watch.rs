@@ -46,6 +46,9 @@ pub(super) struct Watch {
     breaches: Vec<u32>,
     /// The namespaces of the host: pid and cgroup.
     host: (u64, u64),
+    /// A folder of which no container has anything: a program there is the host's, whatever namespaces it is
+    /// executed in.
+    pub(super) host_only: Option<&'static str>,
 }
 
 /// What a process in a container said of itself.
@@ -66,6 +69,7 @@ struct Seen {
     container: Option<u64>,
     cgroup: u64,
     mnt: u64,
+    pid: u64,
     /// Whether it was in a container, as the namespaces tell: no process of a runtime executes a program
     /// in a pid or cgroup namespace of its own.
     inside: bool,
@@ -91,6 +95,7 @@ impl Watch {
             said: Vec::new(),
             breaches: Vec::new(),
             host: (own_namespace("pid")?, own_namespace("cgroup")?),
+            host_only: None,
         };
         watch.breach("before")?;
         Ok(watch)
@@ -118,6 +123,27 @@ impl Watch {
         let said = said.with_context(|| format!("{container} has not said who it is"))?;
         ensure!(said.cgroup == cgroup, "the runtime names cgroup {cgroup}: {said:?}");
         Ok(())
+    }
+
+    /// Waits until a program is seen whose command fits, which its container executes in a pid namespace of
+    /// its own within that of the container's first.
+    pub(super) fn sandboxed(&self, container: &str, fits: impl Fn(&str) -> bool) -> Result<()> {
+        let is_sandboxed = |seen: &[Seen]| {
+            let first = seen.iter().find(|seen| seen.inside && seen.says(container, ""));
+            first.is_some_and(|first| {
+                seen.iter().any(|seen| {
+                    fits(&seen.command)
+                        && seen.container.is_some()
+                        && seen.container == first.container
+                        && seen.pid != first.pid
+                })
+            })
+        };
+        patiently(|| {
+            self.agent.wait("told of a sandbox", |agent| {
+                self.seen(&agent.alerts()).is_ok_and(|seen| is_sandboxed(&seen))
+            })
+        })
     }
 
     /// A task of a container joins a namespace of the host, which must be told.
@@ -151,11 +177,7 @@ impl Watch {
             .map(|alert| alert["output"].to_string())
             .collect();
         ensure!(false_breaches.is_empty(), "nobody did this:\n{}", false_breaches.join("\n"));
-        let seen: Vec<Seen> = alerts
-            .iter()
-            .filter(|alert| alert["rule"] == "Program executed")
-            .map(|alert| Seen::read(alert, self.host))
-            .collect::<Result<_>>()?;
+        let seen = self.seen(&alerts)?;
         let wrong = self.wrong(&seen, cgroup_of("self")?);
         if !wrong.is_empty() {
             let lines: Vec<String> =
@@ -167,6 +189,15 @@ impl Watch {
         ensure!(lost == 0, "{lost} events or members were lost");
         ensure!(self.agent.stop()?.success(), "the agent did not end well");
         Ok(())
+    }
+
+    /// The executions among the alerts.
+    fn seen(&self, alerts: &[Value]) -> Result<Vec<Seen>> {
+        alerts
+            .iter()
+            .filter(|alert| alert["rule"] == "Program executed")
+            .map(|alert| Seen::read(alert, self))
+            .collect()
     }
 
     /// Everything that contradicts what the containers said.
@@ -187,9 +218,12 @@ impl Watch {
         }
         let mut numbers: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
         for said in &self.said {
-            let name = format!("{SAYS} {}/{} ", said.container, said.deed);
-            let acts: Vec<&Seen> =
-                seen.iter().filter(|seen| seen.inside && seen.command.contains(&name)).collect();
+            let acts: Vec<&Seen> = seen
+                .iter()
+                .filter(|seen| {
+                    seen.inside && seen.says(&said.container, &format!("{} ", said.deed))
+                })
+                .collect();
             if acts.is_empty() {
                 wrong.push(format!("not seen: {said:?}"));
             }
@@ -230,19 +264,32 @@ impl Watch {
 }
 
 impl Seen {
-    fn read(alert: &Value, host: (u64, u64)) -> Result<Self> {
+    /// Whether it is a shell that does what [`says`] gives, with a deed that starts so. Others have that among
+    /// their arguments, too, from who starts a container within another.
+    fn says(&self, container: &str, deed: &str) -> bool {
+        self.command.split_once(" -c ").is_some_and(|(shell, script)| {
+            shell.ends_with("sh")
+                && !shell.contains(' ')
+                && script.starts_with(&format!("echo {SAYS} {container}/{deed}"))
+        })
+    }
+
+    fn read(alert: &Value, watch: &Watch) -> Result<Self> {
         let fields = &alert["output_fields"];
         let number = |name: &str| {
             fields[name].as_u64().with_context(|| format!("{name} is no number in {alert}"))
         };
         let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
         let command = text("proc.cmdline");
+        let is_host = command.contains(HOST)
+            || watch.host_only.is_some_and(|folder| text("proc.exepath").starts_with(folder));
         Ok(Self {
             membership: text("container.membership"),
             container: fields["container.number"].as_u64(),
             cgroup: number("cgroup.id")?,
             mnt: number("ns.mnt")?,
-            inside: (number("ns.pid")?, number("ns.cgroup")?) != host && !command.contains(HOST),
+            pid: number("ns.pid")?,
+            inside: (number("ns.pid")?, number("ns.cgroup")?) != watch.host && !is_host,
             command,
             alert: alert["output"].to_string(),
         })

@@ -16,21 +16,23 @@ use crate::console::Step;
 use crate::process::capture;
 
 /// What there is of it in the cache. The number changes with what belongs onto the disk.
-const ENTRY: &str = "debian-2";
+const ENTRY: &str = "debian-3";
 
 /// The release that the host is of.
 const SUITES: [&str; 2] = ["trixie", "trixie-security"];
 
 /// What is installed on it.
-const PACKAGES: [&str; 30] = [
+const PACKAGES: [&str; 33] = [
     "base-files",
     "bash",
     "bubblewrap",
     "ca-certificates",
+    "chromium-headless-shell",
     "conmon",
     "containerd",
     "containernetworking-plugins",
     "coreutils",
+    "criu",
     "crun",
     "curl",
     "docker-cli",
@@ -41,6 +43,7 @@ const PACKAGES: [&str; 30] = [
     "iproute2",
     "iptables",
     "kmod",
+    "libcriu2",
     "mount",
     "netavark",
     "nftables",

@@ -25,7 +25,8 @@ command's own; a command that a signal ended gives 128 and the signal's number. 
 is empty.
 
 With --debian the root is a disk with a Debian host: its runc (also as runc-oldest and runc-newest),
-crun, podman, docker, containerd and what they need. Give it 3072 megabytes of memory.
+crun, podman, docker, containerd and what they need, bubblewrap, criu and a headless chromium. Give
+it 3072 megabytes of memory.
 
 A shared folder is read and written in place, through virtiofs: what the guest writes is on the
 host at once. The command then starts in it. Only statically linked programs run, or those that

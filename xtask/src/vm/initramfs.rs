@@ -29,7 +29,7 @@ const MODULES: [&str; 8] = [
 
 /// Modules of a guest whose root file system is on a disk, and that runs the distribution's container
 /// runtimes with the networks that they make.
-const HOST_MODULES: [&str; 27] = [
+const HOST_MODULES: [&str; 34] = [
     "virtio_blk",
     "ext4",
     "fuse",
@@ -57,6 +57,14 @@ const HOST_MODULES: [&str; 27] = [
     "xt_nat",
     "xt_tcpudp",
     "dummy",
+    // CRIU asks these about sockets.
+    "af_packet_diag",
+    "inet_diag",
+    "netlink_diag",
+    "raw_diag",
+    "tcp_diag",
+    "udp_diag",
+    "unix_diag",
 ];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
