@@ -93,6 +93,8 @@ offsets! {
     FileMode = file.f_mode,
     FilesFdt = files_struct.fdt,
     FileSystemName = file_system_type.name,
+    FsParameterKey = fs_parameter.key,
+    FsParameterString = fs_parameter.string,
     FsPwdMnt = fs_struct.pwd.mnt,
     FsRootDentry = fs_struct.root.dentry,
     FsRootMnt = fs_struct.root.mnt,

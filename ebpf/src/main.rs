@@ -126,6 +126,7 @@ hooks! {
 probes! {
     #[fentry] commit_creds_fentry(ctx: FEntryContext) => credential::commit(Cred(ctx.arg(0)));
     #[fentry] release_agent_fentry(ctx: FEntryContext) => helper::set_release_agent(ctx.arg(1));
+    #[fentry] cgroup_option_fentry(ctx: FEntryContext) => helper::set_option(ctx.arg(1));
     #[fentry] prctl_fentry(ctx: FEntryContext) =>
         credential::prctl(
             ctx.arg(0),

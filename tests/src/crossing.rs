@@ -157,6 +157,26 @@ pub const CROSSINGS: &[Crossing] = &[
         echo '|/tmp/shrike-host/helper %P' > /proc/sys/kernel/core_pattern
         sh -c 'kill -SEGV $$'; echo \"$old\" > /proc/sys/kernel/core_pattern",
     ),
+    helper(
+        "core-pattern-long",
+        "helper.set",
+        "ulimit -c unlimited
+        printf '|/tmp/shrike-host/helper %%P %130s' '' > /proc/sys/kernel/core_pattern
+        sh -c 'kill -SEGV $$'; true",
+    ),
+    helper(
+        "core-pattern-parts",
+        "helper.set",
+        "ulimit -c unlimited; exec 3> /proc/sys/kernel/core_pattern
+        printf '|/tmp/shrike-host' >&3; printf /helper >&3; exec 3>&-
+        sh -c 'kill -SEGV $$'; true",
+    ),
+    helper(
+        "core-pattern-filled",
+        "helper.set",
+        "ulimit -c unlimited; echo '|/tmp/shrike-host/%%h%%' > /proc/sys/kernel/core_pattern
+        sh -c 'kill -SEGV $$'; true",
+    ),
     helper("core-program", "helper.supplied", "ulimit -c unlimited; sh -c 'kill -SEGV $$'; true"),
     helper(
         "release-agent",
@@ -164,6 +184,21 @@ pub const CROSSINGS: &[Crossing] = &[
         "mount -t cgroup -o rdma none /mnt; mkdir /mnt/x; echo 1 > /mnt/x/notify_on_release
         echo /tmp/shrike-host/helper > /mnt/release_agent
         sh -c 'echo $$ > /mnt/x/cgroup.procs'; sleep 0.3; rmdir /mnt/x; umount /mnt",
+    ),
+    helper(
+        "release-agent-option",
+        "helper.set",
+        "mount -t cgroup -o none,name=option,release_agent=/tmp/shrike-host/helper none /mnt
+        mkdir /mnt/x; echo 1 > /mnt/x/notify_on_release
+        sh -c 'echo $$ > /mnt/x/cgroup.procs'; sleep 0.3; rmdir /mnt/x; umount /mnt",
+    ),
+    helper(
+        "release-agents",
+        "helper.set",
+        "mount -t cgroup -o none,name=one none /mnt; mkdir /mnt/x /tmp/two
+        mount -t cgroup -o none,name=two none /tmp/two; echo 1 > /mnt/x/notify_on_release
+        echo ' /tmp/shrike-host/helper' > /mnt/release_agent; echo /another > /tmp/two/release_agent
+        sh -c 'echo $$ > /mnt/x/cgroup.procs'; sleep 0.3; rmdir /mnt/x; umount /mnt /tmp/two",
     ),
     Crossing {
         who: Who::Host,
@@ -205,6 +240,7 @@ impl Crossing {
         };
         match self.name {
             "release-agent" => has("/proc/filesystems", "cgroup") && has("/proc/cgroups", "rdma"),
+            "release-agent-option" | "release-agents" => has("/proc/filesystems", "cgroup"),
             _ => true,
         }
     }
@@ -262,6 +298,18 @@ fn read_pid(file: &Path) -> Result<u32> {
     }
 }
 
+/// Has the host take core dumps with a program, and says what it did before.
+pub fn take_core_dumps() -> Result<String> {
+    let before = fs::read_to_string(CORE_PATTERN)?;
+    fs::write(CORE_PATTERN, format!("|{HOST}/helper %P"))?;
+    Ok(before)
+}
+
+/// The host goes back to what it did.
+pub fn leave_core_dumps(pattern: &str) -> Result<()> {
+    Ok(fs::write(CORE_PATTERN, pattern)?)
+}
+
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 
 /// A folder that no container is given.
@@ -280,9 +328,8 @@ impl Props {
         fs::create_dir_all(HOST)?;
         fs::create_dir_all(format!("{VOLUME}/given"))?;
         fs::write(format!("{HOST}/secret"), "secret")?;
-        for (name, text) in
-            [("helper", format!("#!/bin/sh\necho $$ > {HOST}/pid\n")), ("evil", "EVIL".into())]
-        {
+        let helper = format!("#!/bin/sh\necho $$ > {HOST}/pid\n");
+        for (name, text) in [("helper", &*helper), ("%h%", &helper), ("evil", "EVIL")] {
             let path = format!("{HOST}/{name}");
             fs::write(&path, text)?;
             fs::set_permissions(path, PermissionsExt::from_mode(0o755))?;
