@@ -30,7 +30,8 @@ static NOOP_BDI: Global<u64> = Global::new(0);
 /// container's own.
 const TREES_KEPT: usize = 32_768;
 
-/// What is given, and for what: [`READ`] and [`WRITE`], or [`SHARED`].
+/// What is given, and for what: [`READ`] and [`WRITE`], with the number of the inode in the upper half, or
+/// [`SHARED`]; and whose a root file system is.
 #[btf_map]
 static TREES: LruHashMap<Tree, u64, TREES_KEPT> = LruHashMap::new();
 
@@ -127,8 +128,13 @@ impl Tree {
 
     #[inline(always)]
     fn give(&self, access: u64) {
+        self.keep(access | inode_number(self.root) << 32);
+    }
+
+    #[inline(always)]
+    fn keep(&self, value: u64) {
         // The table forgets what it has not seen for longest.
-        let _ = TREES.insert(self, access, 0);
+        let _ = TREES.insert(self, value, 0);
     }
 }
 
@@ -175,10 +181,13 @@ pub(crate) fn check_program() {
 pub(crate) fn received(file: File) {
     let Some(member) = member::get(Task::current()) else { return };
     if PIDFD_GETFD.is_current() {
-        judge(file, member, Noticed::Receive);
-    } else {
-        // SAFETY: the look-up gave a valid entry.
-        let container = unsafe { (&raw const (*member).container).read_volatile() };
+        return judge(file, member, Noticed::Receive);
+    }
+    // SAFETY: the look-up gave a valid entry.
+    let container = unsafe { (&raw const (*member).container).read_volatile() };
+    let access = u64::from(file.mode()) & (READ | WRITE);
+    // Its own files would only push others out of the table.
+    if tree_find(address(file.dentry().0), 0, container, access) & GIVEN == 0 {
         give_file(file.0 as u64, container);
     }
 }
@@ -305,7 +314,7 @@ extern "C" fn next_mount(_: u64, shared: *const *mut Slot) -> i64 {
 fn own_root(mount: u64, container: u64) {
     let sb = Vfsmount::sb_of(mount);
     let dev: u32 = read(sb, Offset::SbDev);
-    Tree { container: 0, sb, root: Vfsmount::root_of(mount), dev: dev.into() }.give(container);
+    Tree { container: 0, sb, root: Vfsmount::root_of(mount), dev: dev.into() }.keep(container);
 }
 
 /// The container whose root file system a file is on; 0 if none is known.
@@ -329,7 +338,7 @@ fn give_mount(mount: u64, container: u64) {
     Tree { container, sb, root: Vfsmount::root_of(mount), dev: dev.into() }.give(READ | WRITE);
     // The number of the group of mounts that it shares events with.
     if read::<i32>(mount, Offset::MountGroup) != 0 {
-        Tree::shared(container).give(SHARED);
+        Tree::shared(container).keep(SHARED);
     }
 }
 
@@ -377,7 +386,10 @@ fn give_file(file: u64, container: u64) {
     let mode: u32 = read(file, Offset::FileMode);
     let dentry: u64 = read(file, Offset::FileDentry);
     let mnt: u64 = read(file, Offset::FileMnt);
-    if mode & FMODE_PATH != 0 || is_folder(dentry) || Vfsmount(mnt as *const _).is_internal() {
+    if mode & FMODE_PATH != 0
+        || has_type(dentry, S_IFDIR)
+        || Vfsmount(mnt as *const _).is_internal()
+    {
         return;
     }
     let sb: u64 = read(dentry, Offset::DentrySb);
@@ -542,6 +554,8 @@ extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
         let access = look!(slot.access);
         if let Some(given) = TREES.get(Tree { container, sb, root: at, dev })
             && *given & access == access
+            // Another file may be at the same address by now. Whose it is, is asked of root file systems.
+            && (container == 0 || *given >> 32 == inode_number(at))
         {
             look!(slot.is_given = *given);
             return STOP;
@@ -632,10 +646,18 @@ fn epoch() -> u64 {
     EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { epoch.read_volatile() })
 }
 
+const S_IFDIR: u16 = 0o040_000;
+
 #[inline(always)]
-fn is_folder(dentry: u64) -> bool {
+fn has_type(dentry: u64, ty: u16) -> bool {
     const S_IFMT: u16 = 0o170_000;
-    const S_IFDIR: u16 = 0o040_000;
     let inode: u64 = read(dentry, Offset::DentryInode);
-    read::<u16>(inode, Offset::InodeMode) & S_IFMT == S_IFDIR
+    read::<u16>(inode, Offset::InodeMode) & S_IFMT == ty
+}
+
+/// The lower half of the number of a file.
+#[inline(always)]
+fn inode_number(dentry: u64) -> u64 {
+    let inode: u64 = read(dentry, Offset::DentryInode);
+    read::<u32>(inode, Offset::InodeIno).into()
 }
