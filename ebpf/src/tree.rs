@@ -14,8 +14,8 @@ use crate::books::count;
 use crate::boundary::sequence;
 use crate::breach::{Subject, noticed};
 use crate::kernel::{
-    Dentry, File, FilesStruct, PathRef, Superblock, Task, Vfsmount, address, fetch_add, offset,
-    read, read_at,
+    BlockDevice, Dentry, File, FilesStruct, PathRef, Superblock, Task, Vfsmount, address,
+    fetch_add, offset, read, read_at,
 };
 use crate::member::{self, Member, owns};
 use crate::slot::{Claim, Slot};
@@ -25,6 +25,10 @@ use crate::syscall::PIDFD_GETFD;
 /// known.
 #[unsafe(no_mangle)]
 static NOOP_BDI: Global<u64> = Global::new(0);
+
+/// Where a loop device (`struct loop_device`) has the file beneath it; 0 if not known.
+#[unsafe(no_mangle)]
+static LOOP_FILE: Global<u64> = Global::new(0);
 
 /// How many trees are kept. One that is forgotten is given anew when it is reached by a mount of the
 /// container's own.
@@ -209,8 +213,6 @@ pub(crate) fn mounted(sb: Superblock) {
 
 #[inline(never)]
 fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
-    /// The major number of loop devices, whose files were looked at when they were opened.
-    const LOOP: u32 = 7;
     // SAFETY: the look-up gave a valid entry.
     let container = unsafe { (*member).container };
     let root = sb.root().0 as u64;
@@ -223,11 +225,12 @@ fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
     let mounts = sb.0 as u64 + offset(Offset::SbMounts) as u64;
     let first: u64 = read_at(mounts);
     let is_new = first == 0 || first == mounts;
-    let bdev = sb.block_device().dev();
+    let disk = sb.block_device();
+    let bdev = disk.dev();
     let noop = NOOP_BDI.load();
     let is_stored = bdev != 0 || noop != 0 && sb.bdi() != noop;
     let is_foreign = if is_new {
-        bdev != 0 && bdev >> 20 != LOOP && !Tree::shared(container).is_given()
+        bdev != 0 && !Tree::shared(container).is_given() && !is_own_disk(disk, container)
     } else {
         is_stored
     };
@@ -237,6 +240,29 @@ fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
         let subject = unsafe { Subject::of(member, task, Noticed::Mount) };
         subject.report(BreachKind::Filesystem, Property::Superblock, own.into(), sb.dev().into());
     }
+}
+
+/// Whether a disk is a loop device over a file that the container has.
+#[inline(always)]
+fn is_own_disk(disk: BlockDevice, container: u64) -> bool {
+    /// The major number of loop devices. Their partitions have others.
+    const LOOP: u32 = 7;
+    let disk: u64 = read(address(disk.0), Offset::BdevDisk);
+    if read::<u32>(disk, Offset::GendiskMajor) != LOOP {
+        return false;
+    }
+    let place = LOOP_FILE.load();
+    if place == 0 {
+        return true;
+    }
+    let device: u64 = read(disk, Offset::GendiskPrivate);
+    let file: u64 = read_at(device.wrapping_add(place));
+    let dentry: u64 = read(file, Offset::FileDentry);
+    let mnt: u64 = read(file, Offset::FileMnt);
+    // One that never had a name is the kernel's internally.
+    has_type(dentry, S_IFREG)
+        && (Vfsmount(mnt as *const _).is_internal()
+            || tree_find(dentry, 0, container, READ) & GIVEN != 0)
 }
 
 /// `security_move_mount`: a member gives a tree a place among its mounts.
@@ -647,6 +673,7 @@ fn epoch() -> u64 {
 }
 
 const S_IFDIR: u16 = 0o040_000;
+const S_IFREG: u16 = 0o100_000;
 
 #[inline(always)]
 fn has_type(dentry: u64, ty: u16) -> bool {

@@ -21,7 +21,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "boundary",
     tier: Tier::Quick,
-    budget: Duration::from_mins(4),
+    budget: Duration::from_mins(6),
     wants: Configuration::is_plain,
     tests: tests![every_crossing_is_told, running_containers_are_found],
 };

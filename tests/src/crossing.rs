@@ -137,6 +137,13 @@ pub const CROSSINGS: &[Crossing] = &[
         "mknod /tmp/e b 7 7; exec shrike-tests cross fsopen",
     ),
     first(
+        "mount-attached",
+        ["filesystem", "superblock"],
+        Some("mounted"),
+        PRIVILEGED,
+        "mknod /tmp/f b 7 6; exec mount -t ext2 /tmp/f /mnt",
+    ),
+    first(
         "cgroup-procs",
         ["cgroup", "cgroup"],
         None,
@@ -343,6 +350,7 @@ impl Props {
             "dd if=/dev/zero of=/tmp/shrike-disk bs=1M count=2 && mke2fs -F /tmp/shrike-disk &&
             losetup /dev/loop7 /tmp/shrike-disk && mkdir -p /tmp/shrike-host/disk &&
             mount -t ext2 /dev/loop7 /tmp/shrike-host/disk &&
+            cp /tmp/shrike-disk /tmp/shrike-other-disk && losetup /dev/loop6 /tmp/shrike-other-disk &&
             { [ -e /proc/sys/fs/binfmt_misc/register ] ||
                 mount -t binfmt_misc none /proc/sys/fs/binfmt_misc; }";
         let done = Command::new("sh").args(["-c", script]).output()?;
@@ -354,6 +362,7 @@ impl Props {
 impl Drop for Props {
     fn drop(&mut self) {
         let script = "umount /tmp/shrike-host/disk; losetup -d /dev/loop7; \
+            losetup -d /dev/loop6; rm -f /tmp/shrike-other-disk; \
             umount /proc/sys/fs/binfmt_misc; \
             rm -rf /tmp/shrike-disk /tmp/shrike-host /tmp/shrike-volume";
         let _ = Command::new("sh").args(["-c", script]).output();
