@@ -312,6 +312,12 @@ pub const PROBES: &[Probe] = &[
         arguments: &["fs_context", "fs_parameter"],
     },
     Probe {
+        name: "handle",
+        kinds: &[Kind::Breach],
+        ways: &[Attach::Fentry { program: "handle_fentry", function: "file_open_root" }],
+        arguments: &["path"],
+    },
+    Probe {
         name: "task_free",
         kinds: &[Kind::Boundary, Kind::Breach],
         ways: &[

@@ -196,6 +196,20 @@ pub(crate) fn received(file: File) {
     }
 }
 
+/// `file_open_root`: a file is opened by its handle. A descriptor that only names a place reaches no other
+/// hook, and the place can be mounted by it, which then shows nothing above itself.
+#[inline(always)]
+pub(crate) fn opened_by_handle(path: PathRef, flags: u32) {
+    const O_PATH: u32 = 0o10_000_000;
+    if flags & O_PATH == 0 {
+        return;
+    }
+    if let Some(member) = member::get(Task::current()) {
+        let (dentry, mnt) = (address(path.dentry().0), address(path.mnt().0));
+        judge_path(dentry, mnt, member, Noticed::FileOpen, READ);
+    }
+}
+
 /// `security_sb_kern_mount`: a member mounts a file system. One that it makes is its own, but for a disk of
 /// the host; one that is there already is the host's, unless it was given. The kernel's own file systems
 /// without a storage are everybody's.
@@ -587,7 +601,16 @@ extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
             return STOP;
         }
         let parent: u64 = read(at, Offset::DentryParent);
-        if parent == at || parent == 0 {
+        if parent == at {
+            // One that is found by its handle may hang in nothing.
+            let top: u64 = read(sb, Offset::SbRoot);
+            if top == at {
+                return STOP;
+            }
+            look!(slot.at = top);
+            return NEXT;
+        }
+        if parent == 0 {
             return STOP;
         }
         look!(slot.at = parent);

@@ -58,7 +58,8 @@ pub const PERMITTED: &str = "
 const POWERFUL: &str = "
     cd /proc/sys/kernel; read -r old < core_pattern; echo \"$old\" > core_pattern || exit 1
     echo '|/other' > core_pattern; echo core.%p > core_pattern; echo \"$old\" > core_pattern
-    (ulimit -c unlimited; sh -c 'kill -6 $$'); cd /";
+    (ulimit -c unlimited; sh -c 'kill -6 $$'); cd /
+    shrike-tests cross own-handle || exit 1";
 
 fn every_crossing_is_told() -> Result<()> {
     let rootfs = Rootfs::new()?;

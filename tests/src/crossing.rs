@@ -144,6 +144,13 @@ pub const CROSSINGS: &[Crossing] = &[
         "mknod /tmp/f b 7 6; exec mount -t ext2 /tmp/f /mnt",
     ),
     first(
+        "handle-mount",
+        ["filesystem", "mount.root"],
+        Some("inherited"),
+        &["--privileged", "--volume=/tmp/shrike-volume/given:/props"],
+        "exec shrike-tests cross handle-mount",
+    ),
+    first(
         "cgroup-procs",
         ["cgroup", "cgroup"],
         None,
@@ -343,6 +350,7 @@ impl Props {
         }
         fs::write(format!("{VOLUME}/outside"), "outside")?;
         fs::write(format!("{VOLUME}/given/handle"), handle(&format!("{VOLUME}/outside"))?)?;
+        fs::write(format!("{VOLUME}/given/folder"), handle(VOLUME)?)?;
         let open = File::open(format!("{HOST}/secret"))?;
         let number = format!("{} {}", process::id(), open.as_raw_fd());
         fs::write(format!("{VOLUME}/given/fd"), number)?;
@@ -375,6 +383,8 @@ pub fn main(way: &str) -> Result<()> {
         "pidfd" => join_by_pidfd(),
         "getfd" => take_descriptor(),
         "handle" => open_by_handle(),
+        "handle-mount" => mount_by_handle(),
+        "own-handle" => open_own_by_handle(),
         "fsopen" => mount_by_fsopen(),
         "cgroup" => clone_into_root(),
         _ => bail!("no way is called {way}"),
@@ -442,28 +452,60 @@ fn handle(path: &str) -> Result<Vec<u8>> {
     Ok([handle.bytes.to_ne_bytes().to_vec(), handle.ty.to_ne_bytes().to_vec(), used].concat())
 }
 
-fn open_by_handle() -> Result<()> {
-    let bytes = fs::read("/props/handle")?;
+/// Opens a file on the mount of another one by what [`handle`] wrote.
+fn by_handle(mount: &str, bytes: &[u8], flags: i32) -> Result<File> {
     let mut handle = Handle { bytes: 0, ty: 0, handle: [0; 128] };
     let (size, rest) = bytes.split_first_chunk().context("short")?;
     let (ty, rest) = rest.split_first_chunk().context("short")?;
     (handle.bytes, handle.ty) = (u32::from_ne_bytes(*size), i32::from_ne_bytes(*ty));
     handle.handle[..rest.len()].copy_from_slice(rest);
-    let volume = File::open("/props")?;
+    let mount = File::open(mount)?;
     // SAFETY: the handle is good for the call, which returns a new descriptor.
-    let mut file = unsafe {
-        let fd = check(libc::syscall(
-            libc::SYS_open_by_handle_at,
-            volume.as_raw_fd(),
-            &raw mut handle,
-            libc::O_RDONLY,
-        ))?;
-        File::from_raw_fd(RawFd::try_from(fd)?)
-    };
+    unsafe {
+        let number = libc::SYS_open_by_handle_at;
+        let fd = check(libc::syscall(number, mount.as_raw_fd(), &raw mut handle, flags))?;
+        Ok(File::from_raw_fd(RawFd::try_from(fd)?))
+    }
+}
+
+fn open_by_handle() -> Result<()> {
+    let mut file = by_handle("/props", &fs::read("/props/handle")?, libc::O_RDONLY)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     ensure!(text == "outside", "{text:?}");
     Ok(())
+}
+
+fn mount_by_handle() -> Result<()> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let folder = by_handle("/props", &fs::read("/props/folder")?, flags)?;
+    let folder = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    let done = Command::new("mount").args(["--bind", &folder, "/mnt"]).output()?;
+    ensure!(done.status.success(), "{done:?}");
+    let text = fs::read_to_string("/mnt/outside")?;
+    ensure!(text == "outside", "{text:?}");
+    Ok(())
+}
+
+/// Opens files of the container's own by their handles, also when nobody knows where they are.
+fn open_own_by_handle() -> Result<()> {
+    let run = |script: &str| -> Result<()> {
+        let done = Command::new("sh").args(["-c", script]).output()?;
+        ensure!(done.status.success(), "{script}: {done:?}");
+        Ok(())
+    };
+    run("dd if=/dev/zero of=/tmp/disk bs=1M count=2 && mke2fs -F /tmp/disk
+        mknod /tmp/loop b 7 5; losetup /tmp/loop /tmp/disk && mount -t ext2 /tmp/loop /mnt &&
+        mkdir /mnt/folder && echo text > /mnt/folder/file")?;
+    let (folder, file) = (handle("/mnt/folder")?, handle("/mnt/folder/file")?);
+    run("umount /mnt && mount -t ext2 /tmp/loop /mnt")?;
+    let file = by_handle("/mnt", &file, libc::O_RDONLY).context("the file")?;
+    let text = io::read_to_string(file)?;
+    ensure!(text == "text\n", "{text:?}");
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let folder = by_handle("/mnt", &folder, flags).context("the folder")?;
+    fs::read_to_string(format!("/proc/self/fd/{}/file", folder.as_raw_fd()))?;
+    run("umount /mnt; losetup -d /tmp/loop; rm /tmp/loop /tmp/disk")
 }
 
 fn mount_by_fsopen() -> Result<()> {
