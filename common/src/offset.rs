@@ -53,6 +53,7 @@ macro_rules! other {
 
 offsets! {
     BdevDev = block_device.bd_dev,
+    BdevDisk = block_device.bd_disk,
     BinprmCred = linux_binprm.cred,
     BinprmFile = linux_binprm.file,
     BinprmFilename = linux_binprm.filename,
@@ -95,9 +96,13 @@ offsets! {
     FilesFdt = files_struct.fdt,
     FileSystemName = file_system_type.name,
     FsPwdDentry = fs_struct.pwd.dentry,
+    FsParameterKey = fs_parameter.key,
+    FsParameterString = fs_parameter.string,
     FsPwdMnt = fs_struct.pwd.mnt,
     FsRootDentry = fs_struct.root.dentry,
     FsRootMnt = fs_struct.root.mnt,
+    GendiskMajor = gendisk.major,
+    GendiskPrivate = gendisk.private_data,
     GroupInfoCount = group_info.ngroups,
     GroupInfoGid = group_info.gid,
     InodeIno = inode.i_ino,

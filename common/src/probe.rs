@@ -303,6 +303,21 @@ pub const PROBES: &[Probe] = &[
         arguments: &["kernfs_open_file"],
     },
     Probe {
+        name: "cgroup_option",
+        kinds: &[Kind::Breach],
+        ways: &[Attach::Fentry {
+            program: "cgroup_option_fentry",
+            function: "cgroup1_parse_param",
+        }],
+        arguments: &["fs_context", "fs_parameter"],
+    },
+    Probe {
+        name: "handle",
+        kinds: &[Kind::Breach],
+        ways: &[Attach::Fentry { program: "handle_fentry", function: "file_open_root" }],
+        arguments: &["path"],
+    },
+    Probe {
         name: "task_free",
         kinds: &[Kind::Boundary, Kind::Breach],
         ways: &[

@@ -5,11 +5,20 @@ use crate::{Kind, Probe};
 
 /// The version of what the kept maps mean. It is raised when an entry gets another layout or another
 /// meaning: tables of another version are not taken over.
-pub const MEMBERSHIP_VERSION: u32 = 2;
+pub const MEMBERSHIP_VERSION: u32 = 3;
 
 /// The maps that the next agent goes on with.
-pub const KEPT_MAPS: &[&str] =
-    &["CLASSES", "EPOCH", "FILLERS", "HELPERS", "LAST", "MEMBERS", "NAMESPACES_OWNED", "TREES"];
+pub const KEPT_MAPS: &[&str] = &[
+    "CLASSES",
+    "EPOCH",
+    "FILLERS",
+    "HELPERS",
+    "HELPERS_OF_HOST",
+    "LAST",
+    "MEMBERS",
+    "NAMESPACES_OWNED",
+    "TREES",
+];
 
 /// The map that counts the breaches which found no room while no agent ran.
 pub const LEFT_BREACHES: &str = "LEFT_BREACHES";

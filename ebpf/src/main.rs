@@ -128,6 +128,9 @@ probes! {
         member::moving(Task(ctx.arg(1)), Cgroup(ctx.arg(0)));
     #[fentry] commit_creds_fentry(ctx: FEntryContext) => credential::commit(Cred(ctx.arg(0)));
     #[fentry] release_agent_fentry(ctx: FEntryContext) => helper::set_release_agent(ctx.arg(1));
+    #[fentry] cgroup_option_fentry(ctx: FEntryContext) => helper::set_option(ctx.arg(1));
+    #[fentry] handle_fentry(ctx: FEntryContext) =>
+        tree::opened_by_handle(PathRef(ctx.arg(0)), ctx.arg(2));
     #[fentry] prctl_fentry(ctx: FEntryContext) =>
         credential::prctl(
             ctx.arg(0),

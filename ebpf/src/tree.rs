@@ -14,8 +14,8 @@ use crate::books::count;
 use crate::boundary::sequence;
 use crate::breach::{Subject, noticed};
 use crate::kernel::{
-    Dentry, File, FilesStruct, PathRef, Superblock, Task, Vfsmount, address, fetch_add, offset,
-    read, read_at,
+    BlockDevice, Dentry, File, FilesStruct, PathRef, Superblock, Task, Vfsmount, address,
+    fetch_add, offset, read, read_at,
 };
 use crate::member::{self, Member, owns};
 use crate::plan;
@@ -27,11 +27,16 @@ use crate::syscall::PIDFD_GETFD;
 #[unsafe(no_mangle)]
 static NOOP_BDI: Global<u64> = Global::new(0);
 
+/// Where a loop device (`struct loop_device`) has the file beneath it; 0 if not known.
+#[unsafe(no_mangle)]
+static LOOP_FILE: Global<u64> = Global::new(0);
+
 /// How many trees are kept. One that is forgotten is given anew when it is reached by a mount of the
 /// container's own.
 const TREES_KEPT: usize = 32_768;
 
-/// What is given, and for what: [`READ`] and [`WRITE`], or [`SHARED`].
+/// What is given, and for what: [`READ`] and [`WRITE`], with the number of the inode in the upper half, or
+/// [`SHARED`]; and whose a root file system is.
 #[btf_map]
 static TREES: LruHashMap<Tree, u64, TREES_KEPT> = LruHashMap::new();
 
@@ -131,8 +136,13 @@ impl Tree {
 
     #[inline(always)]
     fn give(&self, access: u64) {
+        self.keep(access | inode_number(self.root) << 32);
+    }
+
+    #[inline(always)]
+    fn keep(&self, value: u64) {
         // The table forgets what it has not seen for longest.
-        let _ = TREES.insert(self, access, 0);
+        let _ = TREES.insert(self, value, 0);
     }
 }
 
@@ -206,11 +216,28 @@ pub(crate) fn is_given(container: u64, dentry: u64, mnt: u64) -> bool {
 pub(crate) fn received(file: File) {
     let Some(member) = member::get(Task::current()) else { return };
     if PIDFD_GETFD.is_current() {
-        judge(file, member, Noticed::Receive);
-    } else {
-        // SAFETY: the look-up gave a valid entry.
-        let container = unsafe { (&raw const (*member).container).read_volatile() };
+        return judge(file, member, Noticed::Receive);
+    }
+    // SAFETY: the look-up gave a valid entry.
+    let container = unsafe { (&raw const (*member).container).read_volatile() };
+    let access = u64::from(file.mode()) & (READ | WRITE);
+    // Its own files would only push others out of the table.
+    if tree_find(address(file.dentry().0), 0, container, access) & GIVEN == 0 {
         give_file(file.0 as u64, container);
+    }
+}
+
+/// `file_open_root`: a file is opened by its handle. A descriptor that only names a place reaches no other
+/// hook, and the place can be mounted by it, which then shows nothing above itself.
+#[inline(always)]
+pub(crate) fn opened_by_handle(path: PathRef, flags: u32) {
+    const O_PATH: u32 = 0o10_000_000;
+    if flags & O_PATH == 0 {
+        return;
+    }
+    if let Some(member) = member::get(Task::current()) {
+        let (dentry, mnt) = (address(path.dentry().0), address(path.mnt().0));
+        judge_path(dentry, mnt, member, Noticed::FileOpen, READ);
     }
 }
 
@@ -231,8 +258,6 @@ pub(crate) fn mounted(sb: Superblock) {
 
 #[inline(never)]
 fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
-    /// The major number of loop devices, whose files were looked at when they were opened.
-    const LOOP: u32 = 7;
     // SAFETY: the look-up gave a valid entry.
     let container = unsafe { (*member).container };
     let root = sb.root().0 as u64;
@@ -245,11 +270,12 @@ fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
     let mounts = sb.0 as u64 + offset(Offset::SbMounts) as u64;
     let first: u64 = read_at(mounts);
     let is_new = first == 0 || first == mounts;
-    let bdev = sb.block_device().dev();
+    let disk = sb.block_device();
+    let bdev = disk.dev();
     let noop = NOOP_BDI.load();
     let is_stored = bdev != 0 || noop != 0 && sb.bdi() != noop;
     let is_foreign = if is_new {
-        bdev != 0 && bdev >> 20 != LOOP && !Tree::shared(container).is_given()
+        bdev != 0 && !Tree::shared(container).is_given() && !is_own_disk(disk, container)
     } else {
         is_stored
     };
@@ -259,6 +285,29 @@ fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
         let subject = unsafe { Subject::of(member, task, Noticed::Mount as u64) };
         subject.report(BreachKind::Filesystem, Property::Superblock, own.into(), sb.dev().into());
     }
+}
+
+/// Whether a disk is a loop device over a file that the container has.
+#[inline(always)]
+fn is_own_disk(disk: BlockDevice, container: u64) -> bool {
+    /// The major number of loop devices. Their partitions have others.
+    const LOOP: u32 = 7;
+    let disk: u64 = read(address(disk.0), Offset::BdevDisk);
+    if read::<u32>(disk, Offset::GendiskMajor) != LOOP {
+        return false;
+    }
+    let place = LOOP_FILE.load();
+    if place == 0 {
+        return true;
+    }
+    let device: u64 = read(disk, Offset::GendiskPrivate);
+    let file: u64 = read_at(device.wrapping_add(place));
+    let dentry: u64 = read(file, Offset::FileDentry);
+    let mnt: u64 = read(file, Offset::FileMnt);
+    // One that never had a name is the kernel's internally.
+    has_type(dentry, S_IFREG)
+        && (Vfsmount(mnt as *const _).is_internal()
+            || tree_find(dentry, 0, container, READ) & GIVEN != 0)
 }
 
 /// `security_move_mount`: a member gives a tree a place among its mounts.
@@ -336,7 +385,7 @@ extern "C" fn next_mount(_: u64, shared: *const *mut Slot) -> i64 {
 fn own_root(mount: u64, container: u64) {
     let sb = Vfsmount::sb_of(mount);
     let dev: u32 = read(sb, Offset::SbDev);
-    Tree { container: 0, sb, root: Vfsmount::root_of(mount), dev: dev.into() }.give(container);
+    Tree { container: 0, sb, root: Vfsmount::root_of(mount), dev: dev.into() }.keep(container);
 }
 
 /// The container whose root file system a file is on; 0 if none is known.
@@ -360,7 +409,7 @@ fn give_mount(mount: u64, container: u64) {
     Tree { container, sb, root: Vfsmount::root_of(mount), dev: dev.into() }.give(READ | WRITE);
     // The number of the group of mounts that it shares events with.
     if read::<i32>(mount, Offset::MountGroup) != 0 {
-        Tree::shared(container).give(SHARED);
+        Tree::shared(container).keep(SHARED);
     }
 }
 
@@ -408,7 +457,10 @@ fn give_file(file: u64, container: u64) {
     let mode: u32 = read(file, Offset::FileMode);
     let dentry: u64 = read(file, Offset::FileDentry);
     let mnt: u64 = read(file, Offset::FileMnt);
-    if mode & FMODE_PATH != 0 || is_folder(dentry) || Vfsmount(mnt as *const _).is_internal() {
+    if mode & FMODE_PATH != 0
+        || has_type(dentry, S_IFDIR)
+        || Vfsmount(mnt as *const _).is_internal()
+    {
         return;
     }
     let sb: u64 = read(dentry, Offset::DentrySb);
@@ -583,12 +635,23 @@ extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
         let access = look!(slot.access);
         if let Some(given) = TREES.get(Tree { container, sb, root: at, dev })
             && *given & access == access
+            // Another file may be at the same address by now. Whose it is, is asked of root file systems.
+            && (container == 0 || *given >> 32 == inode_number(at))
         {
             look!(slot.is_given = *given);
             return STOP;
         }
         let parent: u64 = read(at, Offset::DentryParent);
-        if parent == at || parent == 0 {
+        if parent == at {
+            // One that is found by its handle may hang in nothing.
+            let top: u64 = read(sb, Offset::SbRoot);
+            if top == at {
+                return STOP;
+            }
+            look!(slot.at = top);
+            return NEXT;
+        }
+        if parent == 0 {
             return STOP;
         }
         look!(slot.at = parent);
@@ -673,10 +736,19 @@ fn epoch() -> u64 {
     EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { epoch.read_volatile() })
 }
 
+const S_IFDIR: u16 = 0o040_000;
+const S_IFREG: u16 = 0o100_000;
+
 #[inline(always)]
-fn is_folder(dentry: u64) -> bool {
+fn has_type(dentry: u64, ty: u16) -> bool {
     const S_IFMT: u16 = 0o170_000;
-    const S_IFDIR: u16 = 0o040_000;
     let inode: u64 = read(dentry, Offset::DentryInode);
-    read::<u16>(inode, Offset::InodeMode) & S_IFMT == S_IFDIR
+    read::<u16>(inode, Offset::InodeMode) & S_IFMT == ty
+}
+
+/// The lower half of the number of a file.
+#[inline(always)]
+fn inode_number(dentry: u64) -> u64 {
+    let inode: u64 = read(dentry, Offset::DentryInode);
+    read::<u32>(inode, Offset::InodeIno).into()
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::agent::Agent;
 use crate::configuration::Configuration;
 use crate::container::{Ended, Rootfs};
-use crate::crossing::{CROSSINGS, Crossed, Props};
+use crate::crossing::{self, CROSSINGS, Crossed, Props};
 use crate::escape::ORDINARY;
 use crate::exploit::SELF_MOUNTED;
 use crate::runc;
@@ -21,7 +21,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "boundary",
     tier: Tier::Quick,
-    budget: Duration::from_mins(4),
+    budget: Duration::from_mins(6),
     wants: Configuration::is_plain,
     tests: tests![every_crossing_is_told, running_containers_are_found],
 };
@@ -54,6 +54,13 @@ pub const PERMITTED: &str = "
     shrike-tests permitted || exit 1; $other shrike-tests permitted
     busybox unshare -Urm shrike-tests permitted; cd /";
 
+/// The same of what only a privileged container can change.
+const POWERFUL: &str = "
+    cd /proc/sys/kernel; read -r old < core_pattern; echo \"$old\" > core_pattern || exit 1
+    echo '|/other' > core_pattern; echo core.%p > core_pattern; echo \"$old\" > core_pattern
+    (ulimit -c unlimited; sh -c 'kill -6 $$'); cd /
+    shrike-tests cross own-handle || exit 1";
+
 fn every_crossing_is_told() -> Result<()> {
     let rootfs = Rootfs::new()?;
     let _props = Props::set()?;
@@ -83,15 +90,18 @@ fn every_crossing_is_told() -> Result<()> {
         |options: &[&str], script: &str| runc::script(&rootfs, "crossing", options, script);
     cross(&ours)?;
     let permitted = format!("{PERMITTED}\n{ORDINARY}");
+    let powerful_permitted = format!("{POWERFUL}\n{permitted}");
+    let pattern = crossing::take_core_dumps()?;
     let (plain, powerful) = ([SELF_MOUNTED], ["--privileged", SELF_MOUNTED]);
     for ended in [
         rootfs.script(&plain, &permitted)?,
-        rootfs.script(&powerful, &permitted)?,
+        rootfs.script(&powerful, &powerful_permitted)?,
         runc::script(&rootfs, "permitted", &plain, &permitted)?,
-        runc::script(&rootfs, "powerful", &powerful, &permitted)?,
+        runc::script(&rootfs, "powerful", &powerful, &powerful_permitted)?,
     ] {
         ensure!(ended.text()?.ends_with("done"), "{ended:?}");
     }
+    crossing::leave_core_dumps(&pattern)?;
     cross(&theirs)?;
     for alert in agent.alerts().iter().filter(|alert| alert["priority"] == "Critical") {
         ensure!(acts.iter().any(|act| act.is_of(alert)), "nobody did this: {alert}");

@@ -137,6 +137,20 @@ pub const CROSSINGS: &[Crossing] = &[
         "mknod /tmp/e b 7 7; exec shrike-tests cross fsopen",
     ),
     first(
+        "mount-attached",
+        ["filesystem", "superblock"],
+        Some("mounted"),
+        PRIVILEGED,
+        "mknod /tmp/f b 7 6; exec mount -t ext2 /tmp/f /mnt",
+    ),
+    first(
+        "handle-mount",
+        ["filesystem", "mount.root"],
+        Some("inherited"),
+        &["--privileged", "--volume=/tmp/shrike-volume/given:/props"],
+        "exec shrike-tests cross handle-mount",
+    ),
+    first(
         "cgroup-procs",
         ["cgroup", "cgroup"],
         None,
@@ -157,6 +171,26 @@ pub const CROSSINGS: &[Crossing] = &[
         echo '|/tmp/shrike-host/helper %P' > /proc/sys/kernel/core_pattern
         sh -c 'kill -SEGV $$'; echo \"$old\" > /proc/sys/kernel/core_pattern",
     ),
+    helper(
+        "core-pattern-long",
+        "helper.set",
+        "ulimit -c unlimited
+        printf '|/tmp/shrike-host/helper %%P %130s' '' > /proc/sys/kernel/core_pattern
+        sh -c 'kill -SEGV $$'; true",
+    ),
+    helper(
+        "core-pattern-parts",
+        "helper.set",
+        "ulimit -c unlimited; exec 3> /proc/sys/kernel/core_pattern
+        printf '|/tmp/shrike-host' >&3; printf /helper >&3; exec 3>&-
+        sh -c 'kill -SEGV $$'; true",
+    ),
+    helper(
+        "core-pattern-filled",
+        "helper.set",
+        "ulimit -c unlimited; echo '|/tmp/shrike-host/%%h%%' > /proc/sys/kernel/core_pattern
+        sh -c 'kill -SEGV $$'; true",
+    ),
     helper("core-program", "helper.supplied", "ulimit -c unlimited; sh -c 'kill -SEGV $$'; true"),
     helper(
         "release-agent",
@@ -164,6 +198,21 @@ pub const CROSSINGS: &[Crossing] = &[
         "mount -t cgroup -o rdma none /mnt; mkdir /mnt/x; echo 1 > /mnt/x/notify_on_release
         echo /tmp/shrike-host/helper > /mnt/release_agent
         sh -c 'echo $$ > /mnt/x/cgroup.procs'; sleep 0.3; rmdir /mnt/x; umount /mnt",
+    ),
+    helper(
+        "release-agent-option",
+        "helper.set",
+        "mount -t cgroup -o none,name=option,release_agent=/tmp/shrike-host/helper none /mnt
+        mkdir /mnt/x; echo 1 > /mnt/x/notify_on_release
+        sh -c 'echo $$ > /mnt/x/cgroup.procs'; sleep 0.3; rmdir /mnt/x; umount /mnt",
+    ),
+    helper(
+        "release-agents",
+        "helper.set",
+        "mount -t cgroup -o none,name=one none /mnt; mkdir /mnt/x /tmp/two
+        mount -t cgroup -o none,name=two none /tmp/two; echo 1 > /mnt/x/notify_on_release
+        echo ' /tmp/shrike-host/helper' > /mnt/release_agent; echo /another > /tmp/two/release_agent
+        sh -c 'echo $$ > /mnt/x/cgroup.procs'; sleep 0.3; rmdir /mnt/x; umount /mnt /tmp/two",
     ),
     Crossing {
         who: Who::Host,
@@ -205,6 +254,7 @@ impl Crossing {
         };
         match self.name {
             "release-agent" => has("/proc/filesystems", "cgroup") && has("/proc/cgroups", "rdma"),
+            "release-agent-option" | "release-agents" => has("/proc/filesystems", "cgroup"),
             _ => true,
         }
     }
@@ -262,6 +312,18 @@ fn read_pid(file: &Path) -> Result<u32> {
     }
 }
 
+/// Has the host take core dumps with a program, and says what it did before.
+pub fn take_core_dumps() -> Result<String> {
+    let before = fs::read_to_string(CORE_PATTERN)?;
+    fs::write(CORE_PATTERN, format!("|{HOST}/helper %P"))?;
+    Ok(before)
+}
+
+/// The host goes back to what it did.
+pub fn leave_core_dumps(pattern: &str) -> Result<()> {
+    Ok(fs::write(CORE_PATTERN, pattern)?)
+}
+
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 
 /// A folder that no container is given.
@@ -280,15 +342,15 @@ impl Props {
         fs::create_dir_all(HOST)?;
         fs::create_dir_all(format!("{VOLUME}/given"))?;
         fs::write(format!("{HOST}/secret"), "secret")?;
-        for (name, text) in
-            [("helper", format!("#!/bin/sh\necho $$ > {HOST}/pid\n")), ("evil", "EVIL".into())]
-        {
+        let helper = format!("#!/bin/sh\necho $$ > {HOST}/pid\n");
+        for (name, text) in [("helper", &*helper), ("%h%", &helper), ("evil", "EVIL")] {
             let path = format!("{HOST}/{name}");
             fs::write(&path, text)?;
             fs::set_permissions(path, PermissionsExt::from_mode(0o755))?;
         }
         fs::write(format!("{VOLUME}/outside"), "outside")?;
         fs::write(format!("{VOLUME}/given/handle"), handle(&format!("{VOLUME}/outside"))?)?;
+        fs::write(format!("{VOLUME}/given/folder"), handle(VOLUME)?)?;
         let open = File::open(format!("{HOST}/secret"))?;
         let number = format!("{} {}", process::id(), open.as_raw_fd());
         fs::write(format!("{VOLUME}/given/fd"), number)?;
@@ -296,6 +358,7 @@ impl Props {
             "dd if=/dev/zero of=/tmp/shrike-disk bs=1M count=2 && mke2fs -F /tmp/shrike-disk &&
             losetup /dev/loop7 /tmp/shrike-disk && mkdir -p /tmp/shrike-host/disk &&
             mount -t ext2 /dev/loop7 /tmp/shrike-host/disk &&
+            cp /tmp/shrike-disk /tmp/shrike-other-disk && losetup /dev/loop6 /tmp/shrike-other-disk &&
             { [ -e /proc/sys/fs/binfmt_misc/register ] ||
                 mount -t binfmt_misc none /proc/sys/fs/binfmt_misc; }";
         let done = Command::new("sh").args(["-c", script]).output()?;
@@ -307,6 +370,7 @@ impl Props {
 impl Drop for Props {
     fn drop(&mut self) {
         let script = "umount /tmp/shrike-host/disk; losetup -d /dev/loop7; \
+            losetup -d /dev/loop6; rm -f /tmp/shrike-other-disk; \
             umount /proc/sys/fs/binfmt_misc; \
             rm -rf /tmp/shrike-disk /tmp/shrike-host /tmp/shrike-volume";
         let _ = Command::new("sh").args(["-c", script]).output();
@@ -319,6 +383,8 @@ pub fn main(way: &str) -> Result<()> {
         "pidfd" => join_by_pidfd(),
         "getfd" => take_descriptor(),
         "handle" => open_by_handle(),
+        "handle-mount" => mount_by_handle(),
+        "own-handle" => open_own_by_handle(),
         "fsopen" => mount_by_fsopen(),
         "cgroup" => clone_into_root(),
         _ => bail!("no way is called {way}"),
@@ -386,28 +452,60 @@ fn handle(path: &str) -> Result<Vec<u8>> {
     Ok([handle.bytes.to_ne_bytes().to_vec(), handle.ty.to_ne_bytes().to_vec(), used].concat())
 }
 
-fn open_by_handle() -> Result<()> {
-    let bytes = fs::read("/props/handle")?;
+/// Opens a file on the mount of another one by what [`handle`] wrote.
+fn by_handle(mount: &str, bytes: &[u8], flags: i32) -> Result<File> {
     let mut handle = Handle { bytes: 0, ty: 0, handle: [0; 128] };
     let (size, rest) = bytes.split_first_chunk().context("short")?;
     let (ty, rest) = rest.split_first_chunk().context("short")?;
     (handle.bytes, handle.ty) = (u32::from_ne_bytes(*size), i32::from_ne_bytes(*ty));
     handle.handle[..rest.len()].copy_from_slice(rest);
-    let volume = File::open("/props")?;
+    let mount = File::open(mount)?;
     // SAFETY: the handle is good for the call, which returns a new descriptor.
-    let mut file = unsafe {
-        let fd = check(libc::syscall(
-            libc::SYS_open_by_handle_at,
-            volume.as_raw_fd(),
-            &raw mut handle,
-            libc::O_RDONLY,
-        ))?;
-        File::from_raw_fd(RawFd::try_from(fd)?)
-    };
+    unsafe {
+        let number = libc::SYS_open_by_handle_at;
+        let fd = check(libc::syscall(number, mount.as_raw_fd(), &raw mut handle, flags))?;
+        Ok(File::from_raw_fd(RawFd::try_from(fd)?))
+    }
+}
+
+fn open_by_handle() -> Result<()> {
+    let mut file = by_handle("/props", &fs::read("/props/handle")?, libc::O_RDONLY)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     ensure!(text == "outside", "{text:?}");
     Ok(())
+}
+
+fn mount_by_handle() -> Result<()> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let folder = by_handle("/props", &fs::read("/props/folder")?, flags)?;
+    let folder = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    let done = Command::new("mount").args(["--bind", &folder, "/mnt"]).output()?;
+    ensure!(done.status.success(), "{done:?}");
+    let text = fs::read_to_string("/mnt/outside")?;
+    ensure!(text == "outside", "{text:?}");
+    Ok(())
+}
+
+/// Opens files of the container's own by their handles, also when nobody knows where they are.
+fn open_own_by_handle() -> Result<()> {
+    let run = |script: &str| -> Result<()> {
+        let done = Command::new("sh").args(["-c", script]).output()?;
+        ensure!(done.status.success(), "{script}: {done:?}");
+        Ok(())
+    };
+    run("dd if=/dev/zero of=/tmp/disk bs=1M count=2 && mke2fs -F /tmp/disk
+        mknod /tmp/loop b 7 5; losetup /tmp/loop /tmp/disk && mount -t ext2 /tmp/loop /mnt &&
+        mkdir /mnt/folder && echo text > /mnt/folder/file")?;
+    let (folder, file) = (handle("/mnt/folder")?, handle("/mnt/folder/file")?);
+    run("umount /mnt && mount -t ext2 /tmp/loop /mnt")?;
+    let file = by_handle("/mnt", &file, libc::O_RDONLY).context("the file")?;
+    let text = io::read_to_string(file)?;
+    ensure!(text == "text\n", "{text:?}");
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let folder = by_handle("/mnt", &folder, flags).context("the folder")?;
+    fs::read_to_string(format!("/proc/self/fd/{}/file", folder.as_raw_fd()))?;
+    run("umount /mnt; losetup -d /tmp/loop; rm /tmp/loop /tmp/disk")
 }
 
 fn mount_by_fsopen() -> Result<()> {

@@ -53,7 +53,8 @@ fn configure(config: &mut Value, rootfs: &Path, options: &[&str], script: &str) 
                 mount(config, source, target)?;
             }
             ("--privileged", _) => {
-                let more = ["SETGID", "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_PTRACE"];
+                let more =
+                    ["DAC_READ_SEARCH", "SETGID", "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_PTRACE"];
                 capabilities.extend(more.map(capability));
                 config["process"]["noNewPrivileges"] = json!(false);
                 config["linux"]["maskedPaths"] = json!([]);

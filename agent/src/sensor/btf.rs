@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use shrike_common::Offset;
@@ -11,7 +12,7 @@ use shrike_common::Offset;
 /// The type information of a kernel.
 pub(crate) struct Btf {
     data: Vec<u8>,
-    strings: usize,
+    strings: Range<usize>,
     /// Where each type stands in `data`; the id is the index, 0 is void.
     types: Vec<usize>,
     structs: HashMap<Vec<u8>, Vec<u32>>,
@@ -82,7 +83,22 @@ impl Btf {
         Self::parse(data)
     }
 
+    /// Reads the BTF of a module, which goes on from the kernel's: of its own types, those fields are found
+    /// that no type of the kernel stands before.
+    pub(super) fn read_module(&self, path: &Path) -> Result<Self, BtfError> {
+        let data = fs::read(path).map_err(|source| BtfError::Read { path: path.into(), source })?;
+        self.parse_module(data)
+    }
+
     fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
+        Self::parse_upon(data, None)
+    }
+
+    fn parse_module(&self, data: Vec<u8>) -> Result<Self, BtfError> {
+        Self::parse_upon(data, Some(self))
+    }
+
+    fn parse_upon(mut data: Vec<u8>, base: Option<&Self>) -> Result<Self, BtfError> {
         const MAGIC: u32 = 0xEB9F;
         let field = |at| u32_at(&data, at).ok_or(BtfError::Malformed("short header"));
         if field(0)? & 0xFFFF != MAGIC {
@@ -91,8 +107,19 @@ impl Btf {
         let header = field(4)? as usize;
         let start = header + field(8)? as usize;
         let end = start + field(12)? as usize;
-        let strings = header + field(16)? as usize;
-        let mut btf = Self { data, strings, types: vec![0], structs: HashMap::new() };
+        let mut strings = header + field(16)? as usize;
+        let mut strings_end = strings + field(20)? as usize;
+        let mut types = vec![0];
+        if let Some(base) = base {
+            let own = data.get(strings..strings_end).unwrap_or_default().to_vec();
+            strings = data.len();
+            data.extend_from_slice(base.data.get(base.strings.clone()).unwrap_or_default());
+            data.extend(own);
+            strings_end = data.len();
+            // To us, a type of the kernel's is nothing.
+            types = vec![0; base.types.len()];
+        }
+        let mut btf = Self { data, strings: strings..strings_end, types, structs: HashMap::new() };
         let mut at = start;
         while at < end {
             let ty = btf.at(at)?;
@@ -231,7 +258,7 @@ impl Btf {
 
     fn ty(&self, id: u32) -> Result<Type, BtfError> {
         match self.types.get(id as usize) {
-            Some(&at) if id != 0 => self.at(at),
+            Some(&at) if at != 0 => self.at(at),
             // Void: nothing that could be asked for.
             Some(_) => Ok(Type { name: 0, kind: 0, len: 0, bitfields: false, target: 0, body: 0 }),
             None => Err(BtfError::Malformed("a reference to no type")),
@@ -256,7 +283,7 @@ impl Btf {
 
     /// The string at this offset of the string section, without its NUL.
     fn string(&self, offset: u32) -> &[u8] {
-        let rest = self.data.get(self.strings + offset as usize..).unwrap_or_default();
+        let rest = self.data.get(self.strings.start + offset as usize..).unwrap_or_default();
         rest.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 }

@@ -1,6 +1,8 @@
 //! Loads the eBPF object into the kernel, fitted to it: the offsets of the running kernel go into
 //! the object's read-only data, the sizes of the lanes into its maps.
 
+use std::path::Path;
+
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::{Object, ParseError};
 use shrike_common::{Backend, KEPT_MAPS, OFFSETS, Offset};
@@ -69,6 +71,8 @@ pub(super) fn load(
     loader.override_global("RENAME_LOCK", &rename_lock, true);
     loader.override_global("MOUNT_LOCK", &mount_lock, true);
     loader.override_global("NOOP_BDI", &noop_bdi, true);
+    let loop_file = u64::from(loop_file(btf));
+    loader.override_global("LOOP_FILE", &loop_file, true);
     let label = |module, sizes, fields| Label::of(btf, &options.lsms, module, sizes, fields);
     let apparmor = label("apparmor", apparmor, &[("aa_label", "flags")]);
     loader.override_global("APPARMOR", &apparmor.sizes, true);
@@ -87,6 +91,21 @@ pub(super) fn load(
         }
     }
     Ok(loader.load(OBJECT)?)
+}
+
+/// Where a loop device has the file beneath it; 0 if the kernel does not tell.
+fn loop_file(btf: &Btf) -> u32 {
+    const MODULE: &str = "/sys/kernel/btf/loop";
+    const FIELD: (&str, &str) = ("loop_device", "lo_backing_file");
+    let (root, path) = FIELD;
+    let of_module = || btf.read_module(Path::new(MODULE))?.field(root, path);
+    btf.field(root, path).or_else(|_| of_module()).unwrap_or_else(|error| {
+        tracing::warn!(
+            "the kernel does not tell what loop devices show ({error}): containers that mount one of the \
+             host's are not noticed"
+        );
+        0
+    })
 }
 
 #[cfg(test)]

@@ -73,6 +73,19 @@ fn finds_a_field_through_anonymous_members_and_qualifiers() {
 }
 
 #[test]
+fn finds_the_fields_of_a_module() {
+    let base = nested();
+    let kernel = base.parse();
+    // Its names are counted on from the kernel's, and so are its types.
+    let mut module = Builder { types: Vec::new(), strings: base.strings.clone() };
+    module.structure("device", kind::STRUCT, &[("number", 1, 0), ("file", 2, 64)]);
+    module.strings.drain(..base.strings.len());
+    let btf = kernel.parse_module(module.btf()).unwrap();
+    assert_eq!(btf.field("device", "file").unwrap(), 8);
+    assert!(matches!(btf.field("outer", "first"), Err(BtfError::NoStruct("outer"))));
+}
+
+#[test]
 fn names_what_is_missing() {
     let btf = nested().parse();
     let error = |root, path| btf.field(root, path).unwrap_err().to_string();
