@@ -64,7 +64,10 @@ pub(crate) fn check_open(file: File) {
     let task = Task::current();
     let Some(member) = member::get(task) else { return };
     // SAFETY: the look-up gave a valid entry.
-    if unsafe { State::differs(&raw const (*member).expected, task, false) } {
+    let is_different = unsafe {
+        (*member).is_restored != 0 || State::differs(&raw const (*member).expected, task, false)
+    };
+    if is_different {
         // The kernel opens for itself with credentials of its own: folders on the layers of overlays, core
         // dumps, firmware.
         if task.cred().0 != task.real_cred().0 && (file.mnt().is_internal() || !syscall::opens()) {
@@ -110,6 +113,14 @@ pub(crate) fn compare(task: Task, member: *mut Member, noticed: u64) {
     // SAFETY: the member is an entry that only its own task changes, and nobody while it is born; the slot
     // is ours.
     unsafe {
+        if (*member).is_restored != 0 {
+            settle(member, task);
+            // What is not about its credentials it does by itself.
+            let is_over = noticed != Noticed::CredentialChange as u64
+                && noticed != Noticed::Prctl as u64
+                && noticed != Noticed::Seccomp as u64;
+            (&raw mut (*member).is_restored).write_volatile(u32::from(!is_over));
+        }
         let found = &raw mut (*claim.slot).found;
         State::take(&raw mut (*found).state, task);
         let expected = &raw mut (*member).expected;
@@ -169,6 +180,21 @@ pub(crate) fn compare_asleep(task: Task, member: *mut Member) {
     }
     claim.release();
     member::hide();
+}
+
+/// Expects what a member has that is restored from a checkpoint.
+///
+/// # Safety
+///
+/// `member` must be the task's entry.
+#[inline(always)]
+pub(crate) unsafe fn settle(member: *mut Member, task: Task) {
+    let cred = task.real_cred();
+    // SAFETY: the caller's promise.
+    unsafe {
+        State::take(&raw mut (*member).expected, task);
+        (&raw mut (*member).ceiling).write_volatile(cred.bounding() | cred.permitted());
+    }
 }
 
 /// Whether a breach could not be told just now: what is expected must not move then, so that it is found

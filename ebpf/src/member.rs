@@ -89,6 +89,9 @@ pub(crate) struct Member {
     pub(crate) told: u32,
     /// Not 0 if one could not be told: it is looked for again.
     pub(crate) is_lost: u32,
+    /// Not 0 while it is restored from a checkpoint and has not got all that is its own yet.
+    pub(crate) is_restored: u32,
+    reserved: u32,
     /// The capabilities that the task can ever have.
     pub(crate) ceiling: u64,
     /// What was told last of its subjective credentials.
@@ -357,6 +360,27 @@ extern "C" fn member_enter() -> u32 {
         };
         join(task, origin as u32);
         return u32::from(!matches!(origin, Origin::Found));
+    }
+    0
+}
+
+/// A task writes down where its program is (`PR_SET_MM`): that is how one is restored from a checkpoint, which
+/// never executes what it was. It gets its credentials and its filters after this, before it goes on.
+#[inline(always)]
+pub(crate) fn restored(task: Task) {
+    if get(task).is_none() {
+        member_restore();
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn member_restore() -> u32 {
+    if member_enter() != 0
+        && let Some(member) = get(Task::current())
+    {
+        // SAFETY: the look-up gave a valid entry.
+        unsafe { (&raw mut (*member).is_restored).write_volatile(1) };
     }
     0
 }

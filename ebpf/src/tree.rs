@@ -31,6 +31,10 @@ static NOOP_BDI: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static LOOP_FILE: Global<u64> = Global::new(0);
 
+/// The offset of `mount.mnt_next_for_sb`; 0 if the kernel has none.
+#[unsafe(no_mangle)]
+static MOUNT_NEXT: Global<u64> = Global::new(0);
+
 /// How many trees are kept. One that is forgotten is given anew when it is reached by a mount of the
 /// container's own.
 const TREES_KEPT: usize = 32_768;
@@ -266,10 +270,7 @@ fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
         return;
     }
     tree.give(READ | WRITE);
-    // A list with nothing in it: of one pointer, or of two that point to it.
-    let mounts = sb.0 as u64 + offset(Offset::SbMounts) as u64;
-    let first: u64 = read_at(mounts);
-    let is_new = first == 0 || first == mounts;
+    let is_new = is_unmounted(sb);
     let disk = sb.block_device();
     let bdev = disk.dev();
     let noop = NOOP_BDI.load();
@@ -284,6 +285,23 @@ fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
         // SAFETY: as above.
         let subject = unsafe { Subject::of(member, task, Noticed::Mount as u64) };
         subject.report(BreachKind::Filesystem, Property::Superblock, own.into(), sb.dev().into());
+    }
+}
+
+/// Whether a file system has no mount yet, but for one that this very call makes: the kernel asks after it has
+/// made it since it keeps the list by `mount.mnt_next_for_sb` (Linux 6.18).
+#[inline(always)]
+fn is_unmounted(sb: Superblock) -> bool {
+    let mounts = address(sb.0).wrapping_add(offset(Offset::SbMounts) as u64);
+    let first: u64 = read_at(mounts);
+    match MOUNT_NEXT.load() {
+        // A list with nothing in it points to itself.
+        0 => first == mounts,
+        next => {
+            let (namespace, next): (u64, u64) =
+                (read(first, Offset::MountNs), read_at(first.wrapping_add(next)));
+            first == 0 || namespace == 0 && next == 0
+        }
     }
 }
 

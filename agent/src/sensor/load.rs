@@ -71,6 +71,8 @@ pub(super) fn load(
     loader.override_global("RENAME_LOCK", &rename_lock, true);
     loader.override_global("MOUNT_LOCK", &mount_lock, true);
     loader.override_global("NOOP_BDI", &noop_bdi, true);
+    let mount_next = u64::from(btf.field("mount", "mnt_next_for_sb").unwrap_or(0));
+    loader.override_global("MOUNT_NEXT", &mount_next, true);
     let loop_file = u64::from(loop_file(btf));
     loader.override_global("LOOP_FILE", &loop_file, true);
     let label = |module, sizes, fields| Label::of(btf, &options.lsms, module, sizes, fields);
