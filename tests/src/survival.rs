@@ -94,7 +94,12 @@ fn tables_that_do_not_fit_are_dropped() -> Result<()> {
     let rootfs = Rootfs::new()?;
     let agent = place.agent()?;
     ensure!(agent.stop()?.success(), "the agent did not end well");
-    let table = |name: &str| place.pins.join("membership-1").join(name);
+    let entries = fs::read_dir(&place.pins)?.collect::<Result<Vec<_>, _>>()?;
+    let tables = entries
+        .into_iter()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("membership-"))
+        .context("no tables are pinned")?;
+    let table = |name: &str| tables.path().join(name);
     fs::remove_file(table("LAST"))?;
     fs::hard_link(table("CLASSES"), table("LAST")).context("pin another map in its place")?;
 
