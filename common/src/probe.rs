@@ -326,6 +326,14 @@ pub const PROBES: &[Probe] = &[
         ],
         arguments: &["task_struct"],
     },
+    // The kernel skips a program of a function where another task was preempted in the midst of it, so
+    // that what was made is learned by two.
+    Probe {
+        name: "unshare_end",
+        kinds: &[Kind::Breach],
+        ways: &[Attach::Fexit { program: "unshare_fexit", function: "ksys_unshare" }],
+        arguments: &[],
+    },
     // The tracepoint of this function comes after the move, when the task has been there for a while.
     Probe {
         name: "cgroup_move",

@@ -82,6 +82,7 @@ const KEEPERS: &[&str] = &[
     "prctl",
     "receive",
     "task_free",
+    "unshare_end",
 ];
 
 #[cfg(test)]

@@ -137,6 +137,8 @@ probes! {
             ctx.arg(1),
             ctx.arg::<u64>(2) | ctx.arg::<u64>(3) | ctx.arg::<u64>(4),
         );
+    #[fexit] unshare_fexit(ctx: FExitContext) =>
+        namespace::unshared(ctx.arg(0), ctx.arg::<i32>(1));
     #[fexit] seccomp_fexit(_ctx: FExitContext) => breach::check(Noticed::Seccomp);
     #[btf_tracepoint] cgroup_attach_tp(ctx: BtfTracePointContext) =>
         cgroup::attach(Cgroup(ctx.arg(0)), ctx.arg(1), Task(ctx.arg(2)));

@@ -423,19 +423,17 @@ fn adopt(task: Task, elder: *mut Member) {
     };
     // SAFETY: the entry is the task's, which the agent shows.
     unsafe {
-        let container = (*member).container;
         let expected = &raw mut (*member).expected;
         (*member).since = now();
         (*member).ceiling = task.real_cred().bounding() | task.real_cred().permitted();
         use_up(&raw mut (*member).announced);
-        for (index, &(property, inum)) in NUMBERS.iter().enumerate() {
+        for index in 0..Nsproxy::COUNT {
             let at = proxy.at(index);
             if at != (*expected).ns[index] && at != host[index] {
-                own_one(container, at, unique(property, at, inum));
+                own_at(member, index, at);
                 (&raw mut (*expected).ns[index]).write_volatile(at);
             }
         }
-        own_mounts(container, (*expected).ns[0]);
         let user_ns = address(task.real_cred().user().0);
         if user_ns != (*expected).user_ns {
             in_user_namespace(member, user_ns);
@@ -651,17 +649,30 @@ fn new_container() -> u64 {
 #[inline(always)]
 pub(crate) unsafe fn own(member: *const Member, proxy: Nsproxy) {
     // SAFETY: the caller's promise.
-    let (container, expected) = unsafe { ((*member).container, &(*member).expected.ns) };
-    let mnt = address(proxy.mnt_ns().0);
-    if mnt != expected[0] {
-        own_mounts(container, mnt);
-    }
-    for (index, &(property, inum)) in NUMBERS.iter().enumerate() {
-        let address = proxy.at(index);
-        if address != expected[index] {
-            own_one(container, address, unique(property, address, inum));
+    let expected = unsafe { &(*member).expected.ns };
+    for index in 0..Nsproxy::COUNT {
+        let at = proxy.at(index);
+        if at != expected[index] {
+            // SAFETY: as above.
+            unsafe { own_at(member, index, at) };
         }
     }
+}
+
+/// Gives to a member's container the namespace at an address, by its place in [`State::ns`].
+///
+/// # Safety
+///
+/// `member` must be an entry.
+#[inline(always)]
+pub(crate) unsafe fn own_at(member: *const Member, index: usize, at: u64) {
+    // SAFETY: the caller's promise.
+    let container = unsafe { (*member).container };
+    let (property, inum) = NUMBERS[index];
+    if index == 0 {
+        own_mounts(container, at);
+    }
+    own_one(container, at, unique(property, at, inum));
 }
 
 /// Notes whose mount namespace it is.

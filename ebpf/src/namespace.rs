@@ -5,8 +5,8 @@ use shrike_common::{Counter, Kind, Namespaces, Noticed, NsId, wire};
 use crate::books::count;
 use crate::boundary::State;
 use crate::breach::{Subject, is_lost};
-use crate::kernel::{Nsproxy, Task};
-use crate::member::{self, Member, own, own_time};
+use crate::kernel::{Nsproxy, Task, address};
+use crate::member::{self, Member, in_user_namespace, own, own_at, own_time};
 use crate::plan::Wanted;
 use crate::slot::Claim;
 use crate::syscall::{EXECVE, EXECVEAT, SETNS, UNSHARE};
@@ -65,6 +65,43 @@ unsafe fn expect(subject: Subject, member: *mut Member, found: *mut State, proxy
         subject.check_namespaces();
         if !is_lost(member) {
             State::take_namespaces(&raw mut (*member).expected, proxy);
+        }
+    }
+}
+
+/// The end of `unshare(2)`: what it was asked to make is the container's own, should [`switch`] have been
+/// skipped.
+#[inline(always)]
+pub(crate) fn unshared(flags: u64, result: i32) {
+    let task = Task::current();
+    if result == 0
+        && let Some(member) = member::get(task)
+    {
+        made(task, member, flags);
+    }
+}
+
+#[inline(never)]
+fn made(task: Task, member: *mut Member, flags: u64) {
+    const NEW_USER: u64 = 0x1000_0000;
+    /// `CLONE_NEWNS`, `NEWPID`, `NEWNET`, `NEWUTS`, `NEWIPC` and `NEWCGROUP`, in the order of
+    /// [`State::ns`].
+    const NEW: [u64; 6] = [0x2_0000, 0x2000_0000, 0x4000_0000, 0x400_0000, 0x800_0000, 0x200_0000];
+    let Some(proxy) = task.nsproxy() else { return };
+    // SAFETY: the member is an entry that only its own task changes.
+    unsafe {
+        let expected = &raw mut (*member).expected;
+        for (index, flag) in NEW.into_iter().enumerate() {
+            let at = proxy.at(index);
+            if flags & flag != 0 && at != (*expected).ns[index] {
+                own_at(member, index, at);
+                (&raw mut (*expected).ns[index]).write_volatile(at);
+            }
+        }
+        let user_ns = address(task.real_cred().user().0);
+        if flags & NEW_USER != 0 && user_ns != (*expected).user_ns {
+            in_user_namespace(member, user_ns);
+            State::take_credentials(expected, task.real_cred());
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "launcher",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(2),
+    budget: Duration::from_mins(4),
     // It does not depend on the probes.
     wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,
     tests: tests![
@@ -31,6 +31,10 @@ pub const SUITE: Suite = Suite {
         paths_of_the_kernel_are_protected,
         privileged_sees_the_host,
         limits_are_kept,
+        processors_are_shared_out,
+        processes_have_limits_of_their_own,
+        parameters_are_the_containers_own,
+        file_systems_in_memory_are_bounded,
         volumes_are_shown,
         root_can_be_read_only,
         runs_as_another_user,
@@ -87,6 +91,16 @@ fn shares_what_it_is_told_to() -> Result<()> {
         ensure!(shared(rootfs, &["--pid", "host"])? == ["pid", "time", "user"]);
         ensure!(shared(rootfs, &["--network", "host"])? == ["net", "time", "user"]);
         ensure!(shared(rootfs, &["--privileged"])? == ["cgroup", "time", "user"]);
+        ensure!(shared(rootfs, &["--privileged", "--cgroupns=private"])? == ["time", "user"]);
+        ensure!(shared(rootfs, &["--cgroupns=host"])? == ["cgroup", "time", "user"]);
+        ensure!(shared(rootfs, &["--ipc=host"])? == ["ipc", "time", "user"]);
+        ensure!(shared(rootfs, &["--uts=host"])? == ["time", "user", "uts"]);
+        fs::write("/dev/shm/hosts", "shared")?;
+        let said = rootfs.script(&["--ipc=host"], "cat /dev/shm/hosts")?;
+        fs::remove_file("/dev/shm/hosts")?;
+        ensure!(said.text()? == "shared", "{said:?}");
+        let said = rootfs.script(&["--uts=host", "--hostname=x"], "true")?;
+        ensure!(said.code == 125 && said.stderr.contains("--hostname"), "{said:?}");
         // An orphan outlives the command, but not the container.
         rootfs.script(&["--pid", "host"], "sleep 1000 & true")?.text()?;
         Ok(())
@@ -168,9 +182,85 @@ fn limits_are_kept() -> Result<()> {
         let greedy =
             rootfs.run(&limits, &["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"])?;
         ensure!(greedy.code == 137, "{greedy:?}");
+        ensure!(greedy.stderr.contains("it had no memory left"), "{greedy:?}");
+        let limits =
+            ["--memory=16m", "--memory-swap=24m", "--memory-reservation=8m", "--pids-limit=5"];
+        let files = "cat /sys/fs/cgroup/memory.swap.max /sys/fs/cgroup/memory.low";
+        let said = rootfs.script(&limits, files)?;
+        ensure!(said.text()? == "8388608\n8388608", "{said:?}");
+        let said = rootfs.script(&["--memory=16m", "--memory-swap=-1"], files)?;
+        ensure!(said.text()? == "max\n0", "{said:?}");
+        let said = rootfs.script(&["--memory=16m", "--memory-swap=8m"], files)?;
+        ensure!(said.code == 125 && said.stderr.contains("--memory-swap"), "{said:?}");
         let script = "for i in 1 2 3 4 5 6; do sleep 100 & done; wait";
         let many = rootfs.script(&limits, script)?;
         ensure!(many.code != 0 && many.stderr.contains("fork"), "{many:?}");
+        Ok(())
+    })
+}
+
+fn processors_are_shared_out() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let script = "cd /sys/fs/cgroup; cat cpu.max cpu.weight cpuset.cpus.effective
+            i=0; while test $i -lt 10000; do i=$((i+1)); done
+            awk '/nr_throttled/ { print ($2 > 0) }' cpu.stat";
+        let limits = ["--cpus=0.5", "--cpu-shares=512", "--cpuset-cpus=0"];
+        let said = rootfs.script(&limits, script)?;
+        ensure!(said.text()? == "50000 100000\n20\n0\n1", "{said:?}");
+        let said = rootfs.script(&["--cpuset-cpus=4096"], "true")?;
+        ensure!(said.code == 125 && said.stderr.contains("cpuset"), "{said:?}");
+        Ok(())
+    })
+}
+
+fn processes_have_limits_of_their_own() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let limits = ["--ulimit=nofile=16:32", "--ulimit=core=0", "--oom-score-adj=500"];
+        let script = "ulimit -Sn; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj
+            i=3; while eval \"exec $i</dev/null\" 2>/dev/null; do i=$((i+1)); done";
+        let said = rootfs.script(&limits, script)?;
+        ensure!(said.stdout.trim() == "16\n32\n0\n500", "{said:?}");
+        let said = rootfs.script(&["--user=7:8", "--group-add=9", "--group-add=10"], "id -G")?;
+        ensure!(said.text()? == "8 9 10", "{said:?}");
+        Ok(())
+    })
+}
+
+fn parameters_are_the_containers_own() -> Result<()> {
+    const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+    leaves_nothing(|rootfs| {
+        let before = fs::read_to_string(FORWARD)?;
+        ensure!(before.trim() == "0", "the host forwards");
+        let options = ["--sysctl=net.ipv4.ip_forward=1", "--sysctl=kernel.msgmax=4242"];
+        let script = format!("cat {FORWARD} /proc/sys/kernel/msgmax");
+        let said = rootfs.script(&options, &script)?;
+        ensure!(said.text()? == "1\n4242", "{said:?}");
+        ensure!(fs::read_to_string(FORWARD)? == before, "the host forwards now");
+        ensure!(fs::read_to_string("/proc/sys/kernel/msgmax")?.trim() != "4242");
+        let shared = ["--network=host", "--sysctl=net.ipv4.ip_forward=1"];
+        let said = rootfs.script(&shared, "true")?;
+        ensure!(said.code == 125 && said.stderr.contains("changed for all"), "{said:?}");
+        let said = rootfs.script(&["--sysctl=kernel.core_pattern=x"], "true")?;
+        ensure!(said.code == 2 && said.stderr.contains("not the container's own"), "{said:?}");
+        Ok(())
+    })
+}
+
+fn file_systems_in_memory_are_bounded() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let script =
+            "cp /bin/busybox /a/; cp /bin/busybox /b/; /a/busybox true; /b/busybox echo ran
+            dd if=/dev/zero of=/c/file bs=64k count=2 2>&1 | grep -o 'No space left'
+            dd if=/dev/zero of=/dev/shm/file bs=64k count=2 2>&1 | grep -o 'No space left'
+            touch /d/file 2>&1 | grep -o 'Read-only'";
+        let mounts = ["--tmpfs=/a", "--tmpfs=/b:exec", "--tmpfs=/c:size=64k", "--tmpfs=/d:ro"];
+        let said = rootfs.script(&[&mounts[..], &["--shm-size=64k"]].concat(), script)?;
+        let expected = "ran\nNo space left\nNo space left\nRead-only";
+        ensure!(said.stdout.trim() == expected, "{said:?}");
+        ensure!(said.stderr.contains("/a/busybox: Permission denied"), "{said:?}");
+        for dir in ["a", "b", "c", "d"] {
+            fs::remove_dir(rootfs.path().join(dir))?;
+        }
         Ok(())
     })
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::utsname::uname;
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -85,7 +86,8 @@ fn the_agent_from_its_image_sees_every_escape() -> Result<()> {
     let seen = agent.seen.take();
     let is_start = |alert: &Value| alert["output_fields"]["gap.reason"] == "start";
     ensure!(seen.iter().filter(|alert| is_start(alert)).count() == 1, "{seen:?}");
-    for alert in seen.iter().filter(|alert| !is_start(alert) && !is_posture(alert)) {
+    let is_known = |alert: &&Value| is_start(alert) || is_posture(alert) || is_skipped(alert);
+    for alert in seen.iter().filter(|alert| !is_known(alert)) {
         ensure!(acts.iter().any(|act| act.is_of(alert)), "nobody did this: {alert}");
     }
     let counted = agent.doors.metric("shrike_alerts_total", &[])?;
@@ -121,6 +123,18 @@ fn selftest(shrike: &mut Command) -> Result<()> {
 }
 
 /// The console, the webhook and the metrics show the alert that the act must raise.
+/// Whether it tells of runs of a probe that the kernel has skipped. From Linux 7 on, a tracepoint's program is
+/// preempted as well, and not run for who comes there meanwhile: that is told, and cannot be helped.
+fn is_skipped(alert: &Value) -> bool {
+    let fields = &alert["output_fields"];
+    let is_preemptible =
+        uname().is_ok_and(|host| host.release().to_string_lossy().starts_with("7."));
+    let is_missed = |subject: &str| subject.ends_with(", missed");
+    is_preemptible
+        && fields["gap.reason"] == "loss"
+        && fields["gap.subject"].as_str().is_some_and(is_missed)
+}
+
 fn detected(agent: &Pod, listener: &Listener, act: &Act) -> Result<()> {
     let what = format!("{act:?}");
     let console = agent.alert(&what, |alert| act.raised(alert))?;

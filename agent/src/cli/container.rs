@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::launcher::{self, CapabilityChange, ContainerId, Root, Size, Spec, User, Volume};
+use crate::launcher::{
+    self, CapabilityChange, ContainerId, CpuList, Cpus, Resources, Root, Size, Spec, Swap, Sysctl,
+    Tmpfs, Ulimit, User, Volume,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,10 +54,47 @@ struct RunArgs {
     #[arg(long, value_enum, default_value_t = Network::None)]
     network: Network,
 
+    /// The UTS namespace, which has the host name
+    #[arg(long, value_enum, default_value_t = Sharing::Private)]
+    uts: Sharing,
+
+    /// The IPC namespace, with /dev/shm and /dev/mqueue
+    #[arg(long, value_enum, default_value_t = Sharing::Private)]
+    ipc: Sharing,
+
+    /// The cgroup namespace; private, but for privileged containers
+    #[arg(long, value_enum)]
+    cgroupns: Option<Sharing>,
+
     /// Show a file or folder of the host in the container, :ro to protect it; may be given several
     /// times
     #[arg(short, long, value_name = "SRC:DST[:ro]")]
     volume: Vec<Volume>,
+
+    /// A file system in memory; options are those of tmpfs(5), ro and exec; may be given several times
+    #[arg(long, value_name = "DST[:OPTIONS]")]
+    tmpfs: Vec<Tmpfs>,
+
+    /// How much /dev/shm holds
+    #[arg(long, value_name = "SIZE", default_value = "64m")]
+    shm_size: Size,
+
+    /// A limit of each process, for example nofile=1024:4096; may be given several times
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<Ulimit>,
+
+    /// A parameter of the kernel that is the container's own; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<Sysctl>,
+
+    /// How soon the kernel kills the container's processes if memory runs out
+    #[arg(long, value_name = "N", allow_hyphen_values = true,
+        value_parser = clap::value_parser!(i32).range(-1000..=1000))]
+    oom_score_adj: Option<i32>,
+
+    /// A group of the command beside the user's own, by number; may be given several times
+    #[arg(long, value_name = "GID")]
+    group_add: Vec<u32>,
 
     /// A capability beyond Docker's default set, or ALL; may be given several times
     #[arg(long, value_name = "CAP", value_parser = launcher::capabilities)]
@@ -64,13 +104,8 @@ struct RunArgs {
     #[arg(long, value_name = "CAP", value_parser = launcher::capabilities)]
     cap_drop: Vec<crate::capability::Capabilities>,
 
-    /// The most memory that the container may use, for example 64m
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<Size>,
-
-    /// The most processes and threads that the container may have
-    #[arg(long, value_name = "N")]
-    pids_limit: Option<u32>,
+    #[command(flatten)]
+    resources: ResourceArgs,
 
     /// Make the root file system read-only
     #[arg(long)]
@@ -106,6 +141,37 @@ struct RunArgs {
 }
 
 #[derive(Args, Debug)]
+struct ResourceArgs {
+    /// The most memory that the container may use, for example 64m
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<Size>,
+
+    /// Memory that is left to the container while others have more than theirs
+    #[arg(long, value_name = "SIZE")]
+    memory_reservation: Option<Size>,
+
+    /// The most memory and swap together, -1 for no limit of swap
+    #[arg(long, value_name = "SIZE", requires = "memory", allow_hyphen_values = true)]
+    memory_swap: Option<Swap>,
+
+    /// The most processor time, in processors, for example 1.5
+    #[arg(long, value_name = "N")]
+    cpus: Option<Cpus>,
+
+    /// The container's part of the processors beside others who want them; 1024 is the usual one
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=262_144))]
+    cpu_shares: Option<u64>,
+
+    /// The processors that the container runs on, for example 0-2,4
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<CpuList>,
+
+    /// The most processes and threads that the container may have
+    #[arg(long, value_name = "N")]
+    pids_limit: Option<u32>,
+}
+
+#[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct RootArgs {
     /// A folder with the container's root file system
@@ -131,6 +197,23 @@ enum Network {
     None,
     /// The host's
     Host,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Sharing {
+    /// A new one
+    Private,
+    /// The host's
+    Host,
+}
+
+impl From<Sharing> for launcher::Sharing {
+    fn from(sharing: Sharing) -> Self {
+        match sharing {
+            Sharing::Private => Self::Private,
+            Sharing::Host => Self::Host,
+        }
+    }
 }
 
 /// Runs a container and hands its exit code on. No thread may have been started yet.
@@ -163,16 +246,38 @@ impl RunArgs {
                 Network::None => launcher::Network::None,
                 Network::Host => launcher::Network::Host,
             },
+            uts: self.uts.into(),
+            ipc: self.ipc.into(),
+            cgroupns: self.cgroupns.map(Into::into),
+            tmpfs: self.tmpfs,
+            shm_size: self.shm_size,
+            ulimits: self.ulimit,
+            sysctls: self.sysctl,
+            oom_score_adj: self.oom_score_adj,
+            groups: self.group_add,
             volumes: self.volume,
             capabilities: drops.chain(adds).collect(),
-            memory: self.memory,
-            pids_limit: self.pids_limit,
+            resources: self.resources.resources(),
             read_only: self.read_only,
             user: self.user,
             env: self.env,
             workdir: self.workdir,
             hostname: self.hostname,
             pid_file: self.pid_file,
+        }
+    }
+}
+
+impl ResourceArgs {
+    fn resources(self) -> Resources {
+        Resources {
+            memory: self.memory,
+            memory_reservation: self.memory_reservation,
+            memory_swap: self.memory_swap,
+            cpus: self.cpus,
+            cpu_shares: self.cpu_shares,
+            cpuset_cpus: self.cpuset_cpus,
+            pids: self.pids_limit,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The container's cgroup: made before its first task, which is born in it, and removed after its
-//! last. Controllers are written through `cgroups-rs`, which ignores some failures: every limit is
-//! read back. The life of the folders is ours.
+//! last. Controllers are written through `cgroups-rs` ([`limit`]); the life of the folders is ours.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,20 +10,16 @@ use std::time::{Duration, Instant};
 
 use cgroups_rs::CgroupPid;
 use cgroups_rs::fs::hierarchies::{self, UNIFIED_MOUNTPOINT};
-use cgroups_rs::fs::memory::MemController;
-use cgroups_rs::fs::pid::PidController;
-use cgroups_rs::fs::{Cgroup as Controllers, MaxValue, Subsystem};
+use cgroups_rs::fs::{Cgroup as Controllers, Subsystem};
 
-use super::{ContainerId, Spec};
+use super::spec::Resources;
+use super::{ContainerId, limit};
 
 /// The cgroup that holds those of all containers.
 const PARENT: &str = "shrike";
 
 /// Where a host with cgroup v1 has the v2 hierarchy, if at all.
 const HYBRID_MOUNTPOINT: &str = "/sys/fs/cgroup/unified";
-
-/// The kernel counts memory in whole pages.
-const PAGE: i64 = 4096;
 
 /// How long the tasks of a container may take to be gone after they were killed.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -50,20 +45,21 @@ pub(crate) enum CgroupError {
     #[error("this host has no {0} controller for containers, so the limit cannot be kept")]
     NoController(&'static str),
     #[error("cannot set the {name} limit to {wanted}")]
-    Limit { name: &'static str, wanted: u64, source: cgroups_rs::fs::error::Error },
+    Limit { name: &'static str, wanted: String, source: cgroups_rs::fs::error::Error },
+    #[error(
+        "the limit of memory and swap together, {together}, is below that of memory, {memory} \
+         (--memory-swap)"
+    )]
+    SwapBelowMemory { together: u64, memory: u64 },
     #[error("the {name} limit should be {wanted} and is {found}")]
-    NotTaken { name: &'static str, wanted: u64, found: String },
+    NotTaken { name: &'static str, wanted: String, found: String },
 }
 
 impl Cgroup {
     /// Makes the cgroup and sets its limits.
-    pub(super) fn create(id: &ContainerId, spec: &Spec) -> Result<Self, CgroupError> {
+    pub(super) fn create(id: &ContainerId, resources: &Resources) -> Result<Self, CgroupError> {
         let path = format!("{PARENT}/{id}");
-        let needed: Vec<String> = [spec.memory.map(|_| "memory"), spec.pids_limit.map(|_| "pids")]
-            .into_iter()
-            .flatten()
-            .map(str::to_owned)
-            .collect();
+        let needed = limit::controllers(resources);
         let hierarchy = hierarchies::auto();
         let is_v2 = hierarchy.v2();
         let controllers = Controllers::load_with_specified_controllers(hierarchy, &path, needed);
@@ -72,7 +68,7 @@ impl Cgroup {
         let unified = Path::new(root).is_dir().then(|| Path::new(root).join(&path));
         let cgroup = Self { controllers, unified, legacy };
         cgroup.make(&path)?;
-        cgroup.limit(spec)?;
+        limit::set(&cgroup.controllers, is_v2, resources)?;
         Ok(cgroup)
     }
 
@@ -127,31 +123,14 @@ impl Cgroup {
             .map_err(|source| folder_error("make", unified, source))
     }
 
-    fn limit(&self, spec: &Spec) -> Result<(), CgroupError> {
-        if let Some(size) = spec.memory {
-            const NAME: &str = "memory";
-            let controller = self.controllers.controller_of::<MemController>();
-            let controller = controller.ok_or(CgroupError::NoController(NAME))?;
-            let limit = i64::try_from(size.0).unwrap_or(i64::MAX);
-            controller.set_limit(limit).map_err(|source| CgroupError::Limit {
-                name: NAME,
-                wanted: size.0,
-                source,
-            })?;
-            let found = controller.memory_stat().limit_in_bytes;
-            taken(NAME, size.0, found / PAGE == limit / PAGE, &found)?;
-        }
-        if let Some(limit) = spec.pids_limit {
-            const NAME: &str = "pids";
-            let controller = self.controllers.controller_of::<PidController>();
-            let controller = controller.ok_or(CgroupError::NoController(NAME))?;
-            let wanted = u64::from(limit);
-            let failed = |source| CgroupError::Limit { name: NAME, wanted, source };
-            controller.set_pid_max(MaxValue::Value(limit.into())).map_err(failed)?;
-            let found = controller.get_pid_max().map_err(failed)?;
-            taken(NAME, wanted, found == MaxValue::Value(limit.into()), &found.to_string())?;
-        }
-        Ok(())
+    /// How many of the container's tasks the kernel has killed for lack of memory, if it counts them.
+    pub(super) fn killed_for_memory(&self) -> Option<u64> {
+        let counts = |path: PathBuf| {
+            let text = fs::read_to_string(path).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
+        };
+        let legacy = self.legacy.iter().map(|dir| dir.join("memory.oom_control"));
+        self.unified.iter().map(|dir| dir.join("memory.events")).chain(legacy).find_map(counts)
     }
 
     /// Kills what is left in the cgroup. With the host's pids a container's processes outlive its
@@ -179,16 +158,6 @@ impl Drop for Cgroup {
             let _ = dir.parent().map(fs::remove_dir);
         }
     }
-}
-
-fn taken(
-    name: &'static str,
-    wanted: u64,
-    taken: bool,
-    found: &impl ToString,
-) -> Result<(), CgroupError> {
-    let not = || CgroupError::NotTaken { name, wanted, found: found.to_string() };
-    taken.then_some(()).ok_or_else(not)
 }
 
 /// The folders that `cgroups-rs` makes in v1 hierarchies.

@@ -3,17 +3,19 @@
 //! to the launcher.
 
 use std::ffi::CString;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::setrlimit;
 use nix::sys::signal::SigSet;
 use nix::unistd::{chdir, execve, getcwd, sethostname};
 
 use super::mount::c_string;
-use super::{LauncherError, Network, Spec, Tried, User, privilege, rootfs};
+use super::{LauncherError, Network, Sharing, Spec, Tried, User, privilege, rootfs};
 
 /// Where programs are looked for, and the container's own `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -49,18 +51,21 @@ impl Init<'_> {
         die_with_launcher()?;
         let mut go = [0];
         launcher.read_exact(&mut go).tried(|| "hear from the launcher".to_owned())?;
-        // A privileged container sees the host's cgroups, as Docker and containerd have it.
-        if !self.spec.privileged {
+        if self.spec.has_own_cgroupns() {
             unshare(CloneFlags::CLONE_NEWCGROUP).tried(|| "leave the host's cgroups".to_owned())?;
         }
-        let hostname = self.spec.hostname.as_deref().unwrap_or(self.spec.id.as_str());
-        sethostname(hostname).tried(|| format!("set the host name to {hostname}"))?;
+        if self.spec.uts == Sharing::Private {
+            let hostname = self.spec.hostname.as_deref().unwrap_or(self.spec.id.as_str());
+            sethostname(hostname).tried(|| format!("set the host name to {hostname}"))?;
+        }
         if self.spec.network == Network::None {
             loopback_up().tried(|| "bring the loopback device up".to_owned())?;
         }
+        // By the host's own /proc: that of the container is what is in its root file system.
+        self.set_parameters()?;
         rootfs::enter(self.spec, self.root)?;
         self.enter_workdir()?;
-        privilege::drop_to(self.user, self.spec.capability_set())?;
+        privilege::drop_to(self.user, &self.spec.groups, self.spec.capability_set())?;
         // Changing the user has cleared it.
         die_with_launcher()?;
         if !self.spec.privileged {
@@ -69,6 +74,25 @@ impl Init<'_> {
         close_on_exec().tried(|| "mark descriptors to be closed".to_owned())?;
         self.signals.thread_set_mask().tried(|| "unblock signals".to_owned())?;
         self.execute()
+    }
+
+    /// Sets what the kernel keeps of the task and of its namespaces.
+    fn set_parameters(&self) -> Result<(), LauncherError> {
+        for sysctl in &self.spec.sysctls {
+            let path = Path::new("/proc/sys").join(&sysctl.path);
+            fs::write(&path, &sysctl.value)
+                .tried(|| format!("set {} to {}", path.display(), sysctl.value))?;
+        }
+        if let Some(adjustment) = self.spec.oom_score_adj {
+            fs::write("/proc/self/oom_score_adj", adjustment.to_string())
+                .tried(|| format!("set oom_score_adj to {adjustment}"))?;
+        }
+        for limit in &self.spec.ulimits {
+            setrlimit(limit.resource, limit.soft, limit.hard).tried(|| {
+                format!("set the limit of {} to {}:{}", limit.name(), limit.soft, limit.hard)
+            })?;
+        }
+        Ok(())
     }
 
     fn enter_workdir(&self) -> Result<(), LauncherError> {

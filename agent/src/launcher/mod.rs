@@ -12,6 +12,7 @@
 mod cgroup;
 mod image;
 mod init;
+mod limit;
 mod mount;
 mod privilege;
 mod process;
@@ -24,7 +25,8 @@ use std::path::PathBuf;
 
 pub(crate) use process::run;
 pub(crate) use spec::{
-    CapabilityChange, ContainerId, Network, PidMode, Root, Size, Spec, User, Volume, capabilities,
+    CapabilityChange, ContainerId, CpuList, Cpus, Network, PidMode, Resources, Root, Sharing, Size,
+    Spec, Swap, Sysctl, Tmpfs, Ulimit, User, Volume, capabilities,
 };
 pub(crate) use state::clean_up;
 
@@ -33,6 +35,8 @@ pub(crate) use state::clean_up;
 pub(crate) enum LauncherError {
     #[error("cannot {what}")]
     System { what: String, source: io::Error },
+    #[error(transparent)]
+    Spec(#[from] spec::SpecError),
     #[error("the name {0} is in use by a running container")]
     NameInUse(ContainerId),
     #[error(transparent)]

@@ -53,13 +53,13 @@ impl Tree {
     pub(super) fn mount(
         &self,
         fs_type: &str,
-        target: &str,
+        target: &Path,
         flags: MsFlags,
         options: &str,
     ) -> Result<(), LauncherError> {
-        let at = self.find_or_make(Path::new(target), Kind::Folder)?;
+        let at = self.find_or_make(target, Kind::Folder)?;
         mount(Some(fs_type), &by_descriptor(&at), Some(fs_type), flags, Some(options))
-            .tried(|| format!("mount {fs_type} at {target}"))
+            .tried(|| format!("mount {fs_type} at {}", target.display()))
     }
 
     /// Shows a file or folder of the host, with all that is mounted below it.

@@ -13,7 +13,7 @@ const ROOM: u32 = 64;
 
 /// Gives up all capabilities but `keep`, and becomes `user`. With another user than root nothing is
 /// left of them (`capabilities(7)`, "Effect of user ID changes on capabilities").
-pub(super) fn drop_to(user: User, keep: Capabilities) -> Result<(), LauncherError> {
+pub(super) fn drop_to(user: User, groups: &[u32], keep: Capabilities) -> Result<(), LauncherError> {
     let keep = keep.intersection(permitted().tried(|| "read the own capabilities".to_owned())?);
     for number in (0..ROOM).filter(|&number| !keep.has(number)) {
         match drop_from_bounding(number) {
@@ -22,7 +22,8 @@ pub(super) fn drop_to(user: User, keep: Capabilities) -> Result<(), LauncherErro
             dropped => dropped.tried(|| format!("drop capability {number}"))?,
         }
     }
-    setgroups(&[]).tried(|| "leave the supplementary groups".to_owned())?;
+    let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+    setgroups(&groups).tried(|| "set the supplementary groups".to_owned())?;
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     setresgid(gid, gid, gid).tried(|| format!("become group {gid}"))?;
     setresuid(uid, uid, uid).tried(|| format!("become user {uid}"))?;

@@ -17,7 +17,7 @@ use super::cgroup::Cgroup;
 use super::image::{self, ImageConfig};
 use super::init::{GO, Init, read_report};
 use super::state::State;
-use super::{LauncherError, Network, PidMode, Root, Spec, Tried, rootfs};
+use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, rootfs};
 
 /// Signals that are passed on to the container.
 const FORWARDED: [Signal; 6] = [
@@ -41,6 +41,7 @@ struct Task {
 /// Runs a container and returns its command's exit code: 128 and the signal's number if a signal
 /// ended it. Nothing of it is left afterwards.
 pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
+    spec.check()?;
     let signals = Signals::block()?;
     for volume in &spec.volumes {
         let source = volume.source.display();
@@ -62,7 +63,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
         workdir: spec.workdir.as_deref().or(config.workdir.as_deref()).unwrap_or(Path::new("/")),
         signals: signals.before,
     };
-    let cgroup = Cgroup::create(state.id(), spec)?;
+    let cgroup = Cgroup::create(state.id(), &spec.resources)?;
     let (mut launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     let unified = cgroup.open_unified()?;
     let task = clone3(namespaces(spec), unified.as_ref());
@@ -99,7 +100,14 @@ fn supervise(
     if let Some(error) = read_report(&report) {
         return Err(error);
     }
-    watch(task, signals)
+    let code = watch(task, signals)?;
+    if let Some(killed @ 1..) = cgroup.killed_for_memory() {
+        tracing::warn!(
+            "the kernel has killed {killed} of the container's processes: it had no memory left \
+             (--memory)"
+        );
+    }
+    Ok(code)
 }
 
 /// Passes signals on until the task ends.
@@ -152,7 +160,13 @@ fn provide_root(spec: &Spec, state: &State) -> Result<(PathBuf, ImageConfig), La
 /// The `CLONE_NEW*` flags of what the container does not share. Its cgroup namespace comes later: the
 /// task must be in its cgroups by then.
 fn namespaces(spec: &Spec) -> libc::c_int {
-    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    let mut flags = libc::CLONE_NEWNS;
+    if spec.uts == Sharing::Private {
+        flags |= libc::CLONE_NEWUTS;
+    }
+    if spec.ipc == Sharing::Private {
+        flags |= libc::CLONE_NEWIPC;
+    }
     if spec.pid == PidMode::Private {
         flags |= libc::CLONE_NEWPID;
     }

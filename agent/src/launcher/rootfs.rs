@@ -11,7 +11,8 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{chdir, fchdir, pivot_root, symlinkat};
 
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
-use super::{LauncherError, Spec, Tried};
+use super::spec::{Sharing, Spec, Tmpfs, Volume};
+use super::{LauncherError, Tried};
 
 /// What Docker hides from containers (moby, `daemon/pkg/oci/defaults.go`).
 const MASKED: [&str; 12] = [
@@ -62,12 +63,7 @@ pub(super) fn enter(spec: &Spec, root: &Path) -> Result<(), LauncherError> {
     let tree = Tree::open(root)?;
     umask(Mode::empty());
     kernel_file_systems(spec, &tree)?;
-    for volume in &spec.volumes {
-        tree.bind(&volume.source, &volume.target)?;
-        if volume.read_only {
-            tree.make_read_only(&volume.target)?;
-        }
-    }
+    mounts(spec, &tree)?;
     if !spec.privileged {
         restrict(&tree)?;
     }
@@ -81,6 +77,36 @@ pub(super) fn enter(spec: &Spec, root: &Path) -> Result<(), LauncherError> {
     Ok(())
 }
 
+/// Mounts what was asked for: what is above first.
+fn mounts(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
+    enum Mount<'a> {
+        Volume(&'a Volume),
+        Tmpfs(&'a Tmpfs),
+    }
+    let volumes = spec.volumes.iter().map(|volume| (&volume.target, Mount::Volume(volume)));
+    let tmpfs = spec.tmpfs.iter().map(|tmpfs| (&tmpfs.target, Mount::Tmpfs(tmpfs)));
+    let mut mounts: Vec<_> = volumes.chain(tmpfs).collect();
+    mounts.sort_by_key(|&(target, _)| target);
+    for (target, mount) in mounts {
+        let read_only = match mount {
+            Mount::Volume(volume) => {
+                tree.bind(&volume.source, target)?;
+                volume.read_only
+            }
+            Mount::Tmpfs(tmpfs) => {
+                let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+                flags.set(MsFlags::MS_NOEXEC, !tmpfs.exec);
+                tree.mount("tmpfs", target, flags, &tmpfs.options)?;
+                tmpfs.read_only
+            }
+        };
+        if read_only {
+            tree.make_read_only(target)?;
+        }
+    }
+    Ok(())
+}
+
 /// Nothing that is mounted from here on may show on the host, and nothing of the host's in here.
 fn detach_from_host() -> Result<(), LauncherError> {
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -90,30 +116,38 @@ fn detach_from_host() -> Result<(), LauncherError> {
 
 fn kernel_file_systems(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    tree.mount("proc", "/proc", safe, "")?;
+    tree.mount("proc", Path::new("/proc"), safe, "")?;
     if spec.privileged {
         // With everything that is mounted there: devices, cgroups, securityfs, bpf, tracefs.
         tree.bind(Path::new("/dev"), Path::new("/dev"))?;
         return tree.bind(Path::new("/sys"), Path::new("/sys"));
     }
-    devices(tree)?;
-    tree.mount("sysfs", "/sys", safe | MsFlags::MS_RDONLY, "")?;
+    devices(spec, tree)?;
+    tree.mount("sysfs", Path::new("/sys"), safe | MsFlags::MS_RDONLY, "")?;
     if host_has_cgroup2() {
-        tree.mount("cgroup2", "/sys/fs/cgroup", safe | MsFlags::MS_RDONLY, "")?;
+        tree.mount("cgroup2", Path::new("/sys/fs/cgroup"), safe | MsFlags::MS_RDONLY, "")?;
     }
     Ok(())
 }
 
 /// A `/dev` with what programs need, and nothing of the host's.
-fn devices(tree: &Tree) -> Result<(), LauncherError> {
+fn devices(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
     let (nosuid, noexec) = (MsFlags::MS_NOSUID, MsFlags::MS_NOEXEC);
     let nodev = MsFlags::MS_NODEV;
     let strict = nosuid | MsFlags::MS_STRICTATIME;
-    tree.mount("tmpfs", "/dev", strict, "mode=755,size=64k")?;
+    tree.mount("tmpfs", Path::new("/dev"), strict, "mode=755,size=64k")?;
     let pts = "newinstance,ptmxmode=0666,mode=0620,gid=5";
-    tree.mount("devpts", "/dev/pts", nosuid | noexec, pts)?;
-    tree.mount("tmpfs", "/dev/shm", nosuid | nodev | noexec, "mode=1777,size=64m")?;
-    tree.mount("mqueue", "/dev/mqueue", nosuid | nodev | noexec, "")?;
+    tree.mount("devpts", Path::new("/dev/pts"), nosuid | noexec, pts)?;
+    if spec.ipc == Sharing::Host {
+        for dir in ["/dev/shm", "/dev/mqueue"].map(Path::new).into_iter().filter(|dir| dir.is_dir())
+        {
+            tree.bind(dir, dir)?;
+        }
+    } else {
+        let shm = format!("mode=1777,size={}", spec.shm_size.0);
+        tree.mount("tmpfs", Path::new("/dev/shm"), nosuid | nodev | noexec, &shm)?;
+        tree.mount("mqueue", Path::new("/dev/mqueue"), nosuid | nodev | noexec, "")?;
+    }
     let dev = tree.find_or_make(Path::new("/dev"), Kind::Folder)?;
     for (name, major, minor) in DEVICES {
         let mode = Mode::from_bits_truncate(0o666);
