@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::launcher::{self, CapabilityChange, ContainerId, Root, Size, Spec, User, Volume};
+use crate::launcher::{
+    self, CapabilityChange, ContainerId, Root, SecurityOption, Size, Spec, User, Volume,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,6 +65,11 @@ struct RunArgs {
     /// A capability to take away, or ALL; taken away before others are added
     #[arg(long, value_name = "CAP", value_parser = launcher::capabilities)]
     cap_drop: Vec<crate::capability::Capabilities>,
+
+    /// seccomp=FILE, seccomp=default, seccomp=unconfined, or no-new-privileges[=true|false], as
+    /// Docker has them; may be given several times
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<SecurityOption>,
 
     /// The most memory that the container may use, for example 64m
     #[arg(long, value_name = "SIZE")]
@@ -165,6 +172,7 @@ impl RunArgs {
             },
             volumes: self.volume,
             capabilities: drops.chain(adds).collect(),
+            security: self.security_opt.into_iter().collect(),
             memory: self.memory,
             pids_limit: self.pids_limit,
             read_only: self.read_only,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
+use super::security::Security;
 use crate::capability::{self, Capabilities};
 
 /// A container as it was asked for.
@@ -25,6 +26,8 @@ pub(crate) struct Spec {
     pub(crate) volumes: Vec<Volume>,
     /// Capabilities beyond the default set, and those of it that are taken away, in order.
     pub(crate) capabilities: Vec<CapabilityChange>,
+    /// How it is confined beyond that.
+    pub(crate) security: Security,
     /// The most memory that it may use, in bytes.
     pub(crate) memory: Option<Size>,
     /// The most processes and threads that it may have.
@@ -327,6 +330,7 @@ mod tests {
             network: Network::None,
             volumes: Vec::new(),
             capabilities: Vec::new(),
+            security: Security::default(),
             memory: None,
             pids_limit: None,
             read_only: false,
