@@ -50,6 +50,9 @@ const NAMES: [&str; 41] = [
 ];
 
 impl Capabilities {
+    /// None of them.
+    pub(crate) const NONE: Self = Self(0);
+
     /// Every capability, also those that this program has no name for.
     pub(crate) const ALL: Self = Self(u64::MAX);
 

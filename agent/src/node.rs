@@ -43,6 +43,11 @@ impl KernelRelease {
         uname()?.release().to_string_lossy().parse()
     }
 
+    /// Its version.
+    pub(crate) fn version(&self) -> KernelVersion {
+        self.version
+    }
+
     /// Whether the probes can run there.
     pub(crate) fn is_supported(&self) -> bool {
         self.version >= Self::FLOOR

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::agent::Agent;
 use crate::configuration::Configuration;
-use crate::container::{Ended, Rootfs};
+use crate::container::{Ended, Rootfs, UNCONFINED};
 use crate::crossing::{self, CROSSINGS, Crossed, Props};
 use crate::escape::ORDINARY;
 use crate::exploit::SELF_MOUNTED;
@@ -93,13 +93,22 @@ fn every_crossing_is_told() -> Result<()> {
     let powerful_permitted = format!("{POWERFUL}\n{permitted}");
     let pattern = crossing::take_core_dumps()?;
     let (plain, powerful) = ([SELF_MOUNTED], ["--privileged", SELF_MOUNTED]);
-    for ended in [
-        rootfs.script(&plain, &permitted)?,
-        rootfs.script(&powerful, &powerful_permitted)?,
-        runc::script(&rootfs, "permitted", &plain, &permitted)?,
-        runc::script(&rootfs, "powerful", &powerful, &powerful_permitted)?,
+    // Much of it is what our launcher's profile refuses.
+    let unconfined = [SELF_MOUNTED, UNCONFINED];
+    for (ended, seccomp) in [
+        (rootfs.script(&plain, &permitted)?, "filter"),
+        (rootfs.script(&unconfined, &permitted)?, "none"),
+        (rootfs.script(&powerful, &powerful_permitted)?, "none"),
+        (runc::script(&rootfs, "permitted", &plain, &permitted)?, "none"),
+        (runc::script(&rootfs, "powerful", &powerful, &powerful_permitted)?, "none"),
     ] {
         ensure!(ended.text()?.ends_with("done"), "{ended:?}");
+        agent.alert("the record of a boundary", |alert| {
+            let fields = &alert["output_fields"];
+            alert["rule"] == "Boundary recorded"
+                && ended.pid.is_some_and(|pid| fields["proc.pid"] == pid)
+                && fields["container.boundary.seccomp"] == seccomp
+        })?;
     }
     crossing::leave_core_dumps(&pattern)?;
     cross(&theirs)?;

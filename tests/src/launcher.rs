@@ -1,5 +1,7 @@
 //! The launcher: what a container is isolated from, what it is told, and that nothing of it is left.
 
+pub mod seccomp;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,6 +17,11 @@ use crate::agent::scratch;
 use crate::container::{Ended, Rootfs, Traces, own_namespace};
 use crate::suite::{Suite, Tier};
 use crate::tests;
+use seccomp::{
+    seccomp_follows_a_profile_of_ones_own, seccomp_is_there_unless_it_is_not_wanted,
+    seccomp_lets_ordinary_programs_work, seccomp_refuses_what_containers_do_not_need,
+    seccomp_says_what_is_wrong_with_a_profile,
+};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -44,6 +51,11 @@ pub const SUITE: Suite = Suite {
         a_name_is_used_once_at_a_time,
         a_killed_launcher_takes_its_container_along,
         a_container_runs_in_a_container,
+        seccomp_is_there_unless_it_is_not_wanted,
+        seccomp_lets_ordinary_programs_work,
+        seccomp_refuses_what_containers_do_not_need,
+        seccomp_follows_a_profile_of_ones_own,
+        seccomp_says_what_is_wrong_with_a_profile,
     ],
 };
 

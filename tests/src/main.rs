@@ -16,7 +16,7 @@ use shrike_tests::handed::{self, Handed};
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
 use shrike_tests::suite::{Suite, Tier};
-use shrike_tests::{SUITES, books, corpus, crossing, demo, exploit, flood, permitted};
+use shrike_tests::{SUITES, books, corpus, crossing, demo, exploit, flood, launcher, permitted};
 
 /// End-to-end tests of shrike
 #[derive(Debug, Parser)]
@@ -93,6 +93,15 @@ enum Action {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Make a system call by its number, and say what it returns
+    #[command(hide = true)]
+    Call {
+        /// By the 32-bit table
+        #[arg(long)]
+        compat: bool,
+        number: u32,
+        arguments: Vec<u64>,
+    },
     /// Be a container's process that uses what the host hands over to it
     #[command(hide = true, subcommand)]
     Handed(Handed),
@@ -164,6 +173,9 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Cross { way } => crossing::main(&way).map(|()| ExitCode::SUCCESS),
         Action::Exploiter { role, acts } => exploiter(role, &acts).map(|()| ExitCode::SUCCESS),
         Action::Permitted { command } => permitted::main(&command).map(|()| ExitCode::SUCCESS),
+        Action::Call { compat, number, arguments } => {
+            launcher::seccomp::main(compat, number, &arguments).map(|()| ExitCode::SUCCESS)
+        }
         Action::Handed(way) => handed::main(&way).map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Worker { operation }) => {

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::launcher::{
-    self, CapabilityChange, ContainerId, CpuList, Cpus, Resources, Root, Size, Spec, Swap, Sysctl,
-    Tmpfs, Ulimit, User, Volume,
+    self, CapabilityChange, ContainerId, CpuList, Cpus, Resources, Root, SecurityOption, Size,
+    Spec, Swap, Sysctl, Tmpfs, Ulimit, User, Volume,
 };
 
 const EXAMPLES: &str = "\
@@ -103,6 +103,11 @@ struct RunArgs {
     /// A capability to take away, or ALL; taken away before others are added
     #[arg(long, value_name = "CAP", value_parser = launcher::capabilities)]
     cap_drop: Vec<crate::capability::Capabilities>,
+
+    /// seccomp=FILE, seccomp=default, seccomp=unconfined, or no-new-privileges[=true|false], as
+    /// Docker has them; may be given several times
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<SecurityOption>,
 
     #[command(flatten)]
     resources: ResourceArgs,
@@ -258,6 +263,7 @@ impl RunArgs {
             volumes: self.volume,
             capabilities: drops.chain(adds).collect(),
             resources: self.resources.resources(),
+            security: self.security_opt.into_iter().collect(),
             read_only: self.read_only,
             user: self.user,
             env: self.env,

@@ -156,6 +156,8 @@ mod tests {
         }
         for (option, value, reason) in [
             ("--cap-add", "CAP_FLY", "there is no capability \"CAP_FLY\""),
+            ("--security-opt", "apparmr=x", "expected seccomp=FILE"),
+            ("--security-opt", "no-new-privileges=1", "=false"),
             ("--volume", "data:/data", "absolute paths"),
             ("--memory", "much", "512m"),
             ("--user", "root", "UID:GID"),

@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,10 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::setrlimit;
 use nix::sys::signal::SigSet;
-use nix::unistd::{chdir, execve, getcwd, sethostname};
+use nix::unistd::{chdir, execve, getcwd, sethostname, write};
 
 use super::mount::c_string;
+use super::seccomp::Filter;
 use super::{LauncherError, Network, Sharing, Spec, Tried, User, privilege, rootfs};
 
 /// Where programs are looked for, and the container's own `PATH`.
@@ -32,6 +33,8 @@ pub(super) struct Init<'a> {
     pub(super) user: User,
     pub(super) env: &'a [String],
     pub(super) workdir: &'a Path,
+    /// What decides which system calls the command may make.
+    pub(super) filter: Option<&'a Filter>,
     /// The signals that the command should find unblocked.
     pub(super) signals: SigSet,
 }
@@ -40,8 +43,8 @@ impl Init<'_> {
     /// Never comes back: the command takes over, or the task ends.
     pub(super) fn run(&self, mut launcher: UnixStream) -> ! {
         let Err(error) = self.start(&mut launcher);
-        // Nobody is there to read it if the launcher was killed.
-        let _ = launcher.write_all(&report(&error));
+        // Nobody is there to read it if the launcher was killed. By write(2), which the filter allows.
+        let _ = write(&launcher, &report(&error));
         // Without the launcher's own clean-up, which this is a copy of.
         // SAFETY: ends the task and does nothing else.
         unsafe { libc::_exit(125) }
@@ -65,15 +68,32 @@ impl Init<'_> {
         self.set_parameters()?;
         rootfs::enter(self.spec, self.root)?;
         self.enter_workdir()?;
-        privilege::drop_to(self.user, &self.spec.groups, self.spec.capability_set())?;
+        let keep = privilege::available(self.spec.capability_set())?;
+        let no_new_privs = self.spec.security.no_new_privs(self.spec.privileged);
+        if !no_new_privs {
+            // It takes a privilege that may be gone afterwards.
+            self.filter()?;
+        }
+        privilege::drop_to(self.user, &self.spec.groups, keep)?;
         // Changing the user has cleared it.
         die_with_launcher()?;
-        if !self.spec.privileged {
+        if no_new_privs {
             privilege::forbid_new()?;
         }
         close_on_exec().tried(|| "mark descriptors to be closed".to_owned())?;
         self.signals.thread_set_mask().tried(|| "unblock signals".to_owned())?;
-        self.execute()
+        let execution = Execution::prepare(self)?;
+        if no_new_privs {
+            self.filter()?;
+        }
+        execution.perform()
+    }
+
+    fn filter(&self) -> Result<(), LauncherError> {
+        match self.filter {
+            Some(filter) => filter.install().tried(|| "install the seccomp filter".to_owned()),
+            None => Ok(()),
+        }
     }
 
     /// Sets what the kernel keeps of the task and of its namespaces.
@@ -106,32 +126,6 @@ impl Init<'_> {
         Ok(())
     }
 
-    fn execute(&self) -> Result<std::convert::Infallible, LauncherError> {
-        let env = self.environment();
-        let strings = |texts: &[String]| -> io::Result<Vec<CString>> {
-            texts.iter().map(|text| c_string(text.as_str())).collect()
-        };
-        let invalid = |error: io::Error| LauncherError::NotExecutable(error.to_string());
-        let arguments = strings(self.command).map_err(invalid)?;
-        let environment = strings(&env).map_err(invalid)?;
-        let name = self.command.first().map(String::as_str).unwrap_or_default();
-        let mut denied = None;
-        for program in candidates(name, &env) {
-            let path = c_string(&program).map_err(invalid)?;
-            match execve(&path, &arguments, &environment) {
-                Ok(never) => return Ok(never),
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(errno) => denied = denied.or(Some((program, errno))),
-            }
-        }
-        Err(match denied {
-            Some((program, errno)) => {
-                LauncherError::NotExecutable(format!("{}: {}", program.display(), errno.desc()))
-            }
-            None => LauncherError::NotFound(format!("{name}: no such file in the container")),
-        })
-    }
-
     /// The default environment, what the image adds to it, and what was asked for; later ones win.
     fn environment(&self) -> Vec<String> {
         let home = if self.user.uid == 0 { "/root" } else { "/" };
@@ -147,6 +141,55 @@ impl Init<'_> {
             all.push(variable.clone());
         }
         all
+    }
+}
+
+/// What execve(2) is called with, made before a filter may forbid what making it takes.
+struct Execution {
+    /// As it was asked for.
+    name: String,
+    /// Where the program may be, in order.
+    programs: Vec<(PathBuf, CString)>,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+}
+
+impl Execution {
+    fn prepare(init: &Init<'_>) -> Result<Self, LauncherError> {
+        let env = init.environment();
+        let invalid = |error: io::Error| LauncherError::NotExecutable(error.to_string());
+        let strings = |texts: &[String]| -> Result<Vec<CString>, LauncherError> {
+            texts.iter().map(|text| c_string(text.as_str()).map_err(invalid)).collect()
+        };
+        let name = init.command.first().cloned().unwrap_or_default();
+        let programs = candidates(&name, &env).into_iter().map(|program| {
+            let path = c_string(&program).map_err(invalid)?;
+            Ok((program, path))
+        });
+        Ok(Self {
+            programs: programs.collect::<Result<_, LauncherError>>()?,
+            arguments: strings(init.command)?,
+            environment: strings(&env)?,
+            name,
+        })
+    }
+
+    fn perform(self) -> Result<std::convert::Infallible, LauncherError> {
+        let Self { name, programs, arguments, environment } = self;
+        let mut denied = None;
+        for (program, path) in programs {
+            match execve(&path, &arguments, &environment) {
+                Ok(never) => return Ok(never),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(errno) => denied = denied.or(Some((program, errno))),
+            }
+        }
+        Err(match denied {
+            Some((program, errno)) => {
+                LauncherError::NotExecutable(format!("{}: {}", program.display(), errno.desc()))
+            }
+            None => LauncherError::NotFound(format!("{name}: no such file in the container")),
+        })
     }
 }
 

@@ -7,7 +7,8 @@
 //! The way of a container: a [`Spec`] is what was asked for; [`process`] prepares what the
 //! container needs from outside ([`state`], [`cgroup`], [`image`]), makes its first task in new
 //! namespaces, and waits for it; [`init`] is that task: it builds what the container sees
-//! ([`rootfs`]), gives up what it must not have ([`privilege`]), and executes the command.
+//! ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`]), and executes the
+//! command.
 
 mod cgroup;
 mod image;
@@ -17,6 +18,8 @@ mod mount;
 mod privilege;
 mod process;
 mod rootfs;
+mod seccomp;
+mod security;
 mod spec;
 mod state;
 
@@ -24,6 +27,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub(crate) use process::run;
+pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
     CapabilityChange, ContainerId, CpuList, Cpus, Network, PidMode, Resources, Root, Sharing, Size,
     Spec, Swap, Sysctl, Tmpfs, Ulimit, User, Volume, capabilities,
@@ -43,6 +47,8 @@ pub(crate) enum LauncherError {
     Cgroup(#[from] cgroup::CgroupError),
     #[error(transparent)]
     Image(#[from] image::ImageError),
+    #[error(transparent)]
+    Seccomp(#[from] seccomp::SeccompError),
     #[error("no command is given, and the image names none")]
     NoCommand,
     #[error("cannot set up the container: {0}")]

@@ -11,10 +11,15 @@ use crate::capability::Capabilities;
 /// How many capabilities there are room for in a set.
 const ROOM: u32 = 64;
 
+/// Those of the capabilities in `asked` that this task has.
+pub(super) fn available(asked: Capabilities) -> Result<Capabilities, LauncherError> {
+    let own = permitted().tried(|| "read the own capabilities".to_owned())?;
+    Ok(asked.intersection(own))
+}
+
 /// Gives up all capabilities but `keep`, and becomes `user`. With another user than root nothing is
 /// left of them (`capabilities(7)`, "Effect of user ID changes on capabilities").
 pub(super) fn drop_to(user: User, groups: &[u32], keep: Capabilities) -> Result<(), LauncherError> {
-    let keep = keep.intersection(permitted().tried(|| "read the own capabilities".to_owned())?);
     for number in (0..ROOM).filter(|&number| !keep.has(number)) {
         match drop_from_bounding(number) {
             // Numbers that this kernel does not know.

@@ -17,7 +17,7 @@ use super::cgroup::Cgroup;
 use super::image::{self, ImageConfig};
 use super::init::{GO, Init, read_report};
 use super::state::State;
-use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, rootfs};
+use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, rootfs, seccomp};
 
 /// Signals that are passed on to the container.
 const FORWARDED: [Signal; 6] = [
@@ -47,6 +47,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
         let source = volume.source.display();
         fs::metadata(&volume.source).tried(|| format!("find the volume's source {source}"))?;
     }
+    let filter = seccomp::prepare(spec)?;
     let state = State::create(&spec.id)?;
     let (root, config) = provide_root(spec, &state)?;
     let command = if spec.command.is_empty() { config.command } else { spec.command.clone() };
@@ -61,6 +62,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
         user: spec.user.or(config.user).unwrap_or_default(),
         env: &env,
         workdir: spec.workdir.as_deref().or(config.workdir.as_deref()).unwrap_or(Path::new("/")),
+        filter: filter.as_ref(),
         signals: signals.before,
     };
     let cgroup = Cgroup::create(state.id(), &spec.resources)?;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource};
 
+use super::security::Security;
 use crate::capability::{self, Capabilities};
 
 /// A container as it was asked for.
@@ -46,6 +47,8 @@ pub(crate) struct Spec {
     pub(crate) volumes: Vec<Volume>,
     /// Capabilities beyond the default set, and those of it that are taken away, in order.
     pub(crate) capabilities: Vec<CapabilityChange>,
+    /// How it is confined beyond that.
+    pub(crate) security: Security,
     /// What it may use at most.
     pub(crate) resources: Resources,
     /// Whether its root file system cannot be written.
@@ -762,6 +765,7 @@ mod tests {
             groups: Vec::new(),
             volumes: Vec::new(),
             capabilities: Vec::new(),
+            security: Security::default(),
             resources: Resources::default(),
             read_only: false,
             user: None,

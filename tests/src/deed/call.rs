@@ -23,7 +23,7 @@ macro_rules! call {
 pub(super) use call;
 
 /// A system call of the 32-bit table, from 64-bit code. The arguments are below 4 GiB.
-pub(super) fn compat(number: u32, [first, second, third]: [u32; 3]) -> i64 {
+pub(crate) fn compat(number: u32, [first, second, third]: [u32; 3]) -> i64 {
     let result: u64;
     // SAFETY: what is passed outlives the call. The call keeps all registers but the result, and LLVM
     // reserves rbx, so that it is exchanged.

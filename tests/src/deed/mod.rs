@@ -1,7 +1,7 @@
 //! Deeds: for each kind of event, a process that does such a thing once, as root or as somebody who
 //! may not, and says what it knows of it.
 
-mod call;
+pub(crate) mod call;
 mod file;
 mod mount;
 mod namespace;

@@ -1,0 +1,138 @@
+//! What `--security-opt` says.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// One option, as Docker spells it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum SecurityOption {
+    /// Whether no program gives the command more than it has.
+    NoNewPrivileges(bool),
+    /// The system calls that it may make.
+    Seccomp(SeccompProfile),
+}
+
+/// Where a seccomp profile comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum SeccompProfile {
+    /// The launcher's own.
+    Default,
+    /// A file.
+    File(PathBuf),
+    /// There is none.
+    Unconfined,
+}
+
+/// All of a container's options; the defaults depend on whether it is privileged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Security {
+    no_new_privs: Option<bool>,
+    seccomp: Option<SeccompProfile>,
+}
+
+/// Why an option is refused.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum SecurityOptionError {
+    #[error(
+        "there is no option {0:?}: expected seccomp=FILE, seccomp=default, seccomp=unconfined, or \
+         no-new-privileges[=true|false]"
+    )]
+    Unknown(String),
+    #[error("expected seccomp=FILE, seccomp=default or seccomp=unconfined")]
+    Seccomp,
+    #[error("expected no-new-privileges, no-new-privileges=true or no-new-privileges=false")]
+    NoNewPrivileges,
+}
+
+impl Security {
+    /// Whether `no_new_privs` is to be set.
+    pub(super) fn no_new_privs(&self, privileged: bool) -> bool {
+        self.no_new_privs.unwrap_or(!privileged)
+    }
+
+    /// The seccomp profile.
+    pub(super) fn seccomp(&self, privileged: bool) -> &SeccompProfile {
+        match &self.seccomp {
+            Some(profile) => profile,
+            None if privileged => &SeccompProfile::Unconfined,
+            None => &SeccompProfile::Default,
+        }
+    }
+}
+
+/// The last one of a kind counts.
+impl FromIterator<SecurityOption> for Security {
+    fn from_iter<T: IntoIterator<Item = SecurityOption>>(options: T) -> Self {
+        let mut security = Self::default();
+        for option in options {
+            match option {
+                SecurityOption::NoNewPrivileges(is_set) => security.no_new_privs = Some(is_set),
+                SecurityOption::Seccomp(profile) => security.seccomp = Some(profile),
+            }
+        }
+        security
+    }
+}
+
+impl FromStr for SecurityOption {
+    type Err = SecurityOptionError;
+
+    fn from_str(text: &str) -> Result<Self, SecurityOptionError> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        match (name, value) {
+            ("no-new-privileges", None | Some("true")) => Ok(Self::NoNewPrivileges(true)),
+            ("no-new-privileges", Some("false")) => Ok(Self::NoNewPrivileges(false)),
+            ("no-new-privileges", Some(_)) => Err(SecurityOptionError::NoNewPrivileges),
+            ("seccomp", None | Some("")) => Err(SecurityOptionError::Seccomp),
+            ("seccomp", Some("default")) => Ok(Self::Seccomp(SeccompProfile::Default)),
+            ("seccomp", Some("unconfined")) => Ok(Self::Seccomp(SeccompProfile::Unconfined)),
+            ("seccomp", Some(file)) => Ok(Self::Seccomp(SeccompProfile::File(file.into()))),
+            _ => Err(SecurityOptionError::Unknown(name.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_options_as_docker_spells_them() {
+        use SecurityOption::{NoNewPrivileges, Seccomp};
+        for (text, option) in [
+            ("no-new-privileges", NoNewPrivileges(true)),
+            ("no-new-privileges=true", NoNewPrivileges(true)),
+            ("no-new-privileges=false", NoNewPrivileges(false)),
+            ("seccomp=unconfined", Seccomp(SeccompProfile::Unconfined)),
+            ("seccomp=default", Seccomp(SeccompProfile::Default)),
+            ("seccomp=a=b.json", Seccomp(SeccompProfile::File("a=b.json".into()))),
+        ] {
+            assert_eq!(text.parse(), Ok(option));
+        }
+        for (text, error) in [
+            ("no-new-privileges=1", SecurityOptionError::NoNewPrivileges),
+            ("seccomp", SecurityOptionError::Seccomp),
+            ("seccomp=", SecurityOptionError::Seccomp),
+            ("selinux=x", SecurityOptionError::Unknown("selinux".into())),
+        ] {
+            assert_eq!(text.parse::<SecurityOption>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_counts_and_privileged_is_unconfined_else() {
+        let all = |texts: &[&str]| -> Security {
+            texts.iter().map(|text| text.parse::<SecurityOption>().unwrap()).collect()
+        };
+        let none = all(&[]);
+        assert!(none.no_new_privs(false) && !none.no_new_privs(true));
+        assert_eq!(none.seccomp(false), &SeccompProfile::Default);
+        assert_eq!(none.seccomp(true), &SeccompProfile::Unconfined);
+        let some = all(&["seccomp=x", "no-new-privileges=false", "seccomp=default"]);
+        assert_eq!(some.seccomp(true), &SeccompProfile::Default);
+        assert!(!some.no_new_privs(false));
+    }
+}
