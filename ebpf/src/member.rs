@@ -427,9 +427,9 @@ fn adopt(task: Task, elder: *mut Member) {
         (*member).since = now();
         (*member).ceiling = task.real_cred().bounding() | task.real_cred().permitted();
         use_up(&raw mut (*member).announced);
-        for index in 0..Nsproxy::COUNT {
+        for (index, &hosts) in host.iter().enumerate() {
             let at = proxy.at(index);
-            if at != (*expected).ns[index] && at != host[index] {
+            if at != (*expected).ns[index] && at != hosts {
                 own_at(member, index, at);
                 (&raw mut (*expected).ns[index]).write_volatile(at);
             }
@@ -650,9 +650,9 @@ fn new_container() -> u64 {
 pub(crate) unsafe fn own(member: *const Member, proxy: Nsproxy) {
     // SAFETY: the caller's promise.
     let expected = unsafe { &(*member).expected.ns };
-    for index in 0..Nsproxy::COUNT {
+    for (index, &expected) in expected.iter().enumerate() {
         let at = proxy.at(index);
-        if at != expected[index] {
+        if at != expected {
             // SAFETY: as above.
             unsafe { own_at(member, index, at) };
         }
