@@ -35,10 +35,12 @@ pub(crate) fn check(noticed: Noticed) {
 #[inline(always)]
 fn check_member(task: Task, member: *mut Member, noticed: Noticed) {
     breach_check(noticed as u64);
-    // Whatever has a path is told from here: the stack of all calls together is short.
+    let mnt = task.fs().pwd_mnt().0;
+    // Whatever has a path is told from here: the stack of all calls together is short. A task on its way out
+    // sends its children their last signal when it works nowhere any more.
     // SAFETY: the member is the task's.
     unsafe {
-        if task.fs().pwd_mnt().0 as u64 != (*member).expected.pwd_mnt {
+        if !mnt.is_null() && mnt as u64 != (*member).expected.pwd_mnt {
             tree::check_pwd(Subject::of(member, task, noticed as u64));
         }
     }
