@@ -129,7 +129,7 @@ fn is_skipped(alert: &Value) -> bool {
     let fields = &alert["output_fields"];
     let is_preemptible =
         uname().is_ok_and(|host| host.release().to_string_lossy().starts_with("7."));
-    let is_missed = |subject: &str| subject.ends_with(", missed");
+    let is_missed = |subject: &str| subject.ends_with("_tp, missed");
     is_preemptible
         && fields["gap.reason"] == "loss"
         && fields["gap.subject"].as_str().is_some_and(is_missed)
