@@ -223,7 +223,7 @@ impl State {
             || fs.root_dentry().0 as u64 != state.root_dentry
             || fs.pwd_mnt().0 as u64 != state.pwd_mnt
             || task.cgroup().0 as u64 != state.cgroup
-            // A task that ends gives up its filters first (since Linux 6.11).
+            // A task that ends may have given up its filters already.
             || !is_exiting && task.seccomp_filter().0 as u64 != state.seccomp_filter
             || task.cred().0 != cred.0
         {

@@ -289,7 +289,7 @@ fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
 }
 
 /// Whether a file system has no mount yet, but for one that this very call makes: the kernel asks after it has
-/// made it since it keeps the list by `mount.mnt_next_for_sb` (Linux 6.18).
+/// made it where it keeps the list by `mount.mnt_next_for_sb` (seen on 7.3, not on 6.12).
 #[inline(always)]
 fn is_unmounted(sb: Superblock) -> bool {
     let mounts = address(sb.0).wrapping_add(offset(Offset::SbMounts) as u64);

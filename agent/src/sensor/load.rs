@@ -79,7 +79,7 @@ pub(super) fn load(
     let apparmor = label("apparmor", apparmor, &[("aa_label", "flags")]);
     loader.override_global("APPARMOR", &apparmor.sizes, true);
     loader.override_global("APPARMOR_FLAGS", &apparmor.field, true);
-    // The first is the name since Linux 6.19.
+    // The first is its name on 7.3, the other one up to 6.12.
     let fields = &[("cred_security_struct", "sid"), ("task_security_struct", "sid")];
     let selinux = label("selinux", selinux, fields);
     loader.override_global("SELINUX", &selinux.sizes, true);
