@@ -162,6 +162,8 @@ names! {
         Roll = 20 "roll",
         /// When the task ended.
         Exit = 21 "exit",
+        /// When a file, or an entry of a folder, was to be changed by its path.
+        Change = 22 "path_change",
     }
 
     /// How a member came to a file outside of what its container was given.
@@ -182,6 +184,9 @@ names! {
         Inherited = 6 "inherited",
         /// It works in it: it is its current directory.
         Cwd = 7 "cwd",
+        /// It changed it by its path: what it is called, where it is, whose it is, how long it is; or an entry
+        /// of the folder.
+        Changed = 8 "changed",
     }
 
     /// How a container came to be known, or a process to be in it.

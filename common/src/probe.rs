@@ -367,10 +367,120 @@ pub const PROBES: &[Probe] = &[
         arguments: &[],
     },
     Probe {
+        name: "relabel",
+        kinds: &[Kind::Breach],
+        ways: &[Attach::Fexit { program: "relabel_fexit", function: "security_setprocattr" }],
+        arguments: &[],
+    },
+    Probe {
         name: "seccomp",
         kinds: &[Kind::Breach],
         ways: &[Attach::Fexit { program: "seccomp_fexit", function: "do_seccomp" }],
         arguments: &[],
+    },
+    // The kernel never skips a program of an LSM hook, as it may one of a tracepoint: what makes members is
+    // learned at both.
+    Probe {
+        name: "inherit",
+        kinds: &[Kind::Boundary, Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "inherit_lsm", hook: "task_alloc" },
+            Attach::Fentry { program: "inherit_fentry", function: "security_task_alloc" },
+        ],
+        arguments: &["task_struct"],
+    },
+    Probe {
+        name: "committed_creds",
+        kinds: &[Kind::Boundary, Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "committed_creds_lsm", hook: "bprm_committed_creds" },
+            Attach::Fentry {
+                program: "committed_creds_fentry",
+                function: "security_bprm_committed_creds",
+            },
+        ],
+        arguments: &["linux_binprm"],
+    },
+    Probe {
+        name: "chmod",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "chmod_lsm", hook: "path_chmod" },
+            Attach::Fentry { program: "chmod_fentry", function: "security_path_chmod" },
+        ],
+        arguments: &["path"],
+    },
+    Probe {
+        name: "chown",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "chown_lsm", hook: "path_chown" },
+            Attach::Fentry { program: "chown_fentry", function: "security_path_chown" },
+        ],
+        arguments: &["path"],
+    },
+    Probe {
+        name: "link",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "link_lsm", hook: "path_link" },
+            Attach::Fentry { program: "link_fentry", function: "security_path_link" },
+        ],
+        arguments: &["dentry", "path"],
+    },
+    Probe {
+        name: "mkdir",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "mkdir_lsm", hook: "path_mkdir" },
+            Attach::Fentry { program: "mkdir_fentry", function: "security_path_mkdir" },
+        ],
+        arguments: &["path"],
+    },
+    Probe {
+        name: "rename",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "rename_lsm", hook: "path_rename" },
+            Attach::Fentry { program: "rename_fentry", function: "security_path_rename" },
+        ],
+        arguments: &["path", "dentry", "path"],
+    },
+    Probe {
+        name: "rmdir",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "rmdir_lsm", hook: "path_rmdir" },
+            Attach::Fentry { program: "rmdir_fentry", function: "security_path_rmdir" },
+        ],
+        arguments: &["path"],
+    },
+    Probe {
+        name: "symlink",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "symlink_lsm", hook: "path_symlink" },
+            Attach::Fentry { program: "symlink_fentry", function: "security_path_symlink" },
+        ],
+        arguments: &["path"],
+    },
+    Probe {
+        name: "truncate",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "truncate_lsm", hook: "path_truncate" },
+            Attach::Fentry { program: "truncate_fentry", function: "security_path_truncate" },
+        ],
+        arguments: &["path"],
+    },
+    Probe {
+        name: "unlink",
+        kinds: &[Kind::Breach],
+        ways: &[
+            Attach::Lsm { program: "unlink_lsm", hook: "path_unlink" },
+            Attach::Fentry { program: "unlink_fentry", function: "security_path_unlink" },
+        ],
+        arguments: &["path"],
     },
     Probe {
         name: "heartbeat_lsm",

@@ -5,7 +5,7 @@ use crate::{Kind, Probe};
 
 /// The version of what the kept maps mean. It is raised when an entry gets another layout or another
 /// meaning: tables of another version are not taken over.
-pub const MEMBERSHIP_VERSION: u32 = 3;
+pub const MEMBERSHIP_VERSION: u32 = 4;
 
 /// The maps that the next agent goes on with.
 pub const KEPT_MAPS: &[&str] = &[
@@ -71,16 +71,19 @@ const KEEPERS: &[&str] = &[
     "cgroup_attach",
     "cgroup_move",
     "commit_creds",
+    "committed_creds",
     "committing_creds",
     "exec",
     "fix_setgid",
     "fix_setgroups",
     "fix_setuid",
     "fork",
+    "inherit",
     "mount",
     "namespaces",
     "prctl",
     "receive",
+    "relabel",
     "task_free",
     "unshare_end",
 ];

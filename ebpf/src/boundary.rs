@@ -33,14 +33,16 @@ pub(crate) struct State {
     /// The last of them, if there are more than the digest is made of.
     pub(crate) group_last: u32,
     pub(crate) securebits: u32,
+    reserved: u32,
     /// The address of the last filter.
     pub(crate) seccomp_filter: u64,
     pub(crate) seccomp: u32,
     pub(crate) no_new_privs: u32,
+    /// The address of what security modules keep of the credentials.
+    pub(crate) security: u64,
     /// See [`label`].
     pub(crate) apparmor: u32,
     pub(crate) selinux: u32,
-    reserved: u32,
 }
 
 /// What a comparison finds, in the slot of the probe that makes it.
@@ -138,6 +140,35 @@ impl State {
     pub(crate) unsafe fn take_credentials(state: *mut Self, cred: Cred) {
         // SAFETY: the caller's promise.
         unsafe {
+            Self::take_rights(state, cred);
+            Self::take_label(state, cred);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As of [`Self::take`].
+    #[inline(always)]
+    pub(crate) unsafe fn take_label(state: *mut Self, cred: Cred) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            set! { state:
+                security = cred.security();
+                apparmor = label::apparmor(cred);
+                selinux = label::selinux(cred);
+            }
+        }
+    }
+
+    /// All that credentials are but the label.
+    ///
+    /// # Safety
+    ///
+    /// As of [`Self::take`].
+    #[inline(always)]
+    pub(crate) unsafe fn take_rights(state: *mut Self, cred: Cred) {
+        // SAFETY: the caller's promise.
+        unsafe {
             set! { state:
                 user_ns = cred.user().0 as u64;
                 permitted = cred.permitted();
@@ -149,8 +180,6 @@ impl State {
                 groups = cred.groups().0 as u64;
                 groups_digest = cred.groups().digest();
                 group_last = cred.groups().last();
-                apparmor = label::apparmor(cred);
-                selinux = label::selinux(cred);
                 ids[0] = cred.id(0);
                 ids[1] = cred.id(1);
                 ids[2] = cred.id(2);
@@ -196,7 +225,7 @@ impl State {
     }
 
     /// Whether a task has anything else than is expected: all of it but what takes several steps to read,
-    /// which are the last of many groups and the labels.
+    /// which are the last of many groups and the labels: of these, the address of both.
     ///
     /// # Safety
     ///
@@ -220,6 +249,7 @@ impl State {
             || proxy.time_ns().0 as u64 != state.ns[6]
             || cred.user().0 as u64 != state.user_ns
             || groups.0 as u64 != state.groups
+            || cred.security() != state.security
             || fs.root_dentry().0 as u64 != state.root_dentry
             || fs.pwd_mnt().0 as u64 != state.pwd_mnt
             || task.cgroup().0 as u64 != state.cgroup

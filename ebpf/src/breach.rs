@@ -115,6 +115,7 @@ pub(crate) fn compare(task: Task, member: *mut Member, noticed: u64) {
     // SAFETY: the member is an entry that only its own task changes, and nobody while it is born; the slot
     // is ours.
     unsafe {
+        member::settle_birth(member, task);
         if (*member).is_restored != 0 {
             settle(member, task);
             // What is not about its credentials it does by itself.

@@ -11,7 +11,7 @@ use crate::kernel::{Cred, Task, read_at};
 use crate::label;
 use crate::member::{self, Member, in_user_namespace, owns};
 use crate::slot::Claim;
-use crate::syscall::{SETNS, UNSHARE, WRITE};
+use crate::syscall::{LSM_SET_SELF_ATTR, SETNS, UNSHARE, WRITE};
 
 /// What was announced last.
 #[repr(C)]
@@ -167,16 +167,34 @@ fn committed(task: Task, member: *mut Member, new: Cred) {
             in_user_namespace(member, user_ns);
         }
         subject.check_credentials();
-        // By a write to `/proc/self/attr/current` a task changes its label as far as the policy lets it.
-        if !WRITE.is_current() && !label::is_stale(task.real_cred()) {
+        // By a write a task may change its label as far as the policy lets it: see `relabelled`.
+        let may_relabel = WRITE.is_current();
+        let is_relabelled = LSM_SET_SELF_ATTR.is_current() || label::is_stale(task.real_cred());
+        if !may_relabel && !is_relabelled {
             subject.check_label();
         }
         if !is_lost(member) {
-            State::take_credentials(expected, new);
+            if !may_relabel || is_relabelled {
+                State::take_label(expected, new);
+            }
+            State::take_rights(expected, new);
         }
         use_up(announced);
     }
     claim.release();
+}
+
+/// The end of `security_setprocattr`: what a task has changed its label to by `/proc/self/attr/current` is
+/// expected from now on.
+#[inline(always)]
+pub(crate) fn relabelled(result: i32) {
+    let task = Task::current();
+    if result >= 0
+        && let Some(member) = member::get(task)
+    {
+        // SAFETY: the member is an entry that only its own task changes.
+        unsafe { State::take_label(&raw mut (*member).expected, task.real_cred()) };
+    }
 }
 
 /// Announces nothing.

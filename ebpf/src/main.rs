@@ -90,6 +90,9 @@ macro_rules! hooks {
 hooks! {
     bpf_lsm bpf_fentry(ctx) notices Bpf => surface::bpf(ctx.arg(0), ctx.arg(1));
     capset_lsm capset_fentry(ctx) => credential::capset(Cred(ctx.arg(0)), ctx.arg(3));
+    chmod_lsm chmod_fentry(ctx) => tree::changed(PathRef(ctx.arg(0)));
+    chown_lsm chown_fentry(ctx) => tree::changed(PathRef(ctx.arg(0)));
+    committed_creds_lsm committed_creds_fentry(_ctx) => member::executed();
     committing_creds_lsm committing_creds_fentry(ctx) =>
         credential::announce(Binprm(ctx.arg(0)).cred());
     connect_lsm connect_fentry(ctx) notices Connect =>
@@ -103,7 +106,10 @@ hooks! {
     fix_setuid_lsm fix_setuid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     mknod_lsm mknod_fentry(ctx) =>
         file::mknod(PathRef(ctx.arg(0)), Dentry(ctx.arg(1)), ctx.arg(2), ctx.arg(3));
+    inherit_lsm inherit_fentry(ctx) => member::conceived(Task(ctx.arg(0)), ctx.arg(1));
     kill_lsm kill_fentry(_ctx) notices Kill => ();
+    link_lsm link_fentry(ctx) => tree::changed(PathRef(ctx.arg(1)));
+    mkdir_lsm mkdir_fentry(ctx) => tree::changed(PathRef(ctx.arg(0)));
     module_file_lsm module_file_fentry(ctx) notices ModuleLoad =>
         surface::module_from_file(File(ctx.arg(0)));
     module_memory_lsm module_memory_fentry(_ctx) notices ModuleLoad =>
@@ -115,12 +121,18 @@ hooks! {
     ptrace_lsm ptrace_fentry(ctx) notices Ptrace =>
         privilege::ptrace(Task(ctx.arg(0)), ctx.arg(1));
     receive_lsm receive_fentry(ctx) => tree::received(File(ctx.arg(0)));
+    rename_lsm rename_fentry(ctx) =>
+        tree::renamed(PathRef(ctx.arg(0)), PathRef(ctx.arg(2)));
+    rmdir_lsm rmdir_fentry(ctx) => tree::changed(PathRef(ctx.arg(0)));
     socket_lsm socket_fentry(ctx) notices Socket =>
         network::socket(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
+    symlink_lsm symlink_fentry(ctx) => tree::changed(PathRef(ctx.arg(0)));
     task_free_lsm task_free_fentry(ctx) => member::freed(Task(ctx.arg(0)));
+    truncate_lsm truncate_fentry(ctx) => tree::changed(PathRef(ctx.arg(0)));
     // Whoever comes here has been at the connect hook just now.
     unix_connect_lsm unix_connect_fentry(ctx) =>
         network::unix_connect(Sock(ctx.arg(1)));
+    unlink_lsm unlink_fentry(ctx) => tree::changed(PathRef(ctx.arg(0)));
 }
 
 probes! {
@@ -139,6 +151,7 @@ probes! {
         );
     #[fexit] unshare_fexit(ctx: FExitContext) =>
         namespace::unshared(ctx.arg(0), ctx.arg::<i32>(1));
+    #[fexit] relabel_fexit(ctx: FExitContext) => credential::relabelled(ctx.arg(4));
     #[fexit] seccomp_fexit(_ctx: FExitContext) => breach::check(Noticed::Seccomp);
     #[btf_tracepoint] cgroup_attach_tp(ctx: BtfTracePointContext) =>
         cgroup::attach(Cgroup(ctx.arg(0)), ctx.arg(1), Task(ctx.arg(2)));

@@ -58,7 +58,7 @@ static LAST: Array<u64, 1> = Array::new();
 
 /// Which namespaces containers own: those that they were given and those that their members made.
 #[btf_map]
-static NAMESPACES_OWNED: LruHashMap<Namespace, u64, 65_536> = LruHashMap::new();
+static NAMESPACES_OWNED: LruHashMap<Namespace, u64, 32_768> = LruHashMap::new();
 
 /// The host's first process, which stands in for who filled a cgroup where that is not known; zeros until
 /// the agent has shown it.
@@ -91,7 +91,8 @@ pub(crate) struct Member {
     pub(crate) is_lost: u32,
     /// Not 0 while it is restored from a checkpoint and has not got all that is its own yet.
     pub(crate) is_restored: u32,
-    reserved: u32,
+    /// What it was made with that is not in here yet: flags of `clone(2)`.
+    unborn: u32,
     /// The capabilities that the task can ever have.
     pub(crate) ceiling: u64,
     /// What was told last of its subjective credentials.
@@ -189,6 +190,27 @@ fn class(task: Task) -> u32 {
     low.wrapping_mul(SPREAD) >> (u32::BITS - CLASS_BITS)
 }
 
+/// `security_task_alloc`: a child is being made, and has all of its parent's as yet. The kernel never skips a
+/// program of an LSM hook, as it may one of the tracepoint that comes next: see [`settle_birth`].
+#[inline(always)]
+pub(crate) fn conceived(child: Task, clone_flags: u64) {
+    if let Some(parent) = get(Task::current()) {
+        conceive(child, parent, clone_flags);
+    }
+}
+
+#[inline(never)]
+fn conceive(child: Task, parent: *mut Member, clone_flags: u64) {
+    // SAFETY: `parent` is an entry.
+    match add(child, unsafe { &*parent }) {
+        // SAFETY: the entry is the child's, which nobody knows yet.
+        Some(member) => unsafe {
+            (&raw mut (*member).unborn).write_volatile(clone_flags as u32 & NEW);
+        },
+        None => count(Counter::NoMember, Kind::Fork),
+    }
+}
+
 /// `task_newtask`: the child does not run yet. Threads and io workers come here as well.
 #[inline(always)]
 pub(crate) fn born(child: Task, clone_flags: u64) {
@@ -207,10 +229,8 @@ pub(crate) fn born(child: Task, clone_flags: u64) {
 
 #[inline(never)]
 fn inherit(child: Task, parent: *mut Member, clone_flags: u64) {
-    /// `CLONE_NEWTIME`, `NEWNS`, `NEWCGROUP`, `NEWUTS`, `NEWIPC`, `NEWUSER`, `NEWPID`, `NEWNET`.
-    const NEW: u64 = 0x7E02_0080;
-    const NEW_USER: u64 = 0x1000_0000;
-    if clone_flags & (NEW | NEW_USER) != 0 {
+    let made = clone_flags as u32 & NEW;
+    if made != 0 {
         // What the child has beyond this was made in this very call.
         breach::check(Noticed::Fork);
     }
@@ -220,18 +240,45 @@ fn inherit(child: Task, parent: *mut Member, clone_flags: u64) {
     };
     // SAFETY: the entry is the child's, which does not run yet.
     unsafe {
-        if clone_flags & NEW != 0 {
-            if let Some(proxy) = child.nsproxy() {
-                own(member, proxy);
-                State::take_namespaces(&raw mut (*member).expected, proxy);
-            }
-            State::take_root(&raw mut (*member).expected, child);
-        }
-        if clone_flags & NEW_USER != 0 {
-            State::take_credentials(&raw mut (*member).expected, child.real_cred());
-            in_user_namespace(member, (&raw const (*member).expected.user_ns).read_volatile());
-        }
+        (&raw mut (*member).unborn).write_volatile(made);
         breach::compare(child, member, Noticed::Fork as u64);
+    }
+}
+
+/// What a child may be made with beyond its parent's: `CLONE_NEWTIME`, `NEWNS`, `NEWCGROUP`, `NEWUTS`,
+/// `NEWIPC`, `NEWUSER`, `NEWPID`, `NEWNET`.
+const NEW: u32 = 0x7E02_0080;
+const NEW_USER: u32 = 0x1000_0000;
+
+/// What a member was made with is its container's own: at its birth or, where the kernel has skipped the probe
+/// of that, when it first comes to a hook.
+///
+/// # Safety
+///
+/// `member` must be the task's entry.
+#[inline(always)]
+pub(crate) unsafe fn settle_birth(member: *mut Member, task: Task) {
+    // SAFETY: the caller's promise.
+    if unsafe { (*member).unborn } != 0 {
+        bear(member, task);
+    }
+}
+
+#[inline(never)]
+fn bear(member: *mut Member, task: Task) {
+    let Some(proxy) = task.nsproxy() else { return };
+    // SAFETY: the member is the task's.
+    unsafe {
+        let made = (&raw const (*member).unborn).read_volatile();
+        (&raw mut (*member).unborn).write_volatile(0);
+        own(member, proxy);
+        let expected = &raw mut (*member).expected;
+        State::take_namespaces(expected, proxy);
+        State::take_root(expected, task);
+        if made & NEW_USER != 0 {
+            State::take_credentials(expected, task.real_cred());
+            in_user_namespace(member, (&raw const (*expected).user_ns).read_volatile());
+        }
     }
 }
 
@@ -334,12 +381,28 @@ impl Place {
     }
 }
 
-/// `sched_process_exec`: the new image is in place, credentials and confinement are final.
+/// `security_bprm_committed_creds`: the new image is in place, credentials and confinement are final.
 #[inline(always)]
 pub(crate) fn executed() {
     if get(Task::current()).is_some() {
         breach::check(Noticed::Exec);
-    } else if member_enter() != 0 {
+    } else {
+        enter();
+    }
+}
+
+/// `sched_process_exec`, a little later: the kernel may have skipped the probe of a function, and this one, but
+/// hardly both.
+#[inline(always)]
+pub(crate) fn starts() {
+    if get(Task::current()).is_none() {
+        enter();
+    }
+}
+
+#[inline(always)]
+fn enter() {
+    if member_enter() != 0 {
         tree::check_program();
     }
 }

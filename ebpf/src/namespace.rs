@@ -39,6 +39,7 @@ fn installed(task: Task, member: *mut Member, old: Nsproxy, new: Nsproxy) {
     let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Breach) };
     // SAFETY: the member is an entry that only its own task changes; the slot is ours.
     unsafe {
+        member::settle_birth(member, task);
         let found = &raw mut (*claim.slot).found.state;
         let subject = Subject::of(member, task, Noticed::SwitchNamespaces as u64).with(&claim);
         // What was slipped in before is not made here.

@@ -9,7 +9,7 @@ use crate::{breach, member, plan};
 /// `sched_process_exec`: the new image is in place.
 #[inline(always)]
 pub(crate) fn exec(binprm: Binprm) {
-    member::executed();
+    member::starts();
     emit(|record| {
         let task = Task::current();
         let file = binprm.file();

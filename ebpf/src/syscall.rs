@@ -16,6 +16,7 @@ pub(crate) const EXECVEAT: Syscall = Syscall { x86_64: 322, i386: 358 };
 pub(crate) const FINIT_MODULE: Syscall = Syscall { x86_64: 313, i386: 350 };
 pub(crate) const INIT_MODULE: Syscall = Syscall { x86_64: 175, i386: 128 };
 pub(crate) const IO_URING: Syscall = Syscall { x86_64: 426, i386: 426 };
+pub(crate) const LSM_SET_SELF_ATTR: Syscall = Syscall { x86_64: 460, i386: 460 };
 pub(crate) const PIDFD_GETFD: Syscall = Syscall { x86_64: 438, i386: 438 };
 pub(crate) const SETNS: Syscall = Syscall { x86_64: 308, i386: 346 };
 pub(crate) const UNSHARE: Syscall = Syscall { x86_64: 272, i386: 310 };

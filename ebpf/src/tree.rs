@@ -157,25 +157,64 @@ impl Tree {
 /// `member` must be the current task's entry.
 #[inline(always)]
 pub(crate) unsafe fn check(file: File, member: *mut Member, noticed: Noticed) {
+    // SAFETY: the caller's promise.
+    if !unsafe { has_seen(member, file.mnt(), file.dentry()) } {
+        judge(file, member, noticed);
+    }
+}
+
+/// `security_path_*`: a member is about to change an entry of this folder, or a file itself, which it need not
+/// open for that.
+#[inline(always)]
+pub(crate) fn changed(at: PathRef) {
+    if let Some(member) = member::get(Task::current()) {
+        changed_by(member, at);
+    }
+}
+
+/// The same of an entry that goes from one folder to another.
+#[inline(always)]
+pub(crate) fn renamed(from: PathRef, to: PathRef) {
+    if let Some(member) = member::get(Task::current()) {
+        changed_by(member, from);
+        changed_by(member, to);
+    }
+}
+
+#[inline(always)]
+fn changed_by(member: *mut Member, at: PathRef) {
+    let (mnt, dentry) = (at.mnt(), at.dentry());
+    // SAFETY: the member is the current task's.
+    if !unsafe { has_seen(member, mnt, dentry) } {
+        judge_path(address(dentry.0), address(mnt.0), member, Noticed::Change, WRITE);
+    }
+}
+
+/// Whether a file is on the mount that its member has opened a file by last, and below the root of it.
+///
+/// # Safety
+///
+/// `member` must be the current task's entry.
+#[inline(always)]
+unsafe fn has_seen(member: *mut Member, mnt: Vfsmount, dentry: Dentry) -> bool {
     /// How far below the root of a mount files are looked for right here.
     const STEPS: u32 = 12;
-    let (mnt, dentry) = (file.mnt(), file.dentry());
     // SAFETY: the caller's promise.
     let seen = unsafe { &(*member).seen };
     let root = mnt.root();
     if mnt.sb().0 as u64 == seen.sb && root.0 as u64 == seen.root && epoch() == seen.epoch {
         if seen.is_whole != 0 {
-            return;
+            return true;
         }
         let mut at = dentry;
         for _ in 0..STEPS {
             if at.0 == root.0 {
-                return;
+                return true;
             }
             at = at.parent();
         }
     }
-    judge(file, member, noticed);
+    false
 }
 
 /// The current task has executed its container's program: that must come from there.
@@ -684,8 +723,10 @@ fn way(what: u64, mnt: u64) -> Way {
     const EXECUTED: u32 = Noticed::Exec as u32;
     const MAPPED: u32 = Noticed::Map as u32;
     const RECEIVED: u32 = Noticed::Receive as u32;
+    const CHANGED: u32 = Noticed::Change as u32;
     match noticed(what) {
-        OPENED if tree_is_held(mnt) != 0 => Way::Inherited,
+        OPENED | CHANGED if tree_is_held(mnt) != 0 => Way::Inherited,
+        CHANGED => Way::Changed,
         OPENED => Way::Opened,
         EXECUTED => Way::Executed,
         MAPPED => Way::Mapped,

@@ -13,6 +13,7 @@ use crate::container::{Ended, Rootfs, UNCONFINED};
 use crate::crossing::{self, CROSSINGS, Crossed, Props};
 use crate::escape::ORDINARY;
 use crate::exploit::SELF_MOUNTED;
+use crate::profile;
 use crate::runc;
 use crate::suite::{Suite, Tier};
 use crate::tests;
@@ -91,14 +92,21 @@ fn every_crossing_is_told() -> Result<()> {
     cross(&ours)?;
     let permitted = format!("{PERMITTED}\n{ORDINARY}");
     let powerful_permitted = format!("{POWERFUL}\n{permitted}");
+    // Its policy lets it go.
+    let relabelled = "
+        echo changeprofile unconfined > /proc/self/attr/current
+        grep -q unconfined /proc/self/attr/current && cat /proc/self/attr/current && echo done";
+    profile::load()?;
     let pattern = crossing::take_core_dumps()?;
     let (plain, powerful) = ([SELF_MOUNTED], ["--privileged", SELF_MOUNTED]);
     // Much of it is what our launcher's profile refuses.
     let unconfined = [SELF_MOUNTED, UNCONFINED];
+    let confined = [profile::OPTION, "--security-opt=no-new-privileges=false"];
     for (ended, seccomp) in [
         (rootfs.script(&plain, &permitted)?, "filter"),
         (rootfs.script(&unconfined, &permitted)?, "none"),
         (rootfs.script(&powerful, &powerful_permitted)?, "none"),
+        (rootfs.script(&confined, relabelled)?, "filter"),
         (runc::script(&rootfs, "permitted", &plain, &permitted)?, "none"),
         (runc::script(&rootfs, "powerful", &powerful, &powerful_permitted)?, "none"),
     ] {

@@ -57,6 +57,11 @@ const fn first(
     Crossing { name, kind, property, way, options, script, who: Who::First }
 }
 
+/// Something of the host's is changed by its path, which opens nothing.
+const fn change(name: &'static str, script: &'static str) -> Crossing {
+    first(name, ["filesystem", "mount"], Some("changed"), READER, script)
+}
+
 const fn helper(name: &'static str, property: &'static str, script: &'static str) -> Crossing {
     let (kind, options) = ("usermode_helper", PRIVILEGED);
     Crossing { name, kind, property, way: None, options, script, who: Who::Helper }
@@ -107,6 +112,15 @@ pub const CROSSINGS: &[Crossing] = &[
         READER,
         "exec /proc/1/root/usr/bin/busybox true",
     ),
+    change("change-mkdir", "exec mkdir /proc/1/root/tmp/shrike-host/changed/new"),
+    change("change-rmdir", "exec rmdir /proc/1/root/tmp/shrike-host/changed/folder"),
+    change("change-unlink", "exec rm /proc/1/root/tmp/shrike-host/changed/file"),
+    change("change-symlink", "exec ln -s target /proc/1/root/tmp/shrike-host/changed/new"),
+    change("change-link", "exec shrike-tests cross change-link"),
+    change("change-rename", "exec shrike-tests cross change-rename"),
+    change("change-chmod", "exec chmod 600 /proc/1/root/tmp/shrike-host/changed/file"),
+    change("change-chown", "exec busybox chown 7 /proc/1/root/tmp/shrike-host/changed/file"),
+    change("change-truncate", "exec shrike-tests cross change-truncate"),
     first(
         "pidfd-getfd",
         ["filesystem", "mount"],
@@ -281,6 +295,11 @@ impl Crossing {
                 let format = format!(":shrike:M::EVIL::{}/bin/busybox:", rootfs.path().display());
                 fs::write(rootfs.path().join("props/format"), format)?;
             }
+            name if name.starts_with("change-") => {
+                let _ = fs::remove_dir_all(CHANGED);
+                fs::create_dir_all(format!("{CHANGED}/folder"))?;
+                fs::write(format!("{CHANGED}/file"), "text")?;
+            }
             _ => {}
         }
         let ended = run(&options, self.script)?;
@@ -328,6 +347,9 @@ const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 
 /// A folder that no container is given.
 const HOST: &str = "/tmp/shrike-host";
+
+/// What is changed there.
+const CHANGED: &str = "/tmp/shrike-host/changed";
 
 /// A folder of which one below it is given to containers.
 const VOLUME: &str = "/tmp/shrike-volume";
@@ -380,6 +402,9 @@ impl Drop for Props {
 /// Crosses in a way that no program in the container can.
 pub fn main(way: &str) -> Result<()> {
     match way {
+        "change-link" => Ok(fs::hard_link(hosts("file"), hosts("new"))?),
+        "change-rename" => Ok(fs::rename(hosts("file"), hosts("new"))?),
+        "change-truncate" => Ok(nix::unistd::truncate(hosts("file").as_str(), 1)?),
         "pidfd" => join_by_pidfd(),
         "getfd" => take_descriptor(),
         "handle" => open_by_handle(),
@@ -389,6 +414,11 @@ pub fn main(way: &str) -> Result<()> {
         "cgroup" => clone_into_root(),
         _ => bail!("no way is called {way}"),
     }
+}
+
+/// What the host has, as a container sees it that has its processes before its eyes.
+fn hosts(name: &str) -> String {
+    format!("/proc/1/root{CHANGED}/{name}")
 }
 
 fn join_by_pidfd() -> Result<()> {

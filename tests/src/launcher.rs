@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use crate::agent::scratch;
 use crate::container::{Ended, Rootfs, Traces, own_namespace};
+use crate::profile::{self, FORBIDDEN};
 use crate::suite::{Suite, Tier};
 use crate::tests;
 use seccomp::{
@@ -47,6 +48,7 @@ pub const SUITE: Suite = Suite {
         runs_as_another_user,
         exit_codes_are_passed_on,
         signals_are_passed_on,
+        apparmor_confines,
         what_cannot_be_set_up_is_named,
         a_name_is_used_once_at_a_time,
         a_killed_launcher_takes_its_container_along,
@@ -353,6 +355,31 @@ fn signals_are_passed_on() -> Result<()> {
         kill(Pid::from_raw(i32::try_from(launcher.id())?), Signal::SIGTERM)?;
         let status = launcher.wait()?;
         ensure!(status.code() == Some(5), "{status}");
+        Ok(())
+    })
+}
+
+fn apparmor_confines() -> Result<()> {
+    profile::load()?;
+    leaves_nothing(|rootfs| {
+        let script = format!(
+            "cat /proc/self/attr/current; echo > {FORBIDDEN}; echo > /tmp/other && echo written
+            rm -f /tmp/other {FORBIDDEN} 2> /dev/null; true"
+        );
+        let confined = rootfs.script(&[profile::OPTION], &script)?;
+        let lines: Vec<&str> = confined.text()?.lines().collect();
+        ensure!(lines == [profile::ENFORCED, "written"], "{confined:?}");
+        ensure!(confined.stderr.contains(FORBIDDEN), "{confined:?}");
+        // Neither privileges nor other capabilities matter to it.
+        let privileged = rootfs.script(&[profile::OPTION, "--privileged"], &script)?;
+        ensure!(privileged.stderr.contains(FORBIDDEN), "{privileged:?}");
+        for options in [&[][..], &["--security-opt=apparmor=unconfined"]] {
+            let free = rootfs.script(options, &script)?;
+            ensure!(free.text()? == "unconfined\nwritten" && free.stderr.is_empty(), "{free:?}");
+        }
+        let unknown = rootfs.run(&["--security-opt=apparmor=unknown"], &["true"])?;
+        let why = "AppArmor profile unknown: there is none of that name";
+        ensure!(unknown.code == 125 && unknown.stderr.contains(why), "{unknown:?}");
         Ok(())
     })
 }

@@ -37,6 +37,7 @@ pub mod mission;
 pub mod nameserver;
 pub mod paths;
 pub mod permitted;
+pub mod profile;
 pub mod record;
 pub mod runc;
 pub mod runner;

@@ -122,19 +122,21 @@ fn selftest(shrike: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The console, the webhook and the metrics show the alert that the act must raise.
-/// Whether it tells of runs of a probe that the kernel has skipped. From Linux 7 on, a tracepoint's program is
-/// preempted as well, and not run for who comes there meanwhile: that is told, and cannot be helped.
+/// Whether it tells of runs of a probe that the kernel has skipped. From Linux 7 on, a program of a tracepoint
+/// or a function is preempted as well, and not run for who comes there meanwhile: that is told, and cannot be
+/// helped. Programs of LSM hooks are always run.
 fn is_skipped(alert: &Value) -> bool {
     let fields = &alert["output_fields"];
     let is_preemptible =
         uname().is_ok_and(|host| host.release().to_string_lossy().starts_with("7."));
-    let is_missed = |subject: &str| subject.ends_with("_tp, missed");
+    let is_missed =
+        |subject: &str| subject.ends_with(", missed") && !subject.ends_with("_lsm, missed");
     is_preemptible
         && fields["gap.reason"] == "loss"
         && fields["gap.subject"].as_str().is_some_and(is_missed)
 }
 
+/// The console, the webhook and the metrics show the alert that the act must raise.
 fn detected(agent: &Pod, listener: &Listener, act: &Act) -> Result<()> {
     let what = format!("{act:?}");
     let console = agent.alert(&what, |alert| act.raised(alert))?;

@@ -104,8 +104,8 @@ struct RunArgs {
     #[arg(long, value_name = "CAP", value_parser = launcher::capabilities)]
     cap_drop: Vec<crate::capability::Capabilities>,
 
-    /// seccomp=FILE, seccomp=default, seccomp=unconfined, or no-new-privileges[=true|false], as
-    /// Docker has them; may be given several times
+    /// seccomp=FILE, seccomp=default, seccomp=unconfined, apparmor=PROFILE, apparmor=unconfined, or
+    /// no-new-privileges[=true|false], as Docker has them; may be given several times
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<SecurityOption>,
 

@@ -14,6 +14,7 @@ use nix::sys::resource::setrlimit;
 use nix::sys::signal::SigSet;
 use nix::unistd::{chdir, execve, getcwd, sethostname, write};
 
+use super::label::Label;
 use super::mount::c_string;
 use super::seccomp::Filter;
 use super::{LauncherError, Network, Sharing, Spec, Tried, User, privilege, rootfs};
@@ -66,8 +67,10 @@ impl Init<'_> {
         }
         // By the host's own /proc: that of the container is what is in its root file system.
         self.set_parameters()?;
+        let label = Label::prepare(&self.spec.security)?;
         rootfs::enter(self.spec, self.root)?;
         self.enter_workdir()?;
+        label.map_or(Ok(()), Label::apply)?;
         let keep = privilege::available(self.spec.capability_set())?;
         let no_new_privs = self.spec.security.no_new_privs(self.spec.privileged);
         if !no_new_privs {

@@ -7,12 +7,13 @@
 //! The way of a container: a [`Spec`] is what was asked for; [`process`] prepares what the
 //! container needs from outside ([`state`], [`cgroup`], [`image`]), makes its first task in new
 //! namespaces, and waits for it; [`init`] is that task: it builds what the container sees
-//! ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`]), and executes the
-//! command.
+//! ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`], [`label`]), and
+//! executes the command.
 
 mod cgroup;
 mod image;
 mod init;
+mod label;
 mod limit;
 mod mount;
 mod privilege;

@@ -10,6 +10,17 @@ pub(crate) enum SecurityOption {
     NoNewPrivileges(bool),
     /// The system calls that it may make.
     Seccomp(SeccompProfile),
+    /// What `AppArmor` lets it do.
+    AppArmor(AppArmorProfile),
+}
+
+/// An `AppArmor` profile.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum AppArmorProfile {
+    /// One that is loaded into the kernel, by its name.
+    Loaded(String),
+    /// There is none.
+    Unconfined,
 }
 
 /// Where a seccomp profile comes from.
@@ -28,16 +39,19 @@ pub(crate) enum SeccompProfile {
 pub(crate) struct Security {
     no_new_privs: Option<bool>,
     seccomp: Option<SeccompProfile>,
+    apparmor: Option<AppArmorProfile>,
 }
 
 /// Why an option is refused.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum SecurityOptionError {
     #[error(
-        "there is no option {0:?}: expected seccomp=FILE, seccomp=default, seccomp=unconfined, or \
-         no-new-privileges[=true|false]"
+        "there is no option {0:?}: expected seccomp=FILE, seccomp=default, seccomp=unconfined, \
+         apparmor=PROFILE, apparmor=unconfined, or no-new-privileges[=true|false]"
     )]
     Unknown(String),
+    #[error("expected apparmor=PROFILE, the name of a loaded profile, or apparmor=unconfined")]
+    AppArmor,
     #[error("expected seccomp=FILE, seccomp=default or seccomp=unconfined")]
     Seccomp,
     #[error("expected no-new-privileges, no-new-privileges=true or no-new-privileges=false")]
@@ -58,6 +72,14 @@ impl Security {
             None => &SeccompProfile::Default,
         }
     }
+
+    /// The name of the `AppArmor` profile, if there is to be one.
+    pub(super) fn apparmor(&self) -> Option<&str> {
+        match &self.apparmor {
+            Some(AppArmorProfile::Loaded(name)) => Some(name),
+            Some(AppArmorProfile::Unconfined) | None => None,
+        }
+    }
 }
 
 /// The last one of a kind counts.
@@ -68,6 +90,7 @@ impl FromIterator<SecurityOption> for Security {
             match option {
                 SecurityOption::NoNewPrivileges(is_set) => security.no_new_privs = Some(is_set),
                 SecurityOption::Seccomp(profile) => security.seccomp = Some(profile),
+                SecurityOption::AppArmor(profile) => security.apparmor = Some(profile),
             }
         }
         security
@@ -90,6 +113,12 @@ impl FromStr for SecurityOption {
             ("seccomp", Some("default")) => Ok(Self::Seccomp(SeccompProfile::Default)),
             ("seccomp", Some("unconfined")) => Ok(Self::Seccomp(SeccompProfile::Unconfined)),
             ("seccomp", Some(file)) => Ok(Self::Seccomp(SeccompProfile::File(file.into()))),
+            ("apparmor", Some("unconfined")) => Ok(Self::AppArmor(AppArmorProfile::Unconfined)),
+            // The kernel takes what is behind these for more than a name.
+            ("apparmor", Some(name)) if !name.is_empty() && !name.contains(['\n', '\0', '&']) => {
+                Ok(Self::AppArmor(AppArmorProfile::Loaded(name.to_owned())))
+            }
+            ("apparmor", _) => Err(SecurityOptionError::AppArmor),
             _ => Err(SecurityOptionError::Unknown(name.to_owned())),
         }
     }
@@ -101,7 +130,7 @@ mod tests {
 
     #[test]
     fn reads_options_as_docker_spells_them() {
-        use SecurityOption::{NoNewPrivileges, Seccomp};
+        use SecurityOption::{AppArmor, NoNewPrivileges, Seccomp};
         for (text, option) in [
             ("no-new-privileges", NoNewPrivileges(true)),
             ("no-new-privileges=true", NoNewPrivileges(true)),
@@ -109,6 +138,8 @@ mod tests {
             ("seccomp=unconfined", Seccomp(SeccompProfile::Unconfined)),
             ("seccomp=default", Seccomp(SeccompProfile::Default)),
             ("seccomp=a=b.json", Seccomp(SeccompProfile::File("a=b.json".into()))),
+            ("apparmor=docker-default", AppArmor(AppArmorProfile::Loaded("docker-default".into()))),
+            ("apparmor=unconfined", AppArmor(AppArmorProfile::Unconfined)),
         ] {
             assert_eq!(text.parse(), Ok(option));
         }
@@ -116,6 +147,8 @@ mod tests {
             ("no-new-privileges=1", SecurityOptionError::NoNewPrivileges),
             ("seccomp", SecurityOptionError::Seccomp),
             ("seccomp=", SecurityOptionError::Seccomp),
+            ("apparmor=", SecurityOptionError::AppArmor),
+            ("apparmor=a\nb", SecurityOptionError::AppArmor),
             ("selinux=x", SecurityOptionError::Unknown("selinux".into())),
         ] {
             assert_eq!(text.parse::<SecurityOption>(), Err(error), "{text}");

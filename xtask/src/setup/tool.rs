@@ -29,6 +29,8 @@ pub enum Tool {
     Runc,
     /// Writes a folder into the image of a disk.
     Mke2fs,
+    /// Loads `AppArmor` profiles. Always from the package: it goes into guests.
+    ApparmorParser,
 }
 
 /// A tool that can be run.
@@ -48,7 +50,7 @@ impl Tool {
             Self::Depmod => find_program("depmod"),
             Self::Make => find_program("make"),
             Self::Mke2fs => find_program("mke2fs"),
-            Self::Busybox | Self::Runc => None,
+            Self::Busybox | Self::Runc | Self::ApparmorParser => None,
         };
         if let Some(path) = installed {
             return Some(Program { path, root: None });
@@ -95,6 +97,7 @@ impl Tool {
             Self::Make => "make",
             Self::Runc => "runc",
             Self::Mke2fs => "e2fsprogs",
+            Self::ApparmorParser => "apparmor",
         }
     }
 
@@ -106,6 +109,7 @@ impl Tool {
             Self::Make => "make",
             Self::Runc => "runc",
             Self::Mke2fs => "e2fsprogs",
+            Self::ApparmorParser => "apparmor",
         }
     }
 
@@ -119,6 +123,7 @@ impl Tool {
             Self::Make => &["usr/bin/make"],
             Self::Runc => &["usr/sbin/runc", "usr/bin/runc"],
             Self::Mke2fs => &["usr/sbin/mke2fs", "sbin/mke2fs"],
+            Self::ApparmorParser => &["usr/sbin/apparmor_parser", "sbin/apparmor_parser"],
         }
     }
 }

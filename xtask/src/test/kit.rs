@@ -1,5 +1,6 @@
 //! What the suites find in a guest beside the programs: the agent's image, the manifest that says how
-//! it is to be run, the distribution's container runtime, and the kernel module that exploits.
+//! it is to be run, the distribution's container runtime and loader of `AppArmor` profiles, and the
+//! kernel module that exploits.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,8 @@ use crate::workspace;
 /// Where the guest has what belongs to the project.
 const FOLDER: &str = "usr/share/shrike";
 
-/// The libraries of `runc`, each with the folder where its loader looks for it.
+/// The libraries of `runc`, each with the folder where its loader looks for it. The first two are all
+/// that `apparmor_parser` needs.
 const LIBRARIES: [(&str, &str); 3] = [
     ("ld-linux-x86-64.so.2", "usr/lib64"),
     ("libc.so.6", "usr/lib/x86_64-linux-gnu"),
@@ -55,6 +57,12 @@ impl Kit {
             files.push(GuestFile { source, target: format!("{folder}/{library}"), mode: 0o755 });
         }
         files.push(GuestFile { source: runc.path, target: "usr/bin/runc".into(), mode: 0o755 });
+        let parser = Tool::ApparmorParser.held(cache);
+        files.push(GuestFile {
+            source: parser.context("apparmor_parser is gone: run cargo xtask setup")?.path,
+            target: "usr/sbin/apparmor_parser".into(),
+            mode: 0o755,
+        });
         let mut of_series = Vec::new();
         for series in module::SERIES.into_iter().filter(|_| exploits) {
             let source = module::build(cache, series)?;

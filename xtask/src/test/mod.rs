@@ -61,7 +61,7 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
     let mut parts = vec![Part::Toolchain];
     if stages.guests {
         parts.extend(setup::guest_parts(guests::series(options.full)));
-        parts.push(Part::Tool(Tool::Runc));
+        parts.extend([Tool::Runc, Tool::ApparmorParser].map(Part::Tool));
         if options.selection().has(module::SUITE) {
             parts.extend(module::parts());
         }
