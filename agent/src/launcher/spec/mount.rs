@@ -1,0 +1,123 @@
+//! What a container sees beside its root file system.
+
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use super::SpecError;
+
+/// A file system in memory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Tmpfs {
+    /// Where the container sees it.
+    pub(crate) target: PathBuf,
+    /// Whether nobody can write it.
+    pub(crate) read_only: bool,
+    /// Whether programs on it can be executed.
+    pub(crate) exec: bool,
+    /// What the file system itself is told (`tmpfs(5)`).
+    pub(crate) options: String,
+}
+
+/// A file or folder of the host that the container sees.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Volume {
+    /// Where it is on the host.
+    pub(crate) source: PathBuf,
+    /// Where the container sees it.
+    pub(crate) target: PathBuf,
+    /// Whether the container cannot write it.
+    pub(crate) read_only: bool,
+}
+
+impl FromStr for Volume {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let mut parts = text.split(':');
+        let (source, target) = match (parts.next(), parts.next()) {
+            (Some(source), Some(target)) => (PathBuf::from(source), PathBuf::from(target)),
+            _ => return Err(SpecError::Volume),
+        };
+        let read_only = match parts.next() {
+            None | Some("rw") => false,
+            Some("ro") => true,
+            Some(_) => return Err(SpecError::Volume),
+        };
+        if parts.next().is_some() || !source.is_absolute() || !target.is_absolute() {
+            return Err(SpecError::Volume);
+        }
+        if !is_below_root(&target) {
+            return Err(SpecError::VolumeTarget);
+        }
+        Ok(Self { source, target, read_only })
+    }
+}
+
+/// Whether an absolute path names something below the root, and cannot lead out of it.
+fn is_below_root(path: &Path) -> bool {
+    let mut components = path.components().skip(1).peekable();
+    components.peek().is_some() && components.all(|part| matches!(part, Component::Normal(_)))
+}
+
+impl FromStr for Tmpfs {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        const PASSED_ON: [&str; 6] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks"];
+        let (target, options) = text.split_once(':').unwrap_or((text, ""));
+        let target = PathBuf::from(target);
+        if !target.is_absolute() || !is_below_root(&target) {
+            return Err(SpecError::Tmpfs);
+        }
+        let mut tmpfs = Self { target, read_only: false, exec: false, options: String::new() };
+        let mut passed_on = Vec::new();
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            match option {
+                "ro" => tmpfs.read_only = true,
+                "rw" => tmpfs.read_only = false,
+                "exec" => tmpfs.exec = true,
+                "noexec" => tmpfs.exec = false,
+                _ if option.split_once('=').is_some_and(|(name, _)| PASSED_ON.contains(&name)) => {
+                    passed_on.push(option);
+                }
+                _ => return Err(SpecError::Tmpfs),
+            }
+        }
+        tmpfs.options = passed_on.join(",");
+        Ok(tmpfs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_volumes() {
+        let volume = |text: &str| text.parse::<Volume>();
+        let expected =
+            Volume { source: "/srv/data".into(), target: "/data".into(), read_only: true };
+        assert_eq!(volume("/srv/data:/data:ro"), Ok(expected));
+        assert!(!volume("/a:/b").unwrap().read_only && !volume("/a:/b:rw").unwrap().read_only);
+        for bad in ["/a", "a:/b", "/a:b", "/a:/b:rx", "/a:/b:ro:ro", ""] {
+            assert_eq!(volume(bad), Err(SpecError::Volume), "{bad:?}");
+        }
+        for bad in ["/a:/", "/a:/b/../..", "/a:/.."] {
+            assert_eq!(volume(bad), Err(SpecError::VolumeTarget), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn reads_file_systems_in_memory() {
+        let tmpfs: Tmpfs = "/run:size=1m,exec,ro,mode=755".parse().unwrap();
+        assert_eq!(
+            (tmpfs.exec, tmpfs.read_only, &*tmpfs.options),
+            (true, true, "size=1m,mode=755")
+        );
+        let tmpfs: Tmpfs = "/run".parse().unwrap();
+        assert_eq!((tmpfs.exec, tmpfs.read_only, &*tmpfs.options), (false, false, ""));
+        for bad in ["", "run", "/", "/a/../..", "/run:dev", "/run:size", "/run:huge=always"] {
+            assert_eq!(bad.parse::<Tmpfs>(), Err(SpecError::Tmpfs), "{bad:?}");
+        }
+    }
+}
