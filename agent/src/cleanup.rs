@@ -38,7 +38,7 @@ pub(crate) fn run(places: &Places<'_>) -> anyhow::Result<Vec<PathBuf>> {
             removed.push(file.to_owned());
         }
     }
-    removed.extend(launcher::clean_up().context("cannot remove what containers have left")?);
+    removed.extend(launcher::clean_up(false).context("cannot remove what containers have left")?);
     // What else is in there is somebody else's; and it may be where a host's folder is mounted.
     if fs::remove_dir(places.state).is_ok() {
         removed.push(places.state.to_owned());

@@ -57,8 +57,10 @@ struct Books {
 impl Books {
     fn balance(&self) -> Result<()> {
         let Self { attempted, received, dropped, missed } = self;
-        ensure!(attempted + missed == u64::from(OPENS), "somebody else opened files: {self:?}");
-        ensure!(received + dropped + missed == u64::from(OPENS), "{self:?}");
+        // Whose open it was that the kernel skipped, nobody knows: it may have been none of the workload's.
+        let possible = *attempted..=attempted + missed;
+        ensure!(possible.contains(&u64::from(OPENS)), "somebody else opened files: {self:?}");
+        ensure!(received + dropped == *attempted, "{self:?}");
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "kinds",
     tier: Tier::Quick,
-    budget: Duration::from_mins(1),
+    budget: Duration::from_mins(3),
     wants: Configuration::is_plain,
     tests: tests![each_kind_tells_what_was_done, the_stream_can_be_watched],
 };

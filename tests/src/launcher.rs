@@ -1,10 +1,12 @@
 //! The launcher: what a container is isolated from, what it is told, and that nothing of it is left.
 
 pub mod seccomp;
+mod storage;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,12 +25,15 @@ use seccomp::{
     seccomp_lets_ordinary_programs_work, seccomp_refuses_what_containers_do_not_need,
     seccomp_says_what_is_wrong_with_a_profile,
 };
+use storage::{
+    layers_are_put_together, many_containers_share_layers, what_is_written_is_a_containers_own,
+};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "launcher",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(4),
+    budget: Duration::from_mins(6),
     // It does not depend on the probes.
     wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,
     tests: tests![
@@ -49,6 +54,7 @@ pub const SUITE: Suite = Suite {
         exit_codes_are_passed_on,
         signals_are_passed_on,
         apparmor_confines,
+        its_program_cannot_be_written,
         what_cannot_be_set_up_is_named,
         a_name_is_used_once_at_a_time,
         a_killed_launcher_takes_its_container_along,
@@ -58,6 +64,9 @@ pub const SUITE: Suite = Suite {
         seccomp_refuses_what_containers_do_not_need,
         seccomp_follows_a_profile_of_ones_own,
         seccomp_says_what_is_wrong_with_a_profile,
+        layers_are_put_together,
+        what_is_written_is_a_containers_own,
+        many_containers_share_layers,
     ],
 };
 
@@ -380,6 +389,37 @@ fn apparmor_confines() -> Result<()> {
         let unknown = rootfs.run(&["--security-opt=apparmor=unknown"], &["true"])?;
         let why = "AppArmor profile unknown: there is none of that name";
         ensure!(unknown.code == 125 && unknown.stderr.contains(why), "{unknown:?}");
+        Ok(())
+    })
+}
+
+/// Whoever can reach the launcher's program cannot write it, and a container can execute it.
+fn its_program_cannot_be_written() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        let program = fs::read("/usr/bin/shrike")?;
+        // The kernel takes the launcher's program for the interpreter: it finds no such command.
+        let evil = rootfs.path().join("bin/evil");
+        fs::write(&evil, "#!/proc/self/exe\n")?;
+        fs::set_permissions(&evil, PermissionsExt::from_mode(0o755))?;
+        let ended = rootfs.run(&[], &["/bin/evil"])?;
+        ensure!(ended.code == 2 && ended.stderr.contains("Usage:"), "{ended:?}");
+        fs::remove_file(&evil)?;
+        // Nobody has more power than the host's root.
+        let script = "trap 'exit 0' TERM; touch /tmp/ready; while true; do sleep 0.1; done";
+        let mut launcher = rootfs.launcher(&[], &["sh", "-c", script]).spawn()?;
+        let ready = rootfs.path().join("tmp/ready");
+        wait("the container runs", || ready.exists())?;
+        let path = format!("/proc/{}/exe", launcher.id());
+        let held = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+        kill(Pid::from_raw(i32::try_from(launcher.id())?), Signal::SIGTERM)?;
+        launcher.wait()?;
+        fs::remove_file(&ready)?;
+        // Now it is not being executed any more.
+        let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+        let written = fs::OpenOptions::new().write(true).open(path);
+        let errno = written.err().and_then(|error| error.raw_os_error());
+        ensure!(errno == Some(libc::EROFS), "{errno:?}");
+        ensure!(fs::read("/usr/bin/shrike")? == program, "the program is another");
         Ok(())
     })
 }

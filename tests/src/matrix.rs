@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub const SUITE: Suite = Suite {
     name: "matrix",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(3),
+    budget: Duration::from_mins(8),
     wants: Configuration::is_plain,
     tests: tests![
         exec,

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
 
 use crate::launcher::{
-    self, CapabilityChange, ContainerId, CpuList, Cpus, Resources, Root, SecurityOption, Size,
-    Spec, Swap, Sysctl, Tmpfs, Ulimit, User, Volume,
+    self, CapabilityChange, ContainerId, CpuList, Cpus, LauncherError, Resources, Root,
+    SecurityOption, Size, Spec, Swap, Sysctl, Tmpfs, Ulimit, User, Volume,
 };
 
 const EXAMPLES: &str = "\
@@ -33,6 +34,32 @@ pub(super) struct ContainerArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     Run(Box<RunArgs>),
+    Diff(DiffArgs),
+    Gc(GcArgs),
+}
+
+/// Show what a running container has changed of its image: A for added, C for changed, D for deleted
+#[derive(Args, Debug)]
+struct DiffArgs {
+    /// The container
+    #[arg(value_name = "NAME")]
+    name: ContainerId,
+
+    /// Print the changes as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Remove what is left of containers whose launcher was killed, and layers that no container has
+#[derive(Args, Debug)]
+struct GcArgs {
+    /// Only tell what would be removed
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Print what it was as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Run a command in a new container and wait for it; nothing of the container is left afterwards
@@ -221,10 +248,14 @@ impl From<Sharing> for launcher::Sharing {
     }
 }
 
-/// Runs a container and hands its exit code on. No thread may have been started yet.
+/// Does what is asked for, and hands the exit code of a container on. No thread may have been started yet.
 pub(super) fn run(args: ContainerArgs) -> ExitCode {
-    let Action::Run(args) = args.action;
-    match launcher::run(&args.spec()) {
+    let outcome = match args.action {
+        Action::Run(args) => launcher::run(&args.spec()),
+        Action::Diff(args) => diff(&args).map(|()| 0),
+        Action::Gc(args) => gc(&args).map(|()| 0),
+    };
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let code = ExitCode::from(error.exit_code());
@@ -232,6 +263,33 @@ pub(super) fn run(args: ContainerArgs) -> ExitCode {
             code
         }
     }
+}
+
+fn diff(args: &DiffArgs) -> Result<(), LauncherError> {
+    let changes = launcher::diff(&args.name)?;
+    if args.json {
+        let change = |change: &launcher::Change| json!({ "kind": change.kind.letter().to_string(), "path": change.path.to_string_lossy() });
+        println!("{:#}", changes.iter().map(change).collect::<Value>());
+    } else {
+        for change in changes {
+            println!("{change}");
+        }
+    }
+    Ok(())
+}
+
+fn gc(args: &GcArgs) -> Result<(), LauncherError> {
+    let left = launcher::clean_up(args.dry_run)?;
+    if args.json {
+        println!("{:#}", left.iter().map(|path| path.to_string_lossy()).collect::<Value>());
+        return Ok(());
+    }
+    let verb = if args.dry_run { "would remove" } else { "removed" };
+    for path in &left {
+        println!("{verb} {}", path.display());
+    }
+    println!("{} {}", left.len(), if left.len() == 1 { "leftover" } else { "leftovers" });
+    Ok(())
 }
 
 impl RunArgs {

@@ -1,8 +1,8 @@
 //! Images in archives: an OCI image layout (`oci-layout`, `index.json`) or what `docker save` writes
-//! (`manifest.json`), in one tar file. Unpacked below a folder and nowhere else, whatever the
-//! layers say.
+//! (`manifest.json`), in one tar file. Layers are unpacked below a folder and nowhere else, whatever they
+//! say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use base16ct::lower::encode_string;
 use flate2::read::GzDecoder;
+use nix::sys::statvfs::statvfs;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tar::{Archive, Entry, EntryType};
@@ -57,36 +58,101 @@ pub(crate) enum ImageError {
     Unpack { name: String, source: io::Error },
     #[error("a layer of the image names {0:?}, which is outside of the image")]
     Outside(PathBuf),
+    #[error("{0} of the image is no SHA-256 digest")]
+    Name(String),
+    #[error("a layer of the image would make {path} {what}")]
+    Hostile { path: PathBuf, what: &'static str },
+    #[error("the image unpacks to more than {0} MiB, which is what the disk has room for")]
+    TooLarge(u64),
+    #[error("cannot unpack the image: {0}")]
+    Unpacker(String),
     #[error("the image runs as {user:?}; give a number with --user")]
     User { user: String, source: SpecError },
 }
 
-/// Unpacks the image in `archive` into the folder `root`.
-pub(super) fn unpack(archive: &Path, root: &Path) -> Result<ImageConfig, ImageError> {
-    let mut files = Files::open(archive)?;
-    let Image { config, layers } = files.image()?;
-    for layer in &layers {
-        files.unpack_layer(layer, root)?;
-    }
-    let config: ConfigFile = files.document(&config)?;
-    let Settings { entrypoint, cmd, env, user, working_dir } = config.config.unwrap_or_default();
-    let command = entrypoint.unwrap_or_default().into_iter().chain(cmd.unwrap_or_default());
-    let user = match user.filter(|user| !user.is_empty()) {
-        Some(user) => Some(user.parse().map_err(|source| ImageError::User { user, source })?),
-        None => None,
-    };
-    Ok(ImageConfig {
-        command: command.collect(),
-        env: env.unwrap_or_default(),
-        user,
-        workdir: working_dir.filter(|dir| !dir.is_empty()).map(PathBuf::from),
-    })
+/// An image, and the archive that it is in.
+pub(super) struct Image {
+    files: Files,
+    /// The files of the archive that it is made of.
+    parts: Parts,
 }
 
-/// The files of the archive that an image is made of.
-struct Image {
+/// The files of an archive that an image is made of.
+struct Parts {
     config: String,
     layers: Vec<String>,
+}
+
+/// What tells a layer, as it is above those below it, from all others.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct LayerId(String);
+
+impl Image {
+    /// Opens the image in an archive.
+    pub(super) fn open(archive: &Path) -> Result<Self, ImageError> {
+        let mut files = Files::open(archive)?;
+        let parts = files.parts()?;
+        Ok(Self { files, parts })
+    }
+
+    /// What it says about running it.
+    pub(super) fn config(&mut self) -> Result<ImageConfig, ImageError> {
+        let config: ConfigFile = self.files.document(&self.parts.config)?;
+        let Settings { entrypoint, cmd, env, user, working_dir } =
+            config.config.unwrap_or_default();
+        let command = entrypoint.unwrap_or_default().into_iter().chain(cmd.unwrap_or_default());
+        let user = match user.filter(|user| !user.is_empty()) {
+            Some(user) => Some(user.parse().map_err(|source| ImageError::User { user, source })?),
+            None => None,
+        };
+        Ok(ImageConfig {
+            command: command.collect(),
+            env: env.unwrap_or_default(),
+            user,
+            workdir: working_dir.filter(|dir| !dir.is_empty()).map(PathBuf::from),
+        })
+    }
+
+    /// Its layers, from the lowest one on. What a layer means depends on those below it, so each is told by
+    /// all of them, as by the `ChainID` of the OCI image specification.
+    pub(super) fn layers(&mut self) -> Result<Vec<LayerId>, ImageError> {
+        let mut ids: Vec<LayerId> = Vec::new();
+        for name in &self.parts.layers {
+            let digest = match digest_of(name) {
+                Some(digest) => digest.to_owned(),
+                None => sha256(self.files.content(name)?)
+                    .map_err(|source| ImageError::Unpack { name: name.clone(), source })?,
+            };
+            let id = match ids.last() {
+                Some(below) => encode_string(&Sha256::digest(format!("{} {digest}", below.0))),
+                None => digest,
+            };
+            ids.push(LayerId::parse(&id).ok_or_else(|| ImageError::Name(name.clone()))?);
+        }
+        Ok(ids)
+    }
+
+    /// Unpacks a layer, by its place among them, over what is in the folder `root`.
+    pub(super) fn unpack(&mut self, layer: usize, root: &Path) -> Result<(), ImageError> {
+        match self.parts.layers.get(layer) {
+            Some(name) => self.files.unpack_layer(name, root),
+            None => Ok(()),
+        }
+    }
+}
+
+impl LayerId {
+    /// Reads an id: it names a folder.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        const DIGITS: usize = 64;
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (text.len() == DIGITS && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+    }
+
+    /// The id.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The files of an archive: where each stands.
@@ -159,12 +225,12 @@ impl Files {
         Ok(Self { path: path.to_owned(), file, places })
     }
 
-    /// The image of the archive; of several, the first.
-    fn image(&mut self) -> Result<Image, ImageError> {
+    /// What the image of the archive is made of; of several, the first.
+    fn parts(&mut self) -> Result<Parts, ImageError> {
         if self.places.contains_key("index.json") {
             let index: Index = self.document("index.json")?;
             let manifest: Manifest = self.manifest(&index)?;
-            return Ok(Image {
+            return Ok(Parts {
                 config: blob(&manifest.config),
                 layers: manifest.layers.iter().map(blob).collect(),
             });
@@ -172,7 +238,7 @@ impl Files {
         if self.places.contains_key("manifest.json") {
             let images: Vec<DockerImage> = self.document("manifest.json")?;
             if let Some(DockerImage { config, layers }) = images.into_iter().next() {
-                return Ok(Image { config, layers });
+                return Ok(Parts { config, layers });
             }
         }
         Err(ImageError::NoImage(self.path.clone()))
@@ -274,19 +340,56 @@ fn unpack_tar(name: &str, content: impl Read, root: &Path) -> Result<(), ImageEr
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(true);
     archive.set_unpack_xattrs(true);
+    let free = room(root).map_err(error)?;
+    let mut taken = 0_u64;
+    // What is hidden is only what lower layers have, wherever in the layer that is said.
+    let mut own = BTreeSet::new();
     for entry in archive.entries().map_err(error)? {
         let mut entry = entry.map_err(error)?;
         let path = entry.path().map_err(error)?.into_owned();
         let inside = inside(&path)?;
+        refuse_hostile(&mut entry, &inside)?;
+        taken = taken.saturating_add(entry.size());
+        if taken > free {
+            return Err(ImageError::TooLarge(free >> 20));
+        }
         let file = inside.file_name().map(OsStr::as_bytes).unwrap_or_default();
         let folder = root.join(inside.parent().unwrap_or(Path::new("")));
         if file == OPAQUE {
-            remove_content(root, &folder).map_err(error)?;
+            remove_content(root, &folder, &own).map_err(error)?;
         } else if let Some(hidden) = file.strip_prefix(WHITEOUT) {
-            remove(root, &folder.join(OsStr::from_bytes(hidden))).map_err(error)?;
+            let hidden = folder.join(OsStr::from_bytes(hidden));
+            if !own.contains(&hidden) {
+                remove(root, &hidden).map_err(error)?;
+            }
         } else if !inside.as_os_str().is_empty() {
             unpack_entry(&mut entry, root, &inside).map_err(error)?;
+            own.extend(inside.ancestors().map(|path| root.join(path)));
         }
+    }
+    Ok(())
+}
+
+/// How many bytes may be written to the file system of a folder: it is not filled up.
+fn room(root: &Path) -> io::Result<u64> {
+    const LEFT: u64 = 20;
+    let free = statvfs(root)?;
+    let free = free.blocks_available().saturating_mul(free.fragment_size());
+    Ok(free - free / LEFT)
+}
+
+/// Refuses what no image needs: devices, and what the overlay file system would take for its own marks.
+fn refuse_hostile(entry: &mut Entry<'_, impl Read>, inside: &Path) -> Result<(), ImageError> {
+    const MARKS: [&[u8]; 2] = [b"SCHILY.xattr.trusted.overlay.", b"SCHILY.xattr.user.overlay."];
+    let hostile = |what| Err(ImageError::Hostile { path: inside.to_owned(), what });
+    if matches!(entry.header().entry_type(), EntryType::Block | EntryType::Char) {
+        return hostile("a device");
+    }
+    // What cannot be read is refused when the entry is unpacked.
+    let Ok(Some(extensions)) = entry.pax_extensions() else { return Ok(()) };
+    let is_mark = |key: &[u8]| MARKS.iter().any(|mark| key.starts_with(mark));
+    if extensions.flatten().any(|extension| is_mark(extension.key_bytes())) {
+        return hostile("a part of an overlay");
     }
     Ok(())
 }
@@ -337,12 +440,18 @@ fn remove(root: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-fn remove_content(root: &Path, folder: &Path) -> io::Result<()> {
+/// Removes what is in a folder, but for these.
+fn remove_content(root: &Path, folder: &Path, own: &BTreeSet<PathBuf>) -> io::Result<()> {
     if !is_within(root, folder) {
         return Ok(());
     }
     for entry in fs::read_dir(folder)? {
-        remove(root, &entry?.path())?;
+        let entry = entry?;
+        if !own.contains(&entry.path()) {
+            remove(root, &entry.path())?;
+        } else if entry.file_type()?.is_dir() {
+            remove_content(root, &entry.path(), own)?;
+        }
     }
     Ok(())
 }

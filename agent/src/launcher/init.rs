@@ -17,6 +17,7 @@ use nix::unistd::{chdir, execve, getcwd, sethostname, write};
 use super::label::Label;
 use super::mount::c_string;
 use super::seccomp::Filter;
+use super::storage::Source;
 use super::{LauncherError, Network, Sharing, Spec, Tried, User, privilege, rootfs};
 
 /// Where programs are looked for, and the container's own `PATH`.
@@ -30,7 +31,7 @@ pub(super) struct Init<'a> {
     pub(super) spec: &'a Spec,
     /// The command with its arguments; not empty.
     pub(super) command: &'a [String],
-    pub(super) root: &'a Path,
+    pub(super) root: &'a Source,
     pub(super) user: User,
     pub(super) env: &'a [String],
     pub(super) workdir: &'a Path,
@@ -53,6 +54,7 @@ impl Init<'_> {
 
     fn start(&self, launcher: &mut UnixStream) -> Result<std::convert::Infallible, LauncherError> {
         die_with_launcher()?;
+        hide_from_tracers()?;
         let mut go = [0];
         launcher.read_exact(&mut go).tried(|| "hear from the launcher".to_owned())?;
         if self.spec.has_own_cgroupns() {
@@ -232,6 +234,12 @@ pub(super) fn read_report(report: &[u8]) -> Option<LauncherError> {
 fn die_with_launcher() -> Result<(), LauncherError> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
         .tried(|| "follow the launcher's end".to_owned())
+}
+
+/// Until the command takes over, nobody in the container or in the namespaces that it joins may look into this
+/// task: it has descriptors of the host's (CVE-2016-9962).
+fn hide_from_tracers() -> Result<(), LauncherError> {
+    nix::sys::prctl::set_dumpable(false).tried(|| "hide from tracers".to_owned())
 }
 
 /// Descriptors that the launcher was handed must not reach the container.

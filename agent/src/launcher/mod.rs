@@ -5,28 +5,33 @@
 //! only the thread that made it. The rest of the agent starts containers by executing it.
 //!
 //! The way of a container: a [`Spec`] is what was asked for; [`process`] prepares what the
-//! container needs from outside ([`state`], [`cgroup`], [`image`]), makes its first task in new
+//! container needs from outside ([`state`], [`cgroup`], [`storage`]), makes its first task in new
 //! namespaces, and waits for it; [`init`] is that task: it builds what the container sees
 //! ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`], [`label`]), and
 //! executes the command.
 
 mod cgroup;
+mod diff;
 mod image;
 mod init;
 mod label;
 mod limit;
 mod mount;
+mod overlay;
 mod privilege;
 mod process;
 mod rootfs;
+mod seal;
 mod seccomp;
 mod security;
 mod spec;
 mod state;
+mod storage;
 
 use std::io;
 use std::path::PathBuf;
 
+pub(crate) use diff::{Change, diff};
 pub(crate) use process::run;
 pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
@@ -42,6 +47,10 @@ pub(crate) enum LauncherError {
     System { what: String, source: io::Error },
     #[error(transparent)]
     Spec(#[from] spec::SpecError),
+    #[error("no container with the name {0} is running")]
+    NoContainer(ContainerId),
+    #[error("{0} is not run from an image: what it writes goes to its folder")]
+    NoLayers(ContainerId),
     #[error("the name {0} is in use by a running container")]
     NameInUse(ContainerId),
     #[error(transparent)]

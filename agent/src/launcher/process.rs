@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -14,10 +14,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::cgroup::Cgroup;
-use super::image::{self, ImageConfig};
+use super::image::{Image, ImageConfig};
 use super::init::{GO, Init, read_report};
 use super::state::State;
-use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, rootfs, seccomp};
+use super::storage::{self, Source};
+use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, seal, seccomp};
 
 /// Signals that are passed on to the container.
 const FORWARDED: [Signal; 6] = [
@@ -42,6 +43,7 @@ struct Task {
 /// ended it. Nothing of it is left afterwards.
 pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     spec.check()?;
+    seal::ensure()?;
     let signals = Signals::block()?;
     for volume in &spec.volumes {
         let source = volume.source.display();
@@ -141,20 +143,19 @@ fn watch(task: &Task, signals: &Signals) -> Result<u8, LauncherError> {
 }
 
 /// Where the root file system is, and what the image says of it.
-fn provide_root(spec: &Spec, state: &State) -> Result<(PathBuf, ImageConfig), LauncherError> {
+fn provide_root(spec: &Spec, state: &State) -> Result<(Source, ImageConfig), LauncherError> {
     match &spec.root {
         Root::Folder(folder) => {
             let folder = fs::canonicalize(folder).tried(|| format!("open {}", folder.display()))?;
             if !folder.is_dir() {
                 return Err(LauncherError::NoRootfs(folder));
             }
-            Ok((folder, ImageConfig::default()))
+            Ok((Source::Folder(folder), ImageConfig::default()))
         }
         Root::Archive(archive) => {
-            let root = state.unpacked()?;
-            let config = image::unpack(archive, root)?;
-            rootfs::open_to_all(root)?;
-            Ok((root.to_owned(), config))
+            let mut image = Image::open(archive)?;
+            let config = image.config()?;
+            Ok((storage::provide(&mut image, state)?, config))
         }
     }
 }

@@ -1,17 +1,18 @@
 //! What the container sees: its root file system, the kernel's file systems in it, devices, volumes;
 //! what of them is masked or read-only; and the move into it.
 
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, SFlag, fchmod, makedev, mknodat, umask};
+use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{chdir, fchdir, pivot_root, symlinkat};
 
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
+use super::overlay::attach;
 use super::spec::{Sharing, Spec, Tmpfs, Volume};
+use super::storage::Source;
 use super::{LauncherError, Tried};
 
 /// What Docker hides from containers (moby, `daemon/pkg/oci/defaults.go`).
@@ -53,13 +54,11 @@ const LINKS: [(&str, &str); 5] = [
     ("stdout", "/proc/self/fd/1"),
 ];
 
-/// Builds what the container sees at `root` and makes it the root of this mount namespace, which
+/// Builds what the container sees above its root file system and makes it the root of this mount namespace, which
 /// must be the container's own.
-pub(super) fn enter(spec: &Spec, root: &Path) -> Result<(), LauncherError> {
+pub(super) fn enter(spec: &Spec, source: &Source) -> Result<(), LauncherError> {
     detach_from_host()?;
-    // The root must be a mount of its own to become the root of the namespace.
-    mount(Some(root), root, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-        .tried(|| format!("bind {}", root.display()))?;
+    let root = show(source)?;
     let tree = Tree::open(root)?;
     umask(Mode::empty());
     kernel_file_systems(spec, &tree)?;
@@ -75,6 +74,22 @@ pub(super) fn enter(spec: &Spec, root: &Path) -> Result<(), LauncherError> {
     }
     umask(Mode::from_bits_truncate(0o022));
     Ok(())
+}
+
+/// Mounts the root file system: it must be a mount of its own to become the root of the namespace.
+fn show(source: &Source) -> Result<&Path, LauncherError> {
+    match source {
+        Source::Folder(root) => {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(root), root, None::<&str>, flags, None::<&str>)
+                .tried(|| format!("bind {}", root.display()))?;
+            Ok(root)
+        }
+        Source::Overlay { mount, at } => {
+            attach(mount, at).tried(|| format!("mount the layers at {}", at.display()))?;
+            Ok(at)
+        }
+    }
 }
 
 /// Mounts what was asked for: what is above first.
@@ -217,10 +232,4 @@ fn pivot(tree: &Tree) -> Result<(), LauncherError> {
     })?;
     umount2(".", MntFlags::MNT_DETACH).tried(|| "leave the old root".to_owned())?;
     chdir("/").tried(|| "enter the new root".to_owned())
-}
-
-/// Makes an unpacked image accessible to whom the container runs as.
-pub(super) fn open_to_all(root: &Path) -> Result<(), LauncherError> {
-    let dir = fs::File::open(root).tried(|| format!("open {}", root.display()))?;
-    fchmod(&dir, Mode::from_bits_truncate(0o755)).tried(|| format!("open up {}", root.display()))
 }

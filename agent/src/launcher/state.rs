@@ -1,5 +1,5 @@
-//! The folders of a container on this host: they hold its name while it runs, and what was unpacked
-//! for it. They go with it.
+//! The folders of a container on this host: they hold its name while it runs, say which layers it has, and
+//! take what it writes. They go with it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -8,22 +8,28 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::cgroup::Cgroup;
+use super::image::LayerId;
+use super::storage::Store;
 use super::{ContainerId, LauncherError, Tried};
 
 /// Where running containers have a folder each, locked while they run.
 const RUNNING: &str = "/run/shrike/containers";
 
-/// Where images are unpacked: below `/run` nothing may be executed on many hosts.
-const UNPACKED: &str = "/var/lib/shrike/containers";
+/// Where containers have a folder for files each: below `/run` nothing may be executed on many hosts.
+const FILES: &str = "/var/lib/shrike/containers";
+
+/// What says which layers a running container has, in its folder.
+const LAYERS: &str = "layers";
 
 /// The folders of one container; removed when this is dropped.
 pub(super) struct State {
     id: ContainerId,
     dir: PathBuf,
-    unpacked: PathBuf,
+    files: PathBuf,
     /// Held until the end: whoever finds the folder unlocked knows that it was left behind.
     _lock: Flock<File>,
 }
@@ -33,12 +39,11 @@ impl State {
     pub(super) fn create(id: &ContainerId) -> Result<Self, LauncherError> {
         let dir = Path::new(RUNNING).join(id.as_str());
         make(&dir).tried(|| format!("create {}", dir.display()))?;
-        let file = File::open(&dir).tried(|| format!("open {}", dir.display()))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        let lock = Flock::lock(open(&dir)?, FlockArg::LockExclusiveNonblock)
             .map_err(|_| LauncherError::NameInUse(id.clone()))?;
-        let unpacked = Path::new(UNPACKED).join(id.as_str());
-        let state = Self { id: id.clone(), dir, unpacked, _lock: lock };
-        remove(&state.unpacked);
+        let files = Path::new(FILES).join(id.as_str());
+        let state = Self { id: id.clone(), dir, files, _lock: lock };
+        remove(&state.files);
         Ok(state)
     }
 
@@ -47,53 +52,111 @@ impl State {
         &self.id
     }
 
-    /// An empty folder to unpack an image into.
-    pub(super) fn unpacked(&self) -> Result<&Path, LauncherError> {
-        let dir = &self.unpacked;
+    /// A folder for the container's own files, empty at first.
+    pub(super) fn own(&self) -> Result<&Path, LauncherError> {
+        let dir = &self.files;
         make(dir).tried(|| format!("create {}", dir.display()))?;
         Ok(dir)
+    }
+
+    /// Says which layers the container has, from the lowest on.
+    pub(super) fn take_layers(&self, layers: &[LayerId]) -> Result<(), LauncherError> {
+        let file = self.dir.join(LAYERS);
+        let lines: Vec<&str> = layers.iter().map(LayerId::as_str).collect();
+        fs::write(&file, lines.join("\n")).tried(|| format!("write {}", file.display()))
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        remove(&self.unpacked);
+        remove(&self.files);
         remove(&self.dir);
-        // Gone with the last container, and not before.
-        for dir in [UNPACKED, RUNNING] {
-            let _ = fs::remove_dir(dir);
-        }
+        remove_parents();
     }
 }
 
-/// Removes what is left of containers that do not run any more, and returns what that was.
-pub(crate) fn clean_up() -> Result<Vec<PathBuf>, LauncherError> {
-    let mut removed = Vec::new();
-    // Held until the end: no container can take the name meanwhile.
+/// A container that runs, as others see it.
+pub(super) struct Running {
+    /// The folder of its files.
+    pub(super) files: PathBuf,
+    /// Its layers, from the lowest on; none if it is not run from an image.
+    pub(super) layers: Vec<LayerId>,
+}
+
+impl Running {
+    /// The container of that name.
+    pub(super) fn find(id: &ContainerId) -> Result<Self, LauncherError> {
+        let dir = Path::new(RUNNING).join(id.as_str());
+        // One that nobody holds was left behind.
+        let is_held = dir.exists()
+            && matches!(
+                Flock::lock(open(&dir)?, FlockArg::LockSharedNonblock),
+                Err((_, Errno::EAGAIN))
+            );
+        if !is_held {
+            return Err(LauncherError::NoContainer(id.clone()));
+        }
+        Ok(Self { files: Path::new(FILES).join(id.as_str()), layers: layers(&dir)? })
+    }
+}
+
+/// Removes what is left of containers that do not run any more, and layers that no container has, and
+/// returns what that was; only tells it if it is to be kept.
+pub(crate) fn clean_up(is_kept: bool) -> Result<Vec<PathBuf>, LauncherError> {
+    // Both are held until the end: no container can take the name or the layer meanwhile.
+    let store = Store::find()?;
     let mut locks = Vec::new();
-    let mut running = BTreeSet::new();
+    let (mut left, mut running, mut used) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for dir in entries(Path::new(RUNNING)) {
-        let file = File::open(&dir).tried(|| format!("open {}", dir.display()))?;
-        if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        if let Ok(lock) = Flock::lock(open(&dir)?, FlockArg::LockExclusiveNonblock) {
             locks.push(lock);
-            removed.push(dir);
+            left.push(dir);
         } else {
+            used.extend(layers(&dir)?);
             running.extend(dir.file_name().map(OsStr::to_owned));
         }
     }
     let is_left = |path: &PathBuf| path.file_name().is_some_and(|name| !running.contains(name));
-    removed.extend(entries(Path::new(UNPACKED)).into_iter().filter(is_left));
-    for dir in &removed {
-        remove(dir);
+    left.extend(entries(Path::new(FILES)).into_iter().filter(is_left));
+    left.extend(store.iter().flat_map(|store| store.others(&used)));
+    let cgroups: Vec<PathBuf> = Cgroup::all().into_iter().filter(is_left).collect();
+    if !is_kept {
+        // Whatever still runs in them keeps the rest busy.
+        for dir in &cgroups {
+            Cgroup::left(dir).tried(|| format!("remove the cgroup {}", dir.display()))?;
+        }
+        for dir in &left {
+            remove(dir);
+        }
+        if let Some(store) = store {
+            store.remove_if_empty();
+        }
+        remove_parents();
     }
-    for dir in [UNPACKED, RUNNING] {
+    left.extend(cgroups);
+    Ok(left)
+}
+
+/// The layers of the container with this folder.
+fn layers(dir: &Path) -> Result<Vec<LayerId>, LauncherError> {
+    let file = dir.join(LAYERS);
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok(text.lines().filter_map(LayerId::parse).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).tried(|| format!("read {}", file.display())),
+    }
+}
+
+/// Gone with the last container, and not before.
+fn remove_parents() {
+    let files = Path::new(FILES);
+    for dir in [Path::new(RUNNING), files].into_iter().chain(files.parent()) {
         let _ = fs::remove_dir(dir);
     }
-    for dir in Cgroup::all().into_iter().filter(is_left) {
-        Cgroup::left(&dir).tried(|| format!("remove the cgroup {}", dir.display()))?;
-        removed.push(dir);
-    }
-    Ok(removed)
+}
+
+fn open(dir: &Path) -> Result<File, LauncherError> {
+    File::open(dir).tried(|| format!("open {}", dir.display()))
 }
 
 /// What is in a folder; nothing if it is not there.

@@ -102,6 +102,15 @@ fn unpacked(files: &[(String, Vec<u8>)]) -> Result<(tempfile::TempDir, ImageConf
     Ok((root, config))
 }
 
+/// Unpacks all layers of an image into one folder.
+fn unpack(archive: &Path, root: &Path) -> Result<ImageConfig, ImageError> {
+    let mut image = Image::open(archive)?;
+    for layer in 0..image.layers()?.len() {
+        image.unpack(layer, root)?;
+    }
+    image.config()
+}
+
 fn text(root: &tempfile::TempDir, path: &str) -> Option<String> {
     fs::read_to_string(root.path().join(path)).ok()
 }
@@ -125,6 +134,31 @@ fn an_oci_layout_is_unpacked_layer_by_layer() {
     assert_eq!(config.env, ["A=1"]);
     assert_eq!(config.user, Some(User { uid: 7, gid: 8 }));
     assert_eq!(config.workdir.as_deref(), Some(Path::new("/srv")));
+}
+
+#[test]
+fn what_a_layer_hides_is_in_those_below() {
+    let layers = [
+        layer(&[Folder("d"), F("d/old", "1"), Folder("d/sub"), F("d/sub/old", "1"), F("e", "1")]),
+        layer(&[
+            Folder("d"),
+            F("d/new", "2"),
+            F("d/sub/new", "2"),
+            F("d/.wh..wh..opq", ""),
+            F("e", "2"),
+            F(".wh.e", ""),
+        ]),
+    ];
+    let (root, _) = unpacked(&oci(&layers)).unwrap();
+    for (path, content) in [
+        ("d/old", None),
+        ("d/sub/old", None),
+        ("d/new", Some("2")),
+        ("d/sub/new", Some("2")),
+        ("e", Some("2")),
+    ] {
+        assert_eq!(text(&root, path).as_deref(), content, "{path}");
+    }
 }
 
 #[test]
@@ -196,6 +230,66 @@ fn damage_is_named() {
     let broken = [("index.json".to_owned(), b"{".to_vec())];
     let error = unpacked(&broken).unwrap_err();
     assert!(matches!(error, ImageError::Document { .. }), "{error}");
+}
+
+#[test]
+fn a_layer_is_told_by_those_below_it_as_well() {
+    let ids = |layers: &[Vec<u8>]| -> Vec<LayerId> {
+        Image::open(archive(&oci(layers)).path()).unwrap().layers().unwrap()
+    };
+    let (one, other) = (layer(&[F("a", "1")]), layer(&[F("b", "1")]));
+    let (forth, back) = (ids(&[one.clone(), other.clone()]), ids(&[other.clone(), one.clone()]));
+    assert_eq!(forth[0].as_str(), encode_string(&Sha256::digest(&one)));
+    assert_eq!(back[0].as_str(), encode_string(&Sha256::digest(&other)));
+    assert!(!back.contains(&forth[1]) && !forth.contains(&back[1]));
+    assert_eq!(forth, ids(&[one, other]));
+    for bad in ["", "..", "a/b", &"A".repeat(64), &"0".repeat(63)] {
+        assert_eq!(LayerId::parse(bad), None, "{bad:?}");
+    }
+}
+
+#[test]
+fn devices_and_marks_of_overlays_are_refused() {
+    let empty = |ty| {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(ty);
+        header.set_path("name").unwrap();
+        header.set_size(0);
+        header.set_mode(0o755);
+        header.set_cksum();
+        header
+    };
+    let device = |ty| {
+        let mut tar = Builder::new(Vec::new());
+        tar.append(&empty(ty), io::empty()).unwrap();
+        tar.into_inner().unwrap()
+    };
+    let marked = |name: &str| {
+        let mut tar = Builder::new(Vec::new());
+        tar.append_pax_extensions([(name, &b"y"[..])]).unwrap();
+        tar.append(&empty(EntryType::Directory), io::empty()).unwrap();
+        tar.into_inner().unwrap()
+    };
+    for layer in [
+        device(EntryType::Char),
+        device(EntryType::Block),
+        marked("SCHILY.xattr.trusted.overlay.opaque"),
+        marked("SCHILY.xattr.user.overlay.redirect"),
+    ] {
+        let error = unpacked(&oci(&[layer])).unwrap_err();
+        assert!(matches!(error, ImageError::Hostile { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn what_would_fill_the_disk_is_refused() {
+    let mut header = Header::new_gnu();
+    header.set_path("bomb").unwrap();
+    // What comes behind it does not matter: it is refused by what it says.
+    header.set_size(1 << 62);
+    header.set_cksum();
+    let error = unpacked(&oci(&[header.as_bytes().to_vec()])).unwrap_err();
+    assert!(matches!(error, ImageError::TooLarge(_)), "{error}");
 }
 
 #[test]

@@ -1,0 +1,195 @@
+//! Images: their layers are shared, what a container writes is its own, and nothing of it is left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::wait;
+use crate::agent::scratch;
+use crate::container::{Ended, Rootfs, Traces};
+
+/// An image in a file, as `docker save` writes one.
+struct Image {
+    dir: PathBuf,
+}
+
+impl Image {
+    /// An image of three layers: the one below has the commands.
+    fn new() -> Result<Self> {
+        let dir = scratch()?;
+        let rootfs = Rootfs::new()?;
+        // What each is made by, and what of that is in its archive.
+        let below = format!(
+            "cp -a {}/. .; mkdir etc/kept etc/new opt; echo 1 > etc/one; echo 1 > etc/two
+            echo 1 > etc/new/old; ln -s etc way; ln -s etc link; chmod 700 opt",
+            rootfs.path().display()
+        );
+        let middle = "mkdir -p etc/new link; echo 2 > etc/two; echo 2 > etc/three; : > etc/.wh.one
+            : > etc/new/.wh..wh..opq; echo 2 > etc/new/fresh";
+        let above = "mkdir -p opt/deep etc way; echo 3 > opt/deep/file; : > etc/.wh.three
+            echo 3 > way/through";
+        let layers = [
+            (&*below, "."),
+            (middle, "."),
+            // Nothing is said of the folders.
+            (above, "opt/deep/file etc/.wh.three way/through"),
+        ];
+        let mut names = Vec::new();
+        for (index, (script, parts)) in layers.into_iter().enumerate() {
+            let name = format!("{index}.tar");
+            let all = format!(
+                "mkdir work && cd work && {{ {script}; }} && tar -cf ../{name} {parts} && cd .. &&
+                rm -r work"
+            );
+            sh(&dir, &all)?;
+            names.push(name);
+        }
+        let config = json!({ "config": { "Cmd": ["cat", "/etc/two"], "Env": ["A=image"] } });
+        fs::write(dir.join("config.json"), config.to_string())?;
+        let manifest = json!([{ "Config": "config.json", "Layers": names }]);
+        fs::write(dir.join("manifest.json"), manifest.to_string())?;
+        sh(&dir, "tar -cf image.tar manifest.json config.json *.tar")?;
+        Ok(Self { dir })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.join("image.tar")
+    }
+
+    fn launcher(&self, options: &[&str], command: &[&str]) -> Command {
+        let mut launcher = Command::new("shrike");
+        launcher.args(["--log", "warn", "container", "run", "--image"]).arg(self.file());
+        launcher.args(options).arg("--").args(command).stdin(Stdio::null());
+        launcher
+    }
+
+    fn run(&self, command: &[&str]) -> Result<Ended> {
+        Ended::new(&self.launcher(&[], command).output()?, None)
+    }
+
+    fn script(&self, script: &str) -> Result<Ended> {
+        self.run(&["sh", "-c", script])
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn sh(dir: &Path, script: &str) -> Result<()> {
+    let done = Command::new("sh").args(["-c", script]).current_dir(dir).output()?;
+    ensure!(done.status.success(), "{script}: {done:?}");
+    Ok(())
+}
+
+/// What a command of ours prints as JSON.
+fn json_of(arguments: &[&str]) -> Result<Value> {
+    let output = Command::new("shrike").args(arguments).arg("--json").output()?;
+    ensure!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).with_context(|| format!("{output:?}"))
+}
+
+/// Nothing but the layers is left after the test, and they are gone after `gc`.
+fn leaves_layers_only(test: impl FnOnce(&Image) -> Result<()>) -> Result<()> {
+    let image = Image::new()?;
+    // Every host has it.
+    fs::create_dir_all("/var/lib")?;
+    let before = Traces::of_host()?;
+    test(&image)?;
+    let left = json_of(&["container", "gc", "--dry-run"])?;
+    let left: Vec<&str> = left.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let are_layers = left.iter().all(|path| path.starts_with("/var/lib/shrike/layers/"));
+    ensure!(left.len() == 3 && are_layers, "{left:?}");
+    let removed = json_of(&["container", "gc"])?;
+    ensure!(removed.as_array().is_some_and(|removed| removed.len() == 3), "{removed}");
+    ensure!(json_of(&["container", "gc"])? == json!([]), "something is left");
+    before.are_gone()
+}
+
+pub(super) fn layers_are_put_together() -> Result<()> {
+    leaves_layers_only(|image| {
+        ensure!(image.run(&[])?.text()? == "2", "the image's own command");
+        let seen = image.script(
+            "echo $A; cat etc/two opt/deep/file etc/through; ls etc etc/new; stat -c %a / opt
+            [ -h way ] && [ ! -h link ] && echo links",
+        )?;
+        let lines: Vec<&str> = seen.text()?.lines().collect();
+        ensure!(lines.starts_with(&["image", "2", "3", "3"]), "{seen:?}");
+        for (name, is_there) in
+            [("one", false), ("two", true), ("three", false), ("kept", true), ("old", false)]
+        {
+            ensure!(lines.contains(&name) == is_there, "{name}: {seen:?}");
+        }
+        // The topmost layer says nothing of `opt` but that something is in it.
+        ensure!(lines.contains(&"fresh") && lines.contains(&"700"), "{seen:?}");
+        ensure!(lines.contains(&"links"), "{seen:?}");
+        ensure!(lines.contains(&"755"), "the root is not open to all: {seen:?}");
+        Ok(())
+    })
+}
+
+pub(super) fn what_is_written_is_a_containers_own() -> Result<()> {
+    leaves_layers_only(|image| {
+        let script = "echo mine > etc/two; rm etc/new/fresh; mkdir -p srv/a; echo x > srv/a/b
+            touch etc/tmp; rm etc/tmp; touch ready; sleep 1000";
+        let mut first = image.launcher(&["--name", "writes"], &["sh", "-c", script]).spawn()?;
+        wait("the container writes", || {
+            fs::exists("/var/lib/shrike/containers/writes/upper/ready").unwrap_or(false)
+        })?;
+        let other = image.script("cat etc/two; ls etc/new; ls srv 2> /dev/null; true")?;
+        ensure!(other.text()? == "2\nfresh", "{other:?}");
+        let changes = json_of(&["container", "diff", "writes"])?;
+        let changes: Vec<(&str, &str)> = changes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|change| Some((change["kind"].as_str()?, change["path"].as_str()?)))
+            .collect();
+        for change in [
+            ("A", "/ready"),
+            ("A", "/srv"),
+            ("A", "/srv/a"),
+            ("A", "/srv/a/b"),
+            ("C", "/etc"),
+            ("C", "/etc/two"),
+            ("C", "/etc/new"),
+            ("D", "/etc/new/fresh"),
+        ] {
+            ensure!(changes.contains(&change), "{change:?} is not in {changes:?}");
+        }
+        ensure!(!changes.iter().any(|(_, path)| path.ends_with("tmp")), "{changes:?}");
+        // It has the layers.
+        let left = json_of(&["container", "gc"])?;
+        ensure!(left == json!([]), "{left}");
+        first.kill()?;
+        first.wait()?;
+        let gone = Command::new("shrike").args(["container", "diff", "writes"]).output()?;
+        let stderr = String::from_utf8_lossy(&gone.stderr);
+        ensure!(stderr.contains("no container with the name writes is running"), "{gone:?}");
+        // Its launcher was killed: this is what is left.
+        let left = json_of(&["container", "gc", "--dry-run"])?;
+        let left = left.to_string();
+        ensure!(left.contains("/containers/writes"), "{left}");
+        let next = image.launcher(&["--name", "writes"], &["cat", "etc/two"]).output()?;
+        ensure!(next.stdout == b"2\n", "{next:?}");
+        Ok(())
+    })
+}
+
+pub(super) fn many_containers_share_layers() -> Result<()> {
+    leaves_layers_only(|image| {
+        let all: Vec<_> = (0..20)
+            .map(|_| image.launcher(&[], &["cat", "etc/two"]).stdout(Stdio::piped()).spawn())
+            .collect::<Result<_, _>>()?;
+        for one in all {
+            let output = one.wait_with_output()?;
+            ensure!(output.status.success() && output.stdout == b"2\n", "{output:?}");
+        }
+        Ok(())
+    })
+}
