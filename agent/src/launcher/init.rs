@@ -16,8 +16,9 @@ use nix::unistd::{chdir, execve, getcwd, sethostname, write};
 
 use super::label::Label;
 use super::mount::c_string;
+use super::rootfs::{self, Sources};
 use super::seccomp::Filter;
-use super::{LauncherError, Network, Sharing, Spec, Tried, User, privilege, rootfs};
+use super::{LauncherError, Network, Sharing, Spec, Tried, User, privilege};
 
 /// Where programs are looked for, and the container's own `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -30,7 +31,8 @@ pub(super) struct Init<'a> {
     pub(super) spec: &'a Spec,
     /// The command with its arguments; not empty.
     pub(super) command: &'a [String],
-    pub(super) root: &'a Path,
+    /// What of the host the container sees.
+    pub(super) sources: &'a Sources,
     pub(super) user: User,
     pub(super) env: &'a [String],
     pub(super) workdir: &'a Path,
@@ -68,7 +70,7 @@ impl Init<'_> {
         // By the host's own /proc: that of the container is what is in its root file system.
         self.set_parameters()?;
         let label = Label::prepare(&self.spec.security)?;
-        rootfs::enter(self.spec, self.root)?;
+        rootfs::enter(self.spec, self.sources)?;
         self.enter_workdir()?;
         label.map_or(Ok(()), Label::apply)?;
         let keep = privilege::available(self.spec.capability_set())?;

@@ -11,6 +11,7 @@
 //! executes the command.
 
 mod cgroup;
+mod detached;
 mod image;
 mod init;
 mod label;

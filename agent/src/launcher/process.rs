@@ -14,10 +14,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::cgroup::Cgroup;
+use super::detached::Detached;
 use super::image::{self, ImageConfig};
 use super::init::{GO, Init, read_report};
+use super::rootfs::{self, Sources};
 use super::state::State;
-use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, rootfs, seccomp};
+use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, seccomp};
 
 /// Signals that are passed on to the container.
 const FORWARDED: [Signal; 6] = [
@@ -43,13 +45,11 @@ struct Task {
 pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     spec.check()?;
     let signals = Signals::block()?;
-    for volume in &spec.volumes {
-        let source = volume.source.display();
-        fs::metadata(&volume.source).tried(|| format!("find the volume's source {source}"))?;
-    }
     let filter = seccomp::prepare(spec)?;
     let state = State::create(&spec.id)?;
+    let volumes = rootfs::volumes(spec)?;
     let (root, config) = provide_root(spec, &state)?;
+    let sources = Sources { root: Detached::open(&root)?, volumes };
     let command = if spec.command.is_empty() { config.command } else { spec.command.clone() };
     if command.is_empty() {
         return Err(LauncherError::NoCommand);
@@ -58,7 +58,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     let init = Init {
         spec,
         command: &command,
-        root: &root,
+        sources: &sources,
         user: spec.user.or(config.user).unwrap_or_default(),
         env: &env,
         workdir: spec.workdir.as_deref().or(config.workdir.as_deref()).unwrap_or(Path::new("/")),

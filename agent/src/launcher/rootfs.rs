@@ -10,6 +10,7 @@ use nix::sys::stat::{Mode, SFlag, fchmod, makedev, mknodat, umask};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{chdir, fchdir, pivot_root, symlinkat};
 
+use super::detached::Detached;
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
 use super::spec::{Sharing, Spec, Tmpfs, Volume};
 use super::{LauncherError, Tried};
@@ -53,17 +54,27 @@ const LINKS: [(&str, &str); 5] = [
     ("stdout", "/proc/self/fd/1"),
 ];
 
-/// Builds what the container sees at `root` and makes it the root of this mount namespace, which
-/// must be the container's own.
-pub(super) fn enter(spec: &Spec, root: &Path) -> Result<(), LauncherError> {
+/// What of the host a container sees, opened by the launcher.
+pub(super) struct Sources {
+    /// The root file system.
+    pub(super) root: Detached,
+    /// The volumes, in the order of the specification.
+    pub(super) volumes: Vec<Detached>,
+}
+
+/// Opens what the volumes show.
+pub(super) fn volumes(spec: &Spec) -> Result<Vec<Detached>, LauncherError> {
+    spec.volumes.iter().map(|volume| Detached::open(&volume.source)).collect()
+}
+
+/// Builds what the container sees and makes it the root of this mount namespace, which must be the
+/// container's own.
+pub(super) fn enter(spec: &Spec, sources: &Sources) -> Result<(), LauncherError> {
     detach_from_host()?;
-    // The root must be a mount of its own to become the root of the namespace.
-    mount(Some(root), root, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-        .tried(|| format!("bind {}", root.display()))?;
-    let tree = Tree::open(root)?;
+    let tree = Tree::over_root(&sources.root)?;
     umask(Mode::empty());
     kernel_file_systems(spec, &tree)?;
-    mounts(spec, &tree)?;
+    mounts(spec, &sources.volumes, &tree)?;
     if !spec.privileged {
         restrict(&tree)?;
     }
@@ -78,19 +89,20 @@ pub(super) fn enter(spec: &Spec, root: &Path) -> Result<(), LauncherError> {
 }
 
 /// Mounts what was asked for: what is above first.
-fn mounts(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
+fn mounts(spec: &Spec, volumes: &[Detached], tree: &Tree) -> Result<(), LauncherError> {
     enum Mount<'a> {
-        Volume(&'a Volume),
+        Volume(&'a Volume, &'a Detached),
         Tmpfs(&'a Tmpfs),
     }
-    let volumes = spec.volumes.iter().map(|volume| (&volume.target, Mount::Volume(volume)));
+    let volumes = spec.volumes.iter().zip(volumes);
+    let volumes = volumes.map(|(volume, shown)| (&volume.target, Mount::Volume(volume, shown)));
     let tmpfs = spec.tmpfs.iter().map(|tmpfs| (&tmpfs.target, Mount::Tmpfs(tmpfs)));
     let mut mounts: Vec<_> = volumes.chain(tmpfs).collect();
     mounts.sort_by_key(|&(target, _)| target);
     for (target, mount) in mounts {
         let read_only = match mount {
-            Mount::Volume(volume) => {
-                tree.bind(&volume.source, target)?;
+            Mount::Volume(volume, shown) => {
+                tree.attach(shown, target)?;
                 volume.read_only
             }
             Mount::Tmpfs(tmpfs) => {
