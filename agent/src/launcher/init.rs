@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::resource::setrlimit;
 use nix::sys::signal::SigSet;
 use nix::unistd::{chdir, execve, getcwd, sethostname, write};
 
@@ -18,7 +17,7 @@ use super::label::Label;
 use super::mount::c_string;
 use super::rootfs::{self, Sources};
 use super::seccomp::Filter;
-use super::{LauncherError, Network, Sharing, Spec, Tried, User, privilege};
+use super::{LauncherError, Network, Sharing, Spec, Tried, User, privilege, ulimit};
 
 /// Where programs are looked for, and the container's own `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -79,6 +78,8 @@ impl Init<'_> {
             // It takes a privilege that may be gone afterwards.
             self.filter()?;
         }
+        // Not earlier: what is done above may take more.
+        ulimit::set(&self.spec.ulimits)?;
         privilege::drop_to(self.user, &self.spec.groups, keep)?;
         // Changing the user has cleared it.
         die_with_launcher()?;
@@ -101,21 +102,12 @@ impl Init<'_> {
         }
     }
 
-    /// Sets what the kernel keeps of the task and of its namespaces.
+    /// Sets what the kernel keeps of the namespaces.
     fn set_parameters(&self) -> Result<(), LauncherError> {
         for sysctl in &self.spec.sysctls {
             let path = Path::new("/proc/sys").join(&sysctl.path);
             fs::write(&path, &sysctl.value)
                 .tried(|| format!("set {} to {}", path.display(), sysctl.value))?;
-        }
-        if let Some(adjustment) = self.spec.oom_score_adj {
-            fs::write("/proc/self/oom_score_adj", adjustment.to_string())
-                .tried(|| format!("set oom_score_adj to {adjustment}"))?;
-        }
-        for limit in &self.spec.ulimits {
-            setrlimit(limit.resource, limit.soft, limit.hard).tried(|| {
-                format!("set the limit of {} to {}:{}", limit.name(), limit.soft, limit.hard)
-            })?;
         }
         Ok(())
     }

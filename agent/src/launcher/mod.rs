@@ -24,6 +24,7 @@ mod seccomp;
 mod security;
 mod spec;
 mod state;
+mod ulimit;
 
 use std::io;
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ use super::image::{self, ImageConfig};
 use super::init::{GO, Init, read_report};
 use super::rootfs::{self, Sources};
 use super::state::State;
-use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, seccomp};
+use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, seccomp, ulimit};
 
 /// Signals that are passed on to the container.
 const FORWARDED: [Signal; 6] = [
@@ -92,6 +92,7 @@ fn supervise(
     signals: &Signals,
 ) -> Result<u8, LauncherError> {
     cgroup.join_legacy(task.pid.unsigned_abs())?;
+    adjust(spec, task)?;
     if let Some(file) = &spec.pid_file {
         fs::write(file, format!("{}\n", task.pid)).tried(|| format!("write {}", file.display()))?;
     }
@@ -110,6 +111,15 @@ fn supervise(
         );
     }
     Ok(code)
+}
+
+/// Sets what only the host's root may set of a task.
+fn adjust(spec: &Spec, task: &Task) -> Result<(), LauncherError> {
+    if let Some(adjustment) = spec.oom_score_adj {
+        fs::write(format!("/proc/{}/oom_score_adj", task.pid), adjustment.to_string())
+            .tried(|| format!("set oom_score_adj to {adjustment}"))?;
+    }
+    spec.ulimits.iter().try_for_each(|limit| ulimit::allow(task.pid, limit))
 }
 
 /// Passes signals on until the task ends.
