@@ -46,6 +46,10 @@ struct RunArgs {
     #[arg(long)]
     privileged: bool,
 
+    /// The user namespace: the host's, or a new one, in which root is nobody outside
+    #[arg(long, value_enum, default_value_t = UserMode::Host)]
+    userns: UserMode,
+
     /// The pid namespace
     #[arg(long, value_enum, default_value_t = PidMode::Private)]
     pid: PidMode,
@@ -189,6 +193,15 @@ struct RootArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum UserMode {
+    /// The host's
+    Host,
+    /// A new one: the container's users are none of the host's
+    #[value(name = "remap")]
+    Remapped,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum PidMode {
     /// A new one
     Private,
@@ -243,6 +256,10 @@ impl RunArgs {
             root: self.root.root(),
             command: self.command,
             privileged: self.privileged,
+            users: match self.userns {
+                UserMode::Host => launcher::UserMode::Host,
+                UserMode::Remapped => launcher::UserMode::Remapped,
+            },
             pid: match self.pid {
                 PidMode::Private => launcher::PidMode::Private,
                 PidMode::Host => launcher::PidMode::Host,

@@ -5,7 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::fstat;
+
 use super::mount::{Depth, Kind, UNCHANGED, c_string, is_folder, set_attributes};
+use super::userns::UserNamespace;
 use super::{LauncherError, Tried};
 
 /// A mount that is nowhere yet.
@@ -32,6 +35,34 @@ impl Detached {
     /// What it can be mounted on.
     pub(super) fn kind(&self) -> io::Result<Kind> {
         Ok(if is_folder(self.mount.as_fd())? { Kind::Folder } else { Kind::File })
+    }
+
+    /// The number of the character device that it is.
+    pub(super) fn device(&self) -> io::Result<Option<libc::dev_t>> {
+        let stat = fstat(&self.mount)?;
+        Ok((stat.st_mode & libc::S_IFMT == libc::S_IFCHR).then_some(stat.st_rdev))
+    }
+
+    /// Shows each file as that of the user of this namespace who has its owner's id there (`mount_setattr(2)`,
+    /// "ID-mapped mounts"). `instead` is what else one can do where the file system does not have it.
+    pub(super) fn map(
+        &self,
+        users: &UserNamespace,
+        instead: &'static str,
+    ) -> Result<(), LauncherError> {
+        let mapped = libc::mount_attr {
+            attr_set: libc::MOUNT_ATTR_IDMAP,
+            userns_fd: users.as_fd().as_raw_fd().unsigned_abs().into(),
+            ..UNCHANGED
+        };
+        match set_attributes(&self.mount, Depth::Whole, &mapped) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                Err(LauncherError::NotMappable { path: self.source.clone(), instead })
+            }
+            result => result.tried(|| {
+                format!("map the owners of {} to the container's", self.source.display())
+            }),
+        }
     }
 
     /// Gives it its place.

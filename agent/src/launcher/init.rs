@@ -17,7 +17,9 @@ use super::label::Label;
 use super::mount::c_string;
 use super::rootfs::{self, Sources};
 use super::seccomp::Filter;
-use super::{LauncherError, Network, Sharing, Spec, Tried, User, privilege, ulimit};
+use super::{
+    LauncherError, Network, Sharing, Spec, Sysctl, Tried, User, UserMode, privilege, ulimit, userns,
+};
 
 /// Where programs are looked for, and the container's own `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -56,6 +58,7 @@ impl Init<'_> {
         die_with_launcher()?;
         let mut go = [0];
         launcher.read_exact(&mut go).tried(|| "hear from the launcher".to_owned())?;
+        let sysctls = self.enter_users()?;
         if self.spec.has_own_cgroupns() {
             unshare(CloneFlags::CLONE_NEWCGROUP).tried(|| "leave the host's cgroups".to_owned())?;
         }
@@ -66,8 +69,7 @@ impl Init<'_> {
         if self.spec.network == Network::None {
             loopback_up().tried(|| "bring the loopback device up".to_owned())?;
         }
-        // By the host's own /proc: that of the container is what is in its root file system.
-        self.set_parameters()?;
+        sysctls.into_iter().try_for_each(set_sysctl)?;
         let label = Label::prepare(&self.spec.security)?;
         rootfs::enter(self.spec, self.sources)?;
         self.enter_workdir()?;
@@ -102,14 +104,18 @@ impl Init<'_> {
         }
     }
 
-    /// Sets what the kernel keeps of the namespaces.
-    fn set_parameters(&self) -> Result<(), LauncherError> {
-        for sysctl in &self.spec.sysctls {
-            let path = Path::new("/proc/sys").join(&sysctl.path);
-            fs::write(&path, &sysctl.value)
-                .tried(|| format!("set {} to {}", path.display(), sysctl.value))?;
+    /// Becomes root of the user namespace if that is the container's own. Which parameters of the kernel only
+    /// the host's root may set depends on the kernel: those are set before, and the others returned.
+    fn enter_users(&self) -> Result<Vec<&Sysctl>, LauncherError> {
+        let sysctls = self.spec.sysctls.iter();
+        if self.spec.users == UserMode::Host {
+            return Ok(sysctls.collect());
         }
-        Ok(())
+        let refused = sysctls.filter(|sysctl| set_sysctl(sysctl).is_err()).collect();
+        userns::become_root()?;
+        // Changing the user has cleared it.
+        die_with_launcher()?;
+        Ok(refused)
     }
 
     fn enter_workdir(&self) -> Result<(), LauncherError> {
@@ -220,6 +226,13 @@ pub(super) fn read_report(report: &[u8]) -> Option<LauncherError> {
         127 => LauncherError::NotFound(text),
         _ => LauncherError::Setup(text),
     })
+}
+
+/// Sets a parameter of the kernel, by the host's own `/proc`: that of the container is what is in its root
+/// file system.
+fn set_sysctl(sysctl: &Sysctl) -> Result<(), LauncherError> {
+    let path = Path::new("/proc/sys").join(&sysctl.path);
+    fs::write(&path, &sysctl.value).tried(|| format!("set {} to {}", path.display(), sysctl.value))
 }
 
 /// A launcher that is killed takes the container with it.

@@ -19,7 +19,10 @@ use super::image::{self, ImageConfig};
 use super::init::{GO, Init, read_report};
 use super::rootfs::{self, Sources};
 use super::state::State;
-use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, seccomp, ulimit};
+use super::userns::UserNamespace;
+use super::{
+    LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, UserMode, seccomp, ulimit,
+};
 
 /// Signals that are passed on to the container.
 const FORWARDED: [Signal; 6] = [
@@ -69,12 +72,14 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     let (mut launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     let unified = cgroup.open_unified()?;
     let task = clone3(namespaces(spec), unified.as_ref());
-    let Some(task) = task.tried(|| "make the namespaces".to_owned())? else {
+    let task =
+        task.tried(|| "make the namespaces (are there limits in /proc/sys/user?)".to_owned());
+    let Some(task) = task? else {
         drop(launcher);
         init.run(theirs)
     };
     drop((theirs, unified));
-    let outcome = supervise(spec, &cgroup, &task, &mut launcher, &signals);
+    let outcome = supervise(spec, &sources, &cgroup, &task, &mut launcher, &signals);
     if outcome.is_err() {
         // It may have ended by itself, and is to be waited for in any case.
         let _ = task.signal(Signal::SIGKILL);
@@ -86,13 +91,14 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
 /// Lets the task go, and stays until it ends.
 fn supervise(
     spec: &Spec,
+    sources: &Sources,
     cgroup: &Cgroup,
     task: &Task,
     launcher: &mut UnixStream,
     signals: &Signals,
 ) -> Result<u8, LauncherError> {
     cgroup.join_legacy(task.pid.unsigned_abs())?;
-    adjust(spec, task)?;
+    adjust(spec, sources, task)?;
     if let Some(file) = &spec.pid_file {
         fs::write(file, format!("{}\n", task.pid)).tried(|| format!("write {}", file.display()))?;
     }
@@ -113,8 +119,11 @@ fn supervise(
     Ok(code)
 }
 
-/// Sets what only the host's root may set of a task.
-fn adjust(spec: &Spec, task: &Task) -> Result<(), LauncherError> {
+/// Sets what only the host's root may set of a task, and whom the container's files belong to.
+fn adjust(spec: &Spec, sources: &Sources, task: &Task) -> Result<(), LauncherError> {
+    if spec.users == UserMode::Remapped {
+        sources.map(spec, &UserNamespace::map(task.pid)?)?;
+    }
     if let Some(adjustment) = spec.oom_score_adj {
         fs::write(format!("/proc/{}/oom_score_adj", task.pid), adjustment.to_string())
             .tried(|| format!("set oom_score_adj to {adjustment}"))?;
@@ -184,6 +193,10 @@ fn namespaces(spec: &Spec) -> libc::c_int {
     }
     if spec.network == Network::None {
         flags |= libc::CLONE_NEWNET;
+    }
+    // The others belong to it then.
+    if spec.users == UserMode::Remapped {
+        flags |= libc::CLONE_NEWUSER;
     }
     flags
 }

@@ -12,7 +12,8 @@ use nix::unistd::{chdir, fchdir, pivot_root, symlinkat};
 
 use super::detached::Detached;
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
-use super::spec::{Sharing, Spec, Tmpfs, Volume};
+use super::spec::{Root, Sharing, Spec, Tmpfs, UserMode, Volume};
+use super::userns::{self, UserNamespace};
 use super::{LauncherError, Tried};
 
 /// What Docker hides from containers (moby, `daemon/pkg/oci/defaults.go`).
@@ -60,6 +61,21 @@ pub(super) struct Sources {
     pub(super) root: Detached,
     /// The volumes, in the order of the specification.
     pub(super) volumes: Vec<Detached>,
+}
+
+impl Sources {
+    /// Has the root file system show its files as those of the container's users.
+    pub(super) fn map(&self, spec: &Spec, users: &UserNamespace) -> Result<(), LauncherError> {
+        let mapped =
+            self.root.map(users, "take an image (--image), which is unpacked for it alone");
+        match (mapped, &spec.root) {
+            (Err(LauncherError::NotMappable { path, .. }), Root::Archive(_)) => {
+                userns::give(&path)?;
+            }
+            (mapped, _) => mapped?,
+        }
+        Ok(())
+    }
 }
 
 /// Opens what the volumes show.
@@ -162,6 +178,11 @@ fn devices(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
     }
     let dev = tree.find_or_make(Path::new("/dev"), Kind::Folder)?;
     for (name, major, minor) in DEVICES {
+        if spec.users == UserMode::Remapped {
+            // Nobody but the host's root may make devices.
+            tree.bind_device(&Path::new("/dev").join(name), makedev(major, minor))?;
+            continue;
+        }
         let mode = Mode::from_bits_truncate(0o666);
         mknodat(dev.as_fd(), name, SFlag::S_IFCHR, mode, makedev(major, minor))
             .tried(|| format!("make /dev/{name}"))?;
