@@ -70,9 +70,9 @@ struct RunArgs {
     #[arg(long, value_enum)]
     cgroupns: Option<Sharing>,
 
-    /// Show a file or folder of the host in the container, :ro to protect it; may be given several
-    /// times
-    #[arg(short, long, value_name = "SRC:DST[:ro]")]
+    /// Show a file or folder of the host in the container, :ro to protect it, :idmap to show the container
+    /// its own users as owners with --userns=remap; may be given several times
+    #[arg(short, long, value_name = "SRC:DST[:ro,idmap]")]
     volume: Vec<Volume>,
 
     /// A file system in memory; options are those of tmpfs(5), ro and exec; may be given several times

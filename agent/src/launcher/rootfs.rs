@@ -64,7 +64,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Has the root file system show its files as those of the container's users.
+    /// Has the root file system, and the volumes that ask for it, show their files as those of the container's
+    /// users.
     pub(super) fn map(&self, spec: &Spec, users: &UserNamespace) -> Result<(), LauncherError> {
         let mapped =
             self.root.map(users, "take an image (--image), which is unpacked for it alone");
@@ -73,6 +74,10 @@ impl Sources {
                 userns::give(&path)?;
             }
             (mapped, _) => mapped?,
+        }
+        let volumes = spec.volumes.iter().zip(&self.volumes).filter(|(volume, _)| volume.idmap);
+        for (_, shown) in volumes {
+            shown.map(users, "leave idmap away and change who owns the files")?;
         }
         Ok(())
     }

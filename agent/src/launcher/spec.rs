@@ -138,7 +138,10 @@ pub(crate) enum SpecError {
          and underscores"
     )]
     Id,
-    #[error("expected SOURCE:TARGET or SOURCE:TARGET:ro, both absolute paths")]
+    #[error(
+        "expected SOURCE:TARGET or SOURCE:TARGET:OPTIONS, both absolute paths and some of ro, rw, idmap, \
+         separated by commas"
+    )]
     Volume,
     #[error("the target must be an absolute path below /, without \"..\"")]
     VolumeTarget,
@@ -178,6 +181,8 @@ pub(crate) enum SpecError {
         count = userns::COUNT
     )]
     NoSuchId(u32),
+    #[error("idmap needs --userns=remap: without it, {} has the host's users anyway", .0.display())]
+    NothingToMap(PathBuf),
     #[error("there is no capability {0:?}")]
     Capability(String),
 }
@@ -206,7 +211,10 @@ impl Spec {
     /// What a user namespace cannot have.
     fn check_users(&self) -> Result<(), SpecError> {
         if self.users == UserMode::Host {
-            return Ok(());
+            return match self.volumes.iter().find(|volume| volume.idmap) {
+                Some(volume) => Err(SpecError::NothingToMap(volume.target.clone())),
+                None => Ok(()),
+            };
         }
         let refused = [
             (self.privileged, "--privileged", "nobody has the privileges of the host's root"),
@@ -333,8 +341,13 @@ mod tests {
         assert_eq!(user(65_535, 65_535), Ok(()));
         assert_eq!(user(65_536, 0), Err(SpecError::NoSuchId(65_536)));
         assert_eq!(user(0, 65_536), Err(SpecError::NoSuchId(65_536)));
-        let groups = Spec { groups: vec![1, 70_000], ..remapped };
+        let groups = Spec { groups: vec![1, 70_000], ..remapped.clone() };
         assert_eq!(groups.check(), Err(SpecError::NoSuchId(70_000)));
+        let volumes = vec!["/a:/b:ro,idmap".parse().unwrap()];
+        let mapped = Spec { volumes, ..remapped };
+        assert_eq!(mapped.check(), Ok(()));
+        let unmapped = Spec { users: UserMode::Host, ..mapped };
+        assert_eq!(unmapped.check(), Err(SpecError::NothingToMap("/b".into())));
     }
 
     #[test]
