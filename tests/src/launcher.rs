@@ -1,6 +1,7 @@
 //! The launcher: what a container is isolated from, what it is told, and that nothing of it is left.
 
 pub mod seccomp;
+mod userns;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -22,6 +23,12 @@ use seccomp::{
     seccomp_follows_a_profile_of_ones_own, seccomp_is_there_unless_it_is_not_wanted,
     seccomp_lets_ordinary_programs_work, seccomp_refuses_what_containers_do_not_need,
     seccomp_says_what_is_wrong_with_a_profile,
+};
+use userns::{
+    userns_has_devices_and_cannot_make_any, userns_has_ids_that_the_host_does_not_know,
+    userns_is_confined_by_apparmor, userns_keeps_what_is_asked_for, userns_owns_an_image,
+    userns_owns_its_root_file_system, userns_root_has_no_power_outside,
+    userns_says_what_it_cannot_have, userns_sees_volumes_as_they_are_or_as_its_own,
 };
 
 /// The suite.
@@ -58,16 +65,30 @@ pub const SUITE: Suite = Suite {
         seccomp_refuses_what_containers_do_not_need,
         seccomp_follows_a_profile_of_ones_own,
         seccomp_says_what_is_wrong_with_a_profile,
+        userns_has_ids_that_the_host_does_not_know,
+        userns_owns_its_root_file_system,
+        userns_sees_volumes_as_they_are_or_as_its_own,
+        userns_has_devices_and_cannot_make_any,
+        userns_root_has_no_power_outside,
+        userns_is_confined_by_apparmor,
+        userns_keeps_what_is_asked_for,
+        userns_owns_an_image,
+        userns_says_what_it_cannot_have,
     ],
 };
 
 /// Runs a test with a root file system, and asserts that nothing is left.
 fn leaves_nothing(test: impl FnOnce(&Rootfs) -> Result<()>) -> Result<()> {
     let rootfs = Rootfs::new()?;
+    leaves_nothing_in(&rootfs, || test(&rootfs))
+}
+
+/// Runs a test with this root file system, and asserts that nothing is left.
+fn leaves_nothing_in(rootfs: &Rootfs, test: impl FnOnce() -> Result<()>) -> Result<()> {
     // The first container makes mount points in the folder.
     rootfs.run(&[], &["true"])?.text()?;
     let traces = Traces::of_host()?;
-    test(&rootfs)?;
+    test()?;
     traces.are_gone()
 }
 
