@@ -46,7 +46,11 @@ pub struct Ended {
 
 impl Rootfs {
     pub fn new() -> Result<Self> {
-        let dir = scratch()?;
+        Self::at(scratch()?)
+    }
+
+    /// One that is made in this place.
+    pub fn at(dir: PathBuf) -> Result<Self> {
         for folder in ["bin", "etc", "mnt", "props", "tmp", "usr/bin"] {
             fs::create_dir_all(dir.join(folder))?;
         }

@@ -2,6 +2,7 @@
 
 pub mod seccomp;
 mod storage;
+mod userns;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -27,6 +28,12 @@ use seccomp::{
 };
 use storage::{
     layers_are_put_together, many_containers_share_layers, what_is_written_is_a_containers_own,
+};
+use userns::{
+    userns_has_devices_and_cannot_make_any, userns_has_ids_that_the_host_does_not_know,
+    userns_is_confined_by_apparmor, userns_keeps_what_is_asked_for, userns_owns_an_image,
+    userns_owns_its_root_file_system, userns_root_has_no_power_outside,
+    userns_says_what_it_cannot_have, userns_sees_volumes_as_they_are_or_as_its_own,
 };
 
 /// The suite.
@@ -67,16 +74,30 @@ pub const SUITE: Suite = Suite {
         layers_are_put_together,
         what_is_written_is_a_containers_own,
         many_containers_share_layers,
+        userns_has_ids_that_the_host_does_not_know,
+        userns_owns_its_root_file_system,
+        userns_sees_volumes_as_they_are_or_as_its_own,
+        userns_has_devices_and_cannot_make_any,
+        userns_root_has_no_power_outside,
+        userns_is_confined_by_apparmor,
+        userns_keeps_what_is_asked_for,
+        userns_owns_an_image,
+        userns_says_what_it_cannot_have,
     ],
 };
 
 /// Runs a test with a root file system, and asserts that nothing is left.
 fn leaves_nothing(test: impl FnOnce(&Rootfs) -> Result<()>) -> Result<()> {
     let rootfs = Rootfs::new()?;
+    leaves_nothing_in(&rootfs, || test(&rootfs))
+}
+
+/// Runs a test with this root file system, and asserts that nothing is left.
+fn leaves_nothing_in(rootfs: &Rootfs, test: impl FnOnce() -> Result<()>) -> Result<()> {
     // The first container makes mount points in the folder.
     rootfs.run(&[], &["true"])?.text()?;
     let traces = Traces::of_host()?;
-    test(&rootfs)?;
+    test()?;
     traces.are_gone()
 }
 

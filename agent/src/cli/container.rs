@@ -73,6 +73,10 @@ struct RunArgs {
     #[arg(long)]
     privileged: bool,
 
+    /// The user namespace: the host's, or a new one, in which root is nobody outside
+    #[arg(long, value_enum, default_value_t = UserMode::Host)]
+    userns: UserMode,
+
     /// The pid namespace
     #[arg(long, value_enum, default_value_t = PidMode::Private)]
     pid: PidMode,
@@ -93,9 +97,9 @@ struct RunArgs {
     #[arg(long, value_enum)]
     cgroupns: Option<Sharing>,
 
-    /// Show a file or folder of the host in the container, :ro to protect it; may be given several
-    /// times
-    #[arg(short, long, value_name = "SRC:DST[:ro]")]
+    /// Show a file or folder of the host in the container, :ro to protect it, :idmap to show the container
+    /// its own users as owners with --userns=remap; may be given several times
+    #[arg(short, long, value_name = "SRC:DST[:ro,idmap]")]
     volume: Vec<Volume>,
 
     /// A file system in memory; options are those of tmpfs(5), ro and exec; may be given several times
@@ -216,6 +220,15 @@ struct RootArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum UserMode {
+    /// The host's
+    Host,
+    /// A new one: the container's users are none of the host's
+    #[value(name = "remap")]
+    Remapped,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum PidMode {
     /// A new one
     Private,
@@ -301,6 +314,10 @@ impl RunArgs {
             root: self.root.root(),
             command: self.command,
             privileged: self.privileged,
+            users: match self.userns {
+                UserMode::Host => launcher::UserMode::Host,
+                UserMode::Remapped => launcher::UserMode::Remapped,
+            },
             pid: match self.pid {
                 PidMode::Private => launcher::PidMode::Private,
                 PidMode::Host => launcher::PidMode::Host,

@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::resource::setrlimit;
 use nix::sys::signal::SigSet;
 use nix::unistd::{chdir, execve, getcwd, sethostname, write};
 
 use super::label::Label;
 use super::mount::c_string;
+use super::rootfs::{self, Sources};
 use super::seccomp::Filter;
-use super::storage::Source;
-use super::{LauncherError, Network, Sharing, Spec, Tried, User, privilege, rootfs};
+use super::{
+    LauncherError, Network, Sharing, Spec, Sysctl, Tried, User, UserMode, privilege, ulimit, userns,
+};
 
 /// Where programs are looked for, and the container's own `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -31,7 +32,8 @@ pub(super) struct Init<'a> {
     pub(super) spec: &'a Spec,
     /// The command with its arguments; not empty.
     pub(super) command: &'a [String],
-    pub(super) root: &'a Source,
+    /// What of the host the container sees.
+    pub(super) sources: &'a Sources,
     pub(super) user: User,
     pub(super) env: &'a [String],
     pub(super) workdir: &'a Path,
@@ -57,6 +59,7 @@ impl Init<'_> {
         hide_from_tracers()?;
         let mut go = [0];
         launcher.read_exact(&mut go).tried(|| "hear from the launcher".to_owned())?;
+        let sysctls = self.enter_users()?;
         if self.spec.has_own_cgroupns() {
             unshare(CloneFlags::CLONE_NEWCGROUP).tried(|| "leave the host's cgroups".to_owned())?;
         }
@@ -67,10 +70,9 @@ impl Init<'_> {
         if self.spec.network == Network::None {
             loopback_up().tried(|| "bring the loopback device up".to_owned())?;
         }
-        // By the host's own /proc: that of the container is what is in its root file system.
-        self.set_parameters()?;
+        sysctls.into_iter().try_for_each(set_sysctl)?;
         let label = Label::prepare(&self.spec.security)?;
-        rootfs::enter(self.spec, self.root)?;
+        rootfs::enter(self.spec, self.sources)?;
         self.enter_workdir()?;
         label.map_or(Ok(()), Label::apply)?;
         let keep = privilege::available(self.spec.capability_set())?;
@@ -79,6 +81,8 @@ impl Init<'_> {
             // It takes a privilege that may be gone afterwards.
             self.filter()?;
         }
+        // Not earlier: what is done above may take more.
+        ulimit::set(&self.spec.ulimits)?;
         privilege::drop_to(self.user, &self.spec.groups, keep)?;
         // Changing the user has cleared it.
         die_with_launcher()?;
@@ -101,23 +105,18 @@ impl Init<'_> {
         }
     }
 
-    /// Sets what the kernel keeps of the task and of its namespaces.
-    fn set_parameters(&self) -> Result<(), LauncherError> {
-        for sysctl in &self.spec.sysctls {
-            let path = Path::new("/proc/sys").join(&sysctl.path);
-            fs::write(&path, &sysctl.value)
-                .tried(|| format!("set {} to {}", path.display(), sysctl.value))?;
+    /// Becomes root of the user namespace if that is the container's own. Which parameters of the kernel only
+    /// the host's root may set depends on the kernel: those are set before, and the others returned.
+    fn enter_users(&self) -> Result<Vec<&Sysctl>, LauncherError> {
+        let sysctls = self.spec.sysctls.iter();
+        if self.spec.users == UserMode::Host {
+            return Ok(sysctls.collect());
         }
-        if let Some(adjustment) = self.spec.oom_score_adj {
-            fs::write("/proc/self/oom_score_adj", adjustment.to_string())
-                .tried(|| format!("set oom_score_adj to {adjustment}"))?;
-        }
-        for limit in &self.spec.ulimits {
-            setrlimit(limit.resource, limit.soft, limit.hard).tried(|| {
-                format!("set the limit of {} to {}:{}", limit.name(), limit.soft, limit.hard)
-            })?;
-        }
-        Ok(())
+        let refused = sysctls.filter(|sysctl| set_sysctl(sysctl).is_err()).collect();
+        userns::become_root()?;
+        // Changing the user has cleared it.
+        die_with_launcher()?;
+        Ok(refused)
     }
 
     fn enter_workdir(&self) -> Result<(), LauncherError> {
@@ -228,6 +227,13 @@ pub(super) fn read_report(report: &[u8]) -> Option<LauncherError> {
         127 => LauncherError::NotFound(text),
         _ => LauncherError::Setup(text),
     })
+}
+
+/// Sets a parameter of the kernel, by the host's own `/proc`: that of the container is what is in its root
+/// file system.
+fn set_sysctl(sysctl: &Sysctl) -> Result<(), LauncherError> {
+    let path = Path::new("/proc/sys").join(&sysctl.path);
+    fs::write(&path, &sysctl.value).tried(|| format!("set {} to {}", path.display(), sysctl.value))
 }
 
 /// A launcher that is killed takes the container with it.

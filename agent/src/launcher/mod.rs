@@ -11,6 +11,7 @@
 //! executes the command.
 
 mod cgroup;
+mod detached;
 mod diff;
 mod image;
 mod init;
@@ -27,6 +28,8 @@ mod security;
 mod spec;
 mod state;
 mod storage;
+mod ulimit;
+mod userns;
 
 use std::io;
 use std::path::PathBuf;
@@ -36,7 +39,7 @@ pub(crate) use process::run;
 pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
     CapabilityChange, ContainerId, CpuList, Cpus, Network, PidMode, Resources, Root, Sharing, Size,
-    Spec, Swap, Sysctl, Tmpfs, Ulimit, User, Volume, capabilities,
+    Spec, Swap, Sysctl, Tmpfs, Ulimit, User, UserMode, Volume, capabilities,
 };
 pub(crate) use state::clean_up;
 
@@ -69,6 +72,12 @@ pub(crate) enum LauncherError {
     NotFound(String),
     #[error("{} is not a directory", .0.display())]
     NoRootfs(PathBuf),
+    #[error(
+        "{}, or something below it, is on a file system that cannot show its files as those of other users: \
+         use one that can, such as ext4 or xfs, or {instead}",
+        .path.display()
+    )]
+    NotMappable { path: PathBuf, instead: &'static str },
 }
 
 impl LauncherError {

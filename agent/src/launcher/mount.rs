@@ -13,6 +13,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 
+use super::detached::Detached;
 use super::{LauncherError, Tried};
 
 /// The root of the container's file system, before it is the root.
@@ -33,6 +34,14 @@ impl Tree {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = open(path, flags, Mode::empty()).tried(|| format!("open {}", path.display()))?;
         Ok(Self { root })
+    }
+
+    /// The tree of `root`, mounted over the root directory: wherever else it might be, the container's own root
+    /// may not look there.
+    pub(super) fn over_root(root: &Detached) -> Result<Self, LauncherError> {
+        let what = || format!("mount {} as the root", root.source().display());
+        root.attach(&Self::open(Path::new("/"))?.root).tried(what)?;
+        Ok(Self { root: root.root().tried(what)? })
     }
 
     /// Opens what is at `path` in the tree; `None` if nothing is.
@@ -64,11 +73,28 @@ impl Tree {
 
     /// Shows a file or folder of the host, with all that is mounted below it.
     pub(super) fn bind(&self, source: &Path, target: &Path) -> Result<(), LauncherError> {
-        let what = || format!("bind {} at {}", source.display(), target.display());
-        let kind = if source.is_dir() { Kind::Folder } else { Kind::File };
-        let at = self.find_or_make(target, kind)?;
-        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-        mount(Some(source), &by_descriptor(&at), None::<&str>, flags, None::<&str>).tried(what)
+        self.attach(&Detached::open(source)?, target)
+    }
+
+    /// Shows a device of the host, which must be this one, in the same place.
+    pub(super) fn bind_device(
+        &self,
+        path: &Path,
+        number: libc::dev_t,
+    ) -> Result<(), LauncherError> {
+        let device = Detached::open(path)?;
+        if device.device().tried(|| format!("look at {}", path.display()))? != Some(number) {
+            let why = format!("{} of this host is not the device of that name", path.display());
+            return Err(LauncherError::Setup(why));
+        }
+        self.attach(&device, path)
+    }
+
+    /// Gives a mount its place.
+    pub(super) fn attach(&self, mount: &Detached, target: &Path) -> Result<(), LauncherError> {
+        let what = || format!("bind {} at {}", mount.source().display(), target.display());
+        let at = self.find_or_make(target, mount.kind().tried(what)?)?;
+        mount.attach(&at).tried(what)
     }
 
     /// Makes what is mounted at `target` read-only, with all that is mounted below it.
@@ -132,13 +158,21 @@ pub(super) enum Depth {
 
 /// Makes a mount read-only.
 pub(super) fn set_read_only(at: &impl AsRawFd, depth: Depth) -> io::Result<()> {
+    let read_only = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, ..UNCHANGED };
+    set_attributes(at, depth, &read_only)
+}
+
+/// Attributes that leave a mount as it is.
+pub(super) const UNCHANGED: libc::mount_attr =
+    libc::mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 };
+
+/// Changes attributes of a mount (`mount_setattr(2)`).
+pub(super) fn set_attributes(
+    at: &impl AsRawFd,
+    depth: Depth,
+    attributes: &libc::mount_attr,
+) -> io::Result<()> {
     let recursive = if depth == Depth::Whole { libc::AT_RECURSIVE } else { 0 };
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
     // SAFETY: the descriptor is open, the path an empty string, and the struct as long as is said.
     let result = unsafe {
         libc::syscall(
@@ -146,7 +180,7 @@ pub(super) fn set_read_only(at: &impl AsRawFd, depth: Depth) -> io::Result<()> {
             at.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | recursive,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };

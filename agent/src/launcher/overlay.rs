@@ -63,17 +63,6 @@ impl Overlay {
     }
 }
 
-/// Puts what [`Overlay::mount`] has mounted at a path of this mount namespace.
-pub(super) fn attach(mount: &OwnedFd, at: &Path) -> io::Result<()> {
-    let path = c_string(at)?;
-    let (fd, flags) = (mount.as_raw_fd(), libc::MOVE_MOUNT_F_EMPTY_PATH);
-    // SAFETY: the texts end with NUL and outlive the call.
-    answer(unsafe {
-        libc::syscall(libc::SYS_move_mount, fd, c"".as_ptr(), libc::AT_FDCWD, path.as_ptr(), flags)
-    })?;
-    Ok(())
-}
-
 /// A file system that is being configured (`fsopen(2)`).
 struct Context(OwnedFd);
 

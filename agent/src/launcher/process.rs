@@ -14,11 +14,16 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::cgroup::Cgroup;
+use super::detached::Detached;
 use super::image::{Image, ImageConfig};
 use super::init::{GO, Init, read_report};
+use super::rootfs::{self, Sources};
 use super::state::State;
-use super::storage::{self, Source};
-use super::{LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, seal, seccomp};
+use super::storage;
+use super::userns::UserNamespace;
+use super::{
+    LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, UserMode, seal, seccomp, ulimit,
+};
 
 /// Signals that are passed on to the container.
 const FORWARDED: [Signal; 6] = [
@@ -45,13 +50,11 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     spec.check()?;
     seal::ensure()?;
     let signals = Signals::block()?;
-    for volume in &spec.volumes {
-        let source = volume.source.display();
-        fs::metadata(&volume.source).tried(|| format!("find the volume's source {source}"))?;
-    }
     let filter = seccomp::prepare(spec)?;
     let state = State::create(&spec.id)?;
+    let volumes = rootfs::volumes(spec)?;
     let (root, config) = provide_root(spec, &state)?;
+    let sources = Sources { root, volumes };
     let command = if spec.command.is_empty() { config.command } else { spec.command.clone() };
     if command.is_empty() {
         return Err(LauncherError::NoCommand);
@@ -60,7 +63,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     let init = Init {
         spec,
         command: &command,
-        root: &root,
+        sources: &sources,
         user: spec.user.or(config.user).unwrap_or_default(),
         env: &env,
         workdir: spec.workdir.as_deref().or(config.workdir.as_deref()).unwrap_or(Path::new("/")),
@@ -71,12 +74,14 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     let (mut launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     let unified = cgroup.open_unified()?;
     let task = clone3(namespaces(spec), unified.as_ref());
-    let Some(task) = task.tried(|| "make the namespaces".to_owned())? else {
+    let task =
+        task.tried(|| "make the namespaces (are there limits in /proc/sys/user?)".to_owned());
+    let Some(task) = task? else {
         drop(launcher);
         init.run(theirs)
     };
     drop((theirs, unified));
-    let outcome = supervise(spec, &cgroup, &task, &mut launcher, &signals);
+    let outcome = supervise(spec, &sources, &cgroup, &task, &mut launcher, &signals);
     if outcome.is_err() {
         // It may have ended by itself, and is to be waited for in any case.
         let _ = task.signal(Signal::SIGKILL);
@@ -88,12 +93,14 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
 /// Lets the task go, and stays until it ends.
 fn supervise(
     spec: &Spec,
+    sources: &Sources,
     cgroup: &Cgroup,
     task: &Task,
     launcher: &mut UnixStream,
     signals: &Signals,
 ) -> Result<u8, LauncherError> {
     cgroup.join_legacy(task.pid.unsigned_abs())?;
+    adjust(spec, sources, task)?;
     if let Some(file) = &spec.pid_file {
         fs::write(file, format!("{}\n", task.pid)).tried(|| format!("write {}", file.display()))?;
     }
@@ -112,6 +119,18 @@ fn supervise(
         );
     }
     Ok(code)
+}
+
+/// Sets what only the host's root may set of a task, and whom the container's files belong to.
+fn adjust(spec: &Spec, sources: &Sources, task: &Task) -> Result<(), LauncherError> {
+    if spec.users == UserMode::Remapped {
+        sources.map(spec, &UserNamespace::map(task.pid)?)?;
+    }
+    if let Some(adjustment) = spec.oom_score_adj {
+        fs::write(format!("/proc/{}/oom_score_adj", task.pid), adjustment.to_string())
+            .tried(|| format!("set oom_score_adj to {adjustment}"))?;
+    }
+    spec.ulimits.iter().try_for_each(|limit| ulimit::allow(task.pid, limit))
 }
 
 /// Passes signals on until the task ends.
@@ -142,20 +161,22 @@ fn watch(task: &Task, signals: &Signals) -> Result<u8, LauncherError> {
     }
 }
 
-/// Where the root file system is, and what the image says of it.
-fn provide_root(spec: &Spec, state: &State) -> Result<(Source, ImageConfig), LauncherError> {
+/// The root file system, and what the image says of it.
+fn provide_root(spec: &Spec, state: &State) -> Result<(Detached, ImageConfig), LauncherError> {
     match &spec.root {
         Root::Folder(folder) => {
             let folder = fs::canonicalize(folder).tried(|| format!("open {}", folder.display()))?;
             if !folder.is_dir() {
                 return Err(LauncherError::NoRootfs(folder));
             }
-            Ok((Source::Folder(folder), ImageConfig::default()))
+            Ok((Detached::open(&folder)?, ImageConfig::default()))
         }
         Root::Archive(archive) => {
             let mut image = Image::open(archive)?;
             let config = image.config()?;
-            Ok((storage::provide(&mut image, state)?, config))
+            // An overlay cannot be shown with other owners.
+            let is_shared = spec.users == UserMode::Host;
+            Ok((storage::provide(&mut image, state, is_shared)?, config))
         }
     }
 }
@@ -175,6 +196,10 @@ fn namespaces(spec: &Spec) -> libc::c_int {
     }
     if spec.network == Network::None {
         flags |= libc::CLONE_NEWNET;
+    }
+    // The others belong to it then.
+    if spec.users == UserMode::Remapped {
+        flags |= libc::CLONE_NEWUSER;
     }
     flags
 }

@@ -9,10 +9,10 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{chdir, fchdir, pivot_root, symlinkat};
 
+use super::detached::Detached;
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
-use super::overlay::attach;
-use super::spec::{Sharing, Spec, Tmpfs, Volume};
-use super::storage::Source;
+use super::spec::{Root, Sharing, Spec, Tmpfs, UserMode, Volume};
+use super::userns::{self, UserNamespace};
 use super::{LauncherError, Tried};
 
 /// What Docker hides from containers (moby, `daemon/pkg/oci/defaults.go`).
@@ -54,15 +54,47 @@ const LINKS: [(&str, &str); 5] = [
     ("stdout", "/proc/self/fd/1"),
 ];
 
-/// Builds what the container sees above its root file system and makes it the root of this mount namespace, which
-/// must be the container's own.
-pub(super) fn enter(spec: &Spec, source: &Source) -> Result<(), LauncherError> {
+/// What of the host a container sees, opened by the launcher.
+pub(super) struct Sources {
+    /// The root file system.
+    pub(super) root: Detached,
+    /// The volumes, in the order of the specification.
+    pub(super) volumes: Vec<Detached>,
+}
+
+impl Sources {
+    /// Has the root file system, and the volumes that ask for it, show their files as those of the container's
+    /// users.
+    pub(super) fn map(&self, spec: &Spec, users: &UserNamespace) -> Result<(), LauncherError> {
+        let mapped =
+            self.root.map(users, "take an image (--image), which is unpacked for it alone");
+        match (mapped, &spec.root) {
+            (Err(LauncherError::NotMappable { path, .. }), Root::Archive(_)) => {
+                userns::give(&path)?;
+            }
+            (mapped, _) => mapped?,
+        }
+        let volumes = spec.volumes.iter().zip(&self.volumes).filter(|(volume, _)| volume.idmap);
+        for (_, shown) in volumes {
+            shown.map(users, "leave idmap away and change who owns the files")?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens what the volumes show.
+pub(super) fn volumes(spec: &Spec) -> Result<Vec<Detached>, LauncherError> {
+    spec.volumes.iter().map(|volume| Detached::open(&volume.source)).collect()
+}
+
+/// Builds what the container sees and makes it the root of this mount namespace, which must be the
+/// container's own.
+pub(super) fn enter(spec: &Spec, sources: &Sources) -> Result<(), LauncherError> {
     detach_from_host()?;
-    let root = show(source)?;
-    let tree = Tree::open(root)?;
+    let tree = Tree::over_root(&sources.root)?;
     umask(Mode::empty());
     kernel_file_systems(spec, &tree)?;
-    mounts(spec, &tree)?;
+    mounts(spec, &sources.volumes, &tree)?;
     if !spec.privileged {
         restrict(&tree)?;
     }
@@ -76,36 +108,21 @@ pub(super) fn enter(spec: &Spec, source: &Source) -> Result<(), LauncherError> {
     Ok(())
 }
 
-/// Mounts the root file system: it must be a mount of its own to become the root of the namespace.
-fn show(source: &Source) -> Result<&Path, LauncherError> {
-    match source {
-        Source::Folder(root) => {
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-            mount(Some(root), root, None::<&str>, flags, None::<&str>)
-                .tried(|| format!("bind {}", root.display()))?;
-            Ok(root)
-        }
-        Source::Overlay { mount, at } => {
-            attach(mount, at).tried(|| format!("mount the layers at {}", at.display()))?;
-            Ok(at)
-        }
-    }
-}
-
 /// Mounts what was asked for: what is above first.
-fn mounts(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
+fn mounts(spec: &Spec, volumes: &[Detached], tree: &Tree) -> Result<(), LauncherError> {
     enum Mount<'a> {
-        Volume(&'a Volume),
+        Volume(&'a Volume, &'a Detached),
         Tmpfs(&'a Tmpfs),
     }
-    let volumes = spec.volumes.iter().map(|volume| (&volume.target, Mount::Volume(volume)));
+    let volumes = spec.volumes.iter().zip(volumes);
+    let volumes = volumes.map(|(volume, shown)| (&volume.target, Mount::Volume(volume, shown)));
     let tmpfs = spec.tmpfs.iter().map(|tmpfs| (&tmpfs.target, Mount::Tmpfs(tmpfs)));
     let mut mounts: Vec<_> = volumes.chain(tmpfs).collect();
     mounts.sort_by_key(|&(target, _)| target);
     for (target, mount) in mounts {
         let read_only = match mount {
-            Mount::Volume(volume) => {
-                tree.bind(&volume.source, target)?;
+            Mount::Volume(volume, shown) => {
+                tree.attach(shown, target)?;
                 volume.read_only
             }
             Mount::Tmpfs(tmpfs) => {
@@ -165,6 +182,11 @@ fn devices(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
     }
     let dev = tree.find_or_make(Path::new("/dev"), Kind::Folder)?;
     for (name, major, minor) in DEVICES {
+        if spec.users == UserMode::Remapped {
+            // Nobody but the host's root may make devices.
+            tree.bind_device(&Path::new("/dev").join(name), makedev(major, minor))?;
+            continue;
+        }
         let mode = Mode::from_bits_truncate(0o666);
         mknodat(dev.as_fd(), name, SFlag::S_IFCHR, mode, makedev(major, minor))
             .tried(|| format!("make /dev/{name}"))?;

@@ -6,13 +6,14 @@ use std::convert::Infallible;
 use std::env;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::fcntl::AtFlags;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::execveat;
 
+use super::detached::Detached;
 use super::mount::{Depth, c_string, set_read_only};
 use super::{LauncherError, Tried};
 
@@ -25,12 +26,13 @@ pub(super) fn ensure() -> Result<(), LauncherError> {
     if is_sealed {
         return Ok(());
     }
-    let Err(error) = execute_again();
+    let program = Detached::open(Path::new(SELF))?;
+    let Err(error) = execute(&program);
     Err(error).tried(|| "protect the launcher's program from containers".to_owned())
 }
 
-fn execute_again() -> io::Result<Infallible> {
-    let program = clone_mount()?;
+fn execute(program: &Detached) -> io::Result<Infallible> {
+    let program = program.root()?;
     set_read_only(&program, Depth::Mount)?;
     let arguments = env::args_os().map(|argument| c_string(&argument));
     let arguments: Vec<CString> = arguments.collect::<Result<_, _>>()?;
@@ -39,17 +41,4 @@ fn execute_again() -> io::Result<Infallible> {
     });
     let environment: Vec<CString> = environment.collect::<Result<_, _>>()?;
     Ok(execveat(&program, c"", &arguments, &environment, AtFlags::AT_EMPTY_PATH)?)
-}
-
-/// A mount of the program alone, which is not attached anywhere (`open_tree(2)`).
-fn clone_mount() -> io::Result<OwnedFd> {
-    let path = c_string(SELF)?;
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    // SAFETY: the text ends with NUL and outlives the call.
-    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
-    match i32::try_from(fd) {
-        // SAFETY: the kernel has just made this descriptor for us.
-        Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
-    }
 }

@@ -12,6 +12,7 @@ pub(crate) use self::mount::{Tmpfs, Volume};
 pub(crate) use self::process::{Sysctl, Ulimit, User};
 pub(crate) use self::resource::{CpuList, Cpus, Resources, Size, Swap};
 use super::security::Security;
+use super::userns;
 use crate::capability::{self, Capabilities};
 
 /// A container as it was asked for.
@@ -25,6 +26,8 @@ pub(crate) struct Spec {
     pub(crate) command: Vec<String>,
     /// All capabilities, the host's devices, nothing masked.
     pub(crate) privileged: bool,
+    /// Its users.
+    pub(crate) users: UserMode,
     /// Its process ids.
     pub(crate) pid: PidMode,
     /// Its network.
@@ -91,6 +94,15 @@ pub(crate) enum Sharing {
     Host,
 }
 
+/// The user namespace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum UserMode {
+    /// A new one, whose users the host does not know.
+    Remapped,
+    /// That of whoever starts the container.
+    Host,
+}
+
 /// The pid namespace.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum PidMode {
@@ -126,7 +138,10 @@ pub(crate) enum SpecError {
          and underscores"
     )]
     Id,
-    #[error("expected SOURCE:TARGET or SOURCE:TARGET:ro, both absolute paths")]
+    #[error(
+        "expected SOURCE:TARGET or SOURCE:TARGET:OPTIONS, both absolute paths and some of ro, rw, idmap, \
+         separated by commas"
+    )]
     Volume,
     #[error("the target must be an absolute path below /, without \"..\"")]
     VolumeTarget,
@@ -159,6 +174,15 @@ pub(crate) enum SpecError {
     SysctlShared(String),
     #[error("the host's UTS namespace has the host's name: --hostname would change it for all")]
     HostnameOfHost,
+    #[error("{option} needs --userns=host: within a user namespace, {why}")]
+    NeedsHostUsers { option: &'static str, why: &'static str },
+    #[error(
+        "id {0} is none of the container's, which are those below {count} (--userns=remap)",
+        count = userns::COUNT
+    )]
+    NoSuchId(u32),
+    #[error("idmap needs --userns=remap: without it, {} has the host's users anyway", .0.display())]
+    NothingToMap(PathBuf),
     #[error("there is no capability {0:?}")]
     Capability(String),
 }
@@ -169,6 +193,7 @@ impl Spec {
         if self.uts == Sharing::Host && self.hostname.is_some() {
             return Err(SpecError::HostnameOfHost);
         }
+        self.check_users()?;
         let is_hosts = |sysctl: &&Sysctl| {
             let path = &sysctl.path;
             match (path.starts_with("net"), path.ends_with("domainname")) {
@@ -179,6 +204,30 @@ impl Spec {
         };
         match self.sysctls.iter().find(is_hosts) {
             Some(sysctl) => Err(SpecError::SysctlShared(sysctl.path.display().to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// What a user namespace cannot have.
+    fn check_users(&self) -> Result<(), SpecError> {
+        if self.users == UserMode::Host {
+            return match self.volumes.iter().find(|volume| volume.idmap) {
+                Some(volume) => Err(SpecError::NothingToMap(volume.target.clone())),
+                None => Ok(()),
+            };
+        }
+        let refused = [
+            (self.privileged, "--privileged", "nobody has the privileges of the host's root"),
+            (self.pid == PidMode::Host, "--pid=host", "proc shows its own processes only"),
+            (self.network == Network::Host, "--network=host", "sysfs shows its own network only"),
+            (!self.has_own_cgroupns(), "--cgroupns=host", "cgroup2 shows its own cgroups only"),
+        ];
+        if let Some((_, option, why)) = refused.into_iter().find(|&(is_asked, ..)| is_asked) {
+            return Err(SpecError::NeedsHostUsers { option, why });
+        }
+        let users = self.user.iter().flat_map(|user| [user.uid, user.gid]);
+        match users.chain(self.groups.iter().copied()).find(|&id| id >= userns::COUNT) {
+            Some(id) => Err(SpecError::NoSuchId(id)),
             None => Ok(()),
         }
     }
@@ -273,6 +322,35 @@ mod tests {
     }
 
     #[test]
+    fn a_user_namespace_has_its_own_only() {
+        let remapped = Spec { users: UserMode::Remapped, ..spec() };
+        assert_eq!(remapped.check(), Ok(()));
+        let shared = Spec { ipc: Sharing::Host, uts: Sharing::Host, ..remapped.clone() };
+        assert_eq!(shared.check(), Ok(()));
+        for (spec, refused) in [
+            (Spec { privileged: true, ..remapped.clone() }, "--privileged"),
+            (Spec { pid: PidMode::Host, ..remapped.clone() }, "--pid=host"),
+            (Spec { network: Network::Host, ..remapped.clone() }, "--network=host"),
+            (Spec { cgroupns: Some(Sharing::Host), ..remapped.clone() }, "--cgroupns=host"),
+        ] {
+            let error = spec.check().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{refused} needs --userns=host")), "{error}");
+            assert_eq!(Spec { users: UserMode::Host, ..spec }.check(), Ok(()));
+        }
+        let user = |uid, gid| Spec { user: Some(User { uid, gid }), ..remapped.clone() }.check();
+        assert_eq!(user(65_535, 65_535), Ok(()));
+        assert_eq!(user(65_536, 0), Err(SpecError::NoSuchId(65_536)));
+        assert_eq!(user(0, 65_536), Err(SpecError::NoSuchId(65_536)));
+        let groups = Spec { groups: vec![1, 70_000], ..remapped.clone() };
+        assert_eq!(groups.check(), Err(SpecError::NoSuchId(70_000)));
+        let volumes = vec!["/a:/b:ro,idmap".parse().unwrap()];
+        let mapped = Spec { volumes, ..remapped };
+        assert_eq!(mapped.check(), Ok(()));
+        let unmapped = Spec { users: UserMode::Host, ..mapped };
+        assert_eq!(unmapped.check(), Err(SpecError::NothingToMap("/b".into())));
+    }
+
+    #[test]
     fn capabilities_change_in_the_order_that_is_given() {
         let changes = |text: &str| -> Vec<CapabilityChange> {
             text.split(' ')
@@ -301,6 +379,7 @@ mod tests {
             root: Root::Folder("/".into()),
             command: Vec::new(),
             privileged: false,
+            users: UserMode::Host,
             pid: PidMode::Private,
             network: Network::None,
             uts: Sharing::Private,

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -18,8 +17,9 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, chdir, chroot, fork};
 
+use super::detached::Detached;
 use super::image::{Image, ImageError, LayerId};
-use super::overlay::{Overlay, UPPER, WORK, attach};
+use super::overlay::{Overlay, UPPER, WORK};
 use super::state::State;
 use super::{LauncherError, Tried};
 
@@ -32,43 +32,40 @@ const NEW: &str = "new";
 /// Where an overlay shows itself, in the folder that has what is written.
 const MERGED: &str = "merged";
 
-/// A root file system for a container.
-pub(super) enum Source {
-    /// A folder.
-    Folder(PathBuf),
-    /// An overlay, and where it is to be.
-    Overlay {
-        /// As [`attach`] takes it.
-        mount: OwnedFd,
-        /// An empty folder.
-        at: PathBuf,
-    },
-}
-
 /// All layers on this host. While one has it, nobody else adds or removes any.
 pub(super) struct Store {
     dir: &'static Path,
     _lock: Flock<File>,
 }
 
-/// Makes the root file system of a container that is run from an image.
-pub(super) fn provide(image: &mut Image, state: &State) -> Result<Source, LauncherError> {
+/// Makes the root file system of a container that is run from an image: of layers that it shares with others, or
+/// of its own files alone, where owners are to be changed.
+pub(super) fn provide(
+    image: &mut Image,
+    state: &State,
+    is_shared: bool,
+) -> Result<Detached, LauncherError> {
     let own = state.own()?;
-    let at = own.join(MERGED);
-    for (name, mode) in [(UPPER, 0o755), (WORK, 0o700), (MERGED, 0o700)] {
-        make(&own.join(name), mode)?;
+    let (upper, empty) = (own.join(UPPER), own.join(MERGED));
+    for (folder, mode) in [(&upper, 0o755), (&own.join(WORK), 0o700), (&empty, 0o700)] {
+        make(folder, mode)?;
     }
     let show = |lower: &[PathBuf]| Overlay::open(lower, own).and_then(|overlay| overlay.mount());
-    if let Err(error) = show(slice::from_ref(&at)) {
-        tracing::warn!(
-            "layers are copied for this container alone: {} cannot be the upper folder of an \
-             overlay: {error}",
-            own.display()
-        );
+    let is_possible = is_shared && {
+        let shown = show(slice::from_ref(&empty));
+        if let Err(error) = &shown {
+            tracing::warn!(
+                "layers are copied for this container alone: {} cannot be the upper folder of an \
+                 overlay: {error}",
+                own.display()
+            );
+        }
+        shown.is_ok()
+    };
+    if !is_possible {
         let all = image.layers()?.len();
-        let folder = own.join(UPPER);
-        in_folder(&folder, |root| (0..all).try_for_each(|layer| image.unpack(layer, root)))?;
-        return Ok(Source::Folder(folder));
+        in_folder(&upper, |root| (0..all).try_for_each(|layer| image.unpack(layer, root)))?;
+        return Detached::open(&upper);
     }
     let store = Store::open()?;
     let ids = image.layers()?;
@@ -76,7 +73,7 @@ pub(super) fn provide(image: &mut Image, state: &State) -> Result<Source, Launch
     // Before others may remove what nobody has.
     state.take_layers(&ids)?;
     let mount = show(&layers).tried(|| format!("mount the layers for {}", state.id()))?;
-    Ok(Source::Overlay { mount, at })
+    Ok(Detached::new(&upper, mount))
 }
 
 impl Store {
@@ -160,7 +157,9 @@ fn unpack_over(
         let overlay = Overlay::open(lower, &new).and_then(|overlay| overlay.mount());
         let overlay = overlay.tried(|| "mount the layers below".to_owned())?;
         in_child(unpack, || {
-            attach(&overlay, &merged).tried(|| "show the layers below".to_owned())?;
+            let at = File::open(&merged);
+            at.and_then(|at| Detached::new(&upper, overlay).attach(&at))
+                .tried(|| "show the layers below".to_owned())?;
             Ok(&merged)
         })?;
     }

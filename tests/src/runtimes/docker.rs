@@ -1,5 +1,6 @@
 //! Docker.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -79,6 +80,8 @@ impl Engine {
     pub(super) fn start(rootfs: &Path) -> Result<Self> {
         let layer = image::layer(rootfs)?;
         let (log, _) = file("dockerd.log")?;
+        // Of a containerd that was killed: the engine would wait for that instead of starting its own.
+        let _ = fs::remove_file("/run/containerd/containerd.sock");
         let answers = || docker(&["version"]).is_ok();
         let daemon =
             Daemon::start(Command::new("dockerd").args(["--log-level", "warn"]), &log, answers)?;

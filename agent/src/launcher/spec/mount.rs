@@ -27,6 +27,8 @@ pub(crate) struct Volume {
     pub(crate) target: PathBuf,
     /// Whether the container cannot write it.
     pub(crate) read_only: bool,
+    /// Whether its files belong to the users of the container who have the same ids as their owners.
+    pub(crate) idmap: bool,
 }
 
 impl FromStr for Volume {
@@ -38,18 +40,22 @@ impl FromStr for Volume {
             (Some(source), Some(target)) => (PathBuf::from(source), PathBuf::from(target)),
             _ => return Err(SpecError::Volume),
         };
-        let read_only = match parts.next() {
-            None | Some("rw") => false,
-            Some("ro") => true,
-            Some(_) => return Err(SpecError::Volume),
-        };
+        let (mut read_only, mut idmap) = (false, false);
+        for option in parts.next().into_iter().flat_map(|options| options.split(',')) {
+            match option {
+                "ro" => read_only = true,
+                "rw" => read_only = false,
+                "idmap" => idmap = true,
+                _ => return Err(SpecError::Volume),
+            }
+        }
         if parts.next().is_some() || !source.is_absolute() || !target.is_absolute() {
             return Err(SpecError::Volume);
         }
         if !is_below_root(&target) {
             return Err(SpecError::VolumeTarget);
         }
-        Ok(Self { source, target, read_only })
+        Ok(Self { source, target, read_only, idmap })
     }
 }
 
@@ -95,11 +101,19 @@ mod tests {
     #[test]
     fn reads_volumes() {
         let volume = |text: &str| text.parse::<Volume>();
-        let expected =
-            Volume { source: "/srv/data".into(), target: "/data".into(), read_only: true };
+        let options = |text: &str| volume(text).map(|volume| (volume.read_only, volume.idmap));
+        let expected = Volume {
+            source: "/srv/data".into(),
+            target: "/data".into(),
+            read_only: true,
+            idmap: false,
+        };
         assert_eq!(volume("/srv/data:/data:ro"), Ok(expected));
-        assert!(!volume("/a:/b").unwrap().read_only && !volume("/a:/b:rw").unwrap().read_only);
-        for bad in ["/a", "a:/b", "/a:b", "/a:/b:rx", "/a:/b:ro:ro", ""] {
+        assert_eq!(options("/a:/b"), Ok((false, false)));
+        assert_eq!(options("/a:/b:rw"), Ok((false, false)));
+        assert_eq!(options("/a:/b:idmap"), Ok((false, true)));
+        assert_eq!(options("/a:/b:ro,idmap"), Ok((true, true)));
+        for bad in ["/a", "a:/b", "/a:b", "/a:/b:rx", "/a:/b:", "/a:/b:ro,", "/a:/b:ro:ro", ""] {
             assert_eq!(volume(bad), Err(SpecError::Volume), "{bad:?}");
         }
         for bad in ["/a:/", "/a:/b/../..", "/a:/.."] {
