@@ -299,6 +299,8 @@ pub(super) fn userns_keeps_what_is_asked_for() -> Result<()> {
 
 pub(super) fn userns_owns_an_image() -> Result<()> {
     let dir = scratch()?;
+    // Every host has it.
+    fs::create_dir_all("/var/lib")?;
     shell(
         &dir,
         "mkdir -p layer/bin layer/home && cp /usr/bin/busybox layer/bin/ &&
