@@ -7,8 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::launcher::{
-    self, CapabilityChange, ContainerId, CpuList, Cpus, LauncherError, Resources, Root,
-    SecurityOption, Size, Spec, Swap, Sysctl, Tmpfs, Ulimit, User, Volume,
+    self, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, LauncherError,
+    Resources, Root, SecurityOption, Size, Spec, Swap, Sysctl, Tmpfs, Ulimit, User, Volume,
 };
 
 const EXAMPLES: &str = "\
@@ -101,6 +101,16 @@ struct RunArgs {
     /// A file system in memory; options are those of tmpfs(5), ro and exec; may be given several times
     #[arg(long, value_name = "DST[:OPTIONS]")]
     tmpfs: Vec<Tmpfs>,
+
+    /// A device of the host's, or all in a folder, where in the container it is, and what may be done with
+    /// it (read, write, make its file); may be given several times
+    #[arg(long, value_name = "HOST[:CONTAINER][:rwm]")]
+    device: Vec<Device>,
+
+    /// Devices that may be used if their files are made, for example "c 10:229 rwm"; may be given several
+    /// times
+    #[arg(long, value_name = "KIND MAJOR:MINOR rwm")]
+    device_cgroup_rule: Vec<DeviceRule>,
 
     /// How much /dev/shm holds
     #[arg(long, value_name = "SIZE", default_value = "64m")]
@@ -319,6 +329,8 @@ impl RunArgs {
             oom_score_adj: self.oom_score_adj,
             groups: self.group_add,
             volumes: self.volume,
+            devices: self.device,
+            device_rules: self.device_cgroup_rule,
             capabilities: drops.chain(adds).collect(),
             resources: self.resources.resources(),
             security: self.security_opt.into_iter().collect(),

@@ -14,6 +14,7 @@ use nix::sys::resource::setrlimit;
 use nix::sys::signal::SigSet;
 use nix::unistd::{chdir, execve, getcwd, sethostname, write};
 
+use super::device::Devices;
 use super::label::Label;
 use super::mount::c_string;
 use super::seccomp::Filter;
@@ -32,6 +33,7 @@ pub(super) struct Init<'a> {
     /// The command with its arguments; not empty.
     pub(super) command: &'a [String],
     pub(super) root: &'a Source,
+    pub(super) devices: &'a Devices,
     pub(super) user: User,
     pub(super) env: &'a [String],
     pub(super) workdir: &'a Path,
@@ -70,7 +72,7 @@ impl Init<'_> {
         // By the host's own /proc: that of the container is what is in its root file system.
         self.set_parameters()?;
         let label = Label::prepare(&self.spec.security)?;
-        rootfs::enter(self.spec, self.root)?;
+        rootfs::enter(self.spec, self.devices, self.root)?;
         self.enter_workdir()?;
         label.map_or(Ok(()), Label::apply)?;
         let keep = privilege::available(self.spec.capability_set())?;

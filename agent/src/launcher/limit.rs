@@ -21,7 +21,7 @@ const PAGE: u64 = 4096;
 const PERIOD: u64 = 100_000;
 
 /// The controllers that these limits need.
-pub(super) fn controllers(resources: &Resources) -> Vec<String> {
+pub(super) fn controllers(resources: &Resources) -> Vec<&'static str> {
     let Resources { memory, memory_reservation, memory_swap, cpus, cpu_shares, cpuset_cpus, pids } =
         resources;
     let needed = [
@@ -30,7 +30,7 @@ pub(super) fn controllers(resources: &Resources) -> Vec<String> {
         ("cpuset", cpuset_cpus.is_some()),
         ("pids", pids.is_some()),
     ];
-    needed.into_iter().filter(|&(_, needed)| needed).map(|(name, _)| name.to_owned()).collect()
+    needed.into_iter().filter(|&(_, needed)| needed).map(|(name, _)| name).collect()
 }
 
 /// Sets the limits.

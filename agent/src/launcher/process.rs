@@ -14,6 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::cgroup::Cgroup;
+use super::device::Devices;
 use super::image::{Image, ImageConfig};
 use super::init::{GO, Init, read_report};
 use super::state::State;
@@ -49,6 +50,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
         let source = volume.source.display();
         fs::metadata(&volume.source).tried(|| format!("find the volume's source {source}"))?;
     }
+    let devices = Devices::find(spec)?;
     let filter = seccomp::prepare(spec)?;
     let state = State::create(&spec.id)?;
     let (root, config) = provide_root(spec, &state)?;
@@ -61,13 +63,14 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
         spec,
         command: &command,
         root: &root,
+        devices: &devices,
         user: spec.user.or(config.user).unwrap_or_default(),
         env: &env,
         workdir: spec.workdir.as_deref().or(config.workdir.as_deref()).unwrap_or(Path::new("/")),
         filter: filter.as_ref(),
         signals: signals.before,
     };
-    let cgroup = Cgroup::create(state.id(), &spec.resources)?;
+    let cgroup = Cgroup::create(state.id(), &spec.resources, &devices)?;
     let (mut launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     let unified = cgroup.open_unified()?;
     let task = clone3(namespaces(spec), unified.as_ref());

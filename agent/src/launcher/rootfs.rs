@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{chdir, fchdir, pivot_root, symlinkat};
 
+use super::device::Devices;
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
 use super::overlay::attach;
 use super::spec::{Sharing, Spec, Tmpfs, Volume};
@@ -35,16 +36,6 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Devices that every program may need: name, major and minor number.
-const DEVICES: [(&str, u64, u64); 6] = [
-    ("full", 1, 7),
-    ("null", 1, 3),
-    ("random", 1, 8),
-    ("tty", 5, 0),
-    ("urandom", 1, 9),
-    ("zero", 1, 5),
-];
-
 /// Links in `/dev`: name and target.
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -56,12 +47,12 @@ const LINKS: [(&str, &str); 5] = [
 
 /// Builds what the container sees above its root file system and makes it the root of this mount namespace, which
 /// must be the container's own.
-pub(super) fn enter(spec: &Spec, source: &Source) -> Result<(), LauncherError> {
+pub(super) fn enter(spec: &Spec, devices: &Devices, source: &Source) -> Result<(), LauncherError> {
     detach_from_host()?;
     let root = show(source)?;
     let tree = Tree::open(root)?;
     umask(Mode::empty());
-    kernel_file_systems(spec, &tree)?;
+    kernel_file_systems(spec, devices, &tree)?;
     mounts(spec, &tree)?;
     if !spec.privileged {
         restrict(&tree)?;
@@ -129,7 +120,7 @@ fn detach_from_host() -> Result<(), LauncherError> {
         .tried(|| "make the mounts private".to_owned())
 }
 
-fn kernel_file_systems(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
+fn kernel_file_systems(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherError> {
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     tree.mount("proc", Path::new("/proc"), safe, "")?;
     if spec.privileged {
@@ -137,7 +128,7 @@ fn kernel_file_systems(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
         tree.bind(Path::new("/dev"), Path::new("/dev"))?;
         return tree.bind(Path::new("/sys"), Path::new("/sys"));
     }
-    devices(spec, tree)?;
+    make_dev(spec, devices, tree)?;
     tree.mount("sysfs", Path::new("/sys"), safe | MsFlags::MS_RDONLY, "")?;
     if host_has_cgroup2() {
         tree.mount("cgroup2", Path::new("/sys/fs/cgroup"), safe | MsFlags::MS_RDONLY, "")?;
@@ -145,8 +136,8 @@ fn kernel_file_systems(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
     Ok(())
 }
 
-/// A `/dev` with what programs need, and nothing of the host's.
-fn devices(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
+/// A `/dev` with what programs need, and nothing of the host's but what was asked for.
+fn make_dev(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherError> {
     let (nosuid, noexec) = (MsFlags::MS_NOSUID, MsFlags::MS_NOEXEC);
     let nodev = MsFlags::MS_NODEV;
     let strict = nosuid | MsFlags::MS_STRICTATIME;
@@ -164,15 +155,10 @@ fn devices(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
         tree.mount("mqueue", Path::new("/dev/mqueue"), nosuid | nodev | noexec, "")?;
     }
     let dev = tree.find_or_make(Path::new("/dev"), Kind::Folder)?;
-    for (name, major, minor) in DEVICES {
-        let mode = Mode::from_bits_truncate(0o666);
-        mknodat(dev.as_fd(), name, SFlag::S_IFCHR, mode, makedev(major, minor))
-            .tried(|| format!("make /dev/{name}"))?;
-    }
     for (name, target) in LINKS {
         symlinkat(target, dev.as_fd(), name).tried(|| format!("link /dev/{name}"))?;
     }
-    Ok(())
+    devices.make(tree)
 }
 
 fn host_has_cgroup2() -> bool {
