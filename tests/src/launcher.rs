@@ -22,7 +22,7 @@ use crate::profile::{self, FORBIDDEN};
 use crate::suite::{Suite, Tier};
 use crate::tests;
 use device::{
-    devices_are_handed_over, devices_are_those_that_are_allowed,
+    block_devices_are_shared_out, devices_are_handed_over, devices_are_those_that_are_allowed,
     devices_that_cannot_be_had_are_named,
 };
 use seccomp::{
@@ -67,6 +67,7 @@ pub const SUITE: Suite = Suite {
         devices_are_those_that_are_allowed,
         devices_are_handed_over,
         devices_that_cannot_be_had_are_named,
+        block_devices_are_shared_out,
         seccomp_is_there_unless_it_is_not_wanted,
         seccomp_lets_ordinary_programs_work,
         seccomp_refuses_what_containers_do_not_need,

@@ -1,6 +1,6 @@
 //! The container's cgroup: made before its first task, which is born in it, and removed after its
-//! last. Controllers are written through `cgroups-rs` ([`limit`]), but for what
-//! of devices has none ([`device`](super::device)); the life of the folders is ours.
+//! last. Controllers are written through `cgroups-rs` ([`limit`]), but for block devices ([`block`]) and
+//! what of devices has none ([`device`](super::device)); the life of the folders is ours.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,6 +14,7 @@ use cgroups_rs::fs::devices::DevicesController;
 use cgroups_rs::fs::hierarchies::{self, UNIFIED_MOUNTPOINT};
 use cgroups_rs::fs::{Cgroup as Controllers, Subsystem};
 
+use super::block::{self, BlockError};
 use super::device::{DeviceError, Devices};
 use super::spec::Resources;
 use super::{ContainerId, limit};
@@ -57,6 +58,8 @@ pub(crate) enum CgroupError {
     #[error("the {name} limit should be {wanted} and is {found}")]
     NotTaken { name: &'static str, wanted: String, found: String },
     #[error(transparent)]
+    Block(#[from] BlockError),
+    #[error(transparent)]
     Device(#[from] DeviceError),
 }
 
@@ -70,10 +73,11 @@ impl Cgroup {
         let path = format!("{PARENT}/{id}");
         let hierarchy = hierarchies::auto();
         let is_v2 = hierarchy.v2();
+        let block = block::controllers(&resources.block, is_v2);
         // One of v1: of v2 there is none.
         let of_devices = (!is_v2 && !devices.are_all()).then_some("devices");
         let mut needed = limit::controllers(resources);
-        needed.extend(of_devices);
+        needed.extend(block.iter().copied().chain(of_devices));
         if is_v2 && let Some(missing) = needed.iter().find(|name| !has_controller(name)) {
             return Err(CgroupError::NoController(missing));
         }
@@ -86,6 +90,10 @@ impl Cgroup {
         cgroup.remove_left()?;
         cgroup.make(&path)?;
         limit::set(&cgroup.controllers, is_v2, resources)?;
+        if let Some(&controller) = block.first() {
+            let dir = cgroup.folder_of(controller).ok_or(CgroupError::NoController(controller))?;
+            block::set(dir, is_v2, &resources.block)?;
+        }
         if !devices.are_all() {
             cgroup.keep_to(devices)?;
         }
@@ -147,6 +155,15 @@ impl Cgroup {
         }
         let unified = self.open_unified()?.ok_or(DeviceError::NoCgroup)?;
         Ok(devices.program().attach(&unified).map_err(DeviceError::from)?)
+    }
+
+    /// The folder that has the files of a controller.
+    fn folder_of(&self, controller: &str) -> Option<&Path> {
+        if self.controllers.v2() {
+            return self.unified.as_deref();
+        }
+        let root = Path::new(UNIFIED_MOUNTPOINT).join(controller);
+        self.legacy.iter().find(|dir| dir.starts_with(&root)).map(PathBuf::as_path)
     }
 
     fn make(&self, path: &str) -> Result<(), CgroupError> {

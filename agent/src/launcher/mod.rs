@@ -10,6 +10,7 @@
 //! ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`], [`label`]), and
 //! executes the command.
 
+mod block;
 mod cgroup;
 mod device;
 mod diff;
@@ -36,8 +37,9 @@ pub(crate) use diff::{Change, diff};
 pub(crate) use process::run;
 pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
-    CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, Network, PidMode, Resources,
-    Root, Sharing, Size, Spec, Swap, Sysctl, Tmpfs, Ulimit, User, Volume, capabilities,
+    BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, Network, PidMode,
+    Rate, Resources, Root, Sharing, Size, Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User,
+    Volume, Way, bytes_per_second, capabilities, operations_per_second,
 };
 pub(crate) use state::clean_up;
 

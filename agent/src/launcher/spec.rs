@@ -1,5 +1,6 @@
 //! What a container is to be, as it was asked for.
 
+mod block;
 mod device;
 mod mount;
 mod process;
@@ -9,6 +10,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub(crate) use self::block::{
+    BlockIo, Rate, Throttle, Way, bytes_per_second, operations_per_second,
+};
 pub(crate) use self::device::{Access, Device, DeviceKind, DeviceRule};
 pub(crate) use self::mount::{Tmpfs, Volume};
 pub(crate) use self::process::{Sysctl, Ulimit, User};
@@ -169,6 +173,15 @@ pub(crate) enum SpecError {
          --device-cgroup-rule"
     )]
     DevicesOfPrivileged,
+    #[error(
+        "expected DEVICE:SIZE, the absolute path of a disk and bytes in a second, like /dev/sda:1m"
+    )]
+    Bandwidth,
+    #[error(
+        "expected DEVICE:NUMBER, the absolute path of a disk and operations in a second, like \
+         /dev/sda:100"
+    )]
+    Operations,
     #[error("expected NAME=SOFT or NAME=SOFT:HARD, numbers or -1 for no limit")]
     Ulimit,
     #[error("there is no limit {0:?}; there are: {known}", known = Ulimit::names())]

@@ -1,14 +1,15 @@
-//! Which devices containers may use.
+//! Which devices containers may use, and how much of them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use super::leaves_nothing;
+use super::{leaves_nothing, wait};
 use crate::agent::scratch;
 use crate::container::{Ended, Rootfs};
 
@@ -175,6 +176,11 @@ pub(super) fn devices_that_cannot_be_had_are_named() -> Result<()> {
             ("--device=/dev/loop0:/mnt/x", 2, &["--device", "/mnt/x", "below /dev"]),
             ("--device=/dev/loop0:/dev/x:x", 2, &["--device", "r, w and m"]),
             ("--device-cgroup-rule=x 1:3 r", 2, &["--device-cgroup-rule", "c 1:3 rwm"]),
+            ("--device-write-bps=/dev/null:1m", 125, &["/dev/null is no block device"]),
+            ("--device-read-bps=/dev/none:1m", 125, &["--device-read-bps", "/dev/none"]),
+            ("--device-read-bps=/dev/loop0:1x", 2, &["--device-read-bps", "DEVICE:SIZE"]),
+            ("--device-read-iops=/dev/loop0:1m", 2, &["--device-read-iops", "DEVICE:NUMBER"]),
+            ("--blkio-weight=9", 2, &["--blkio-weight", "10..=1000"]),
         ] {
             refused(&rootfs.run(&[option], &["true"])?, code, parts)?;
         }
@@ -183,6 +189,70 @@ pub(super) fn devices_that_cannot_be_had_are_named() -> Result<()> {
         let taken = rootfs.run(&["--device=/dev/loop0:/dev/null"], &["true"])?;
         let why = "make /dev/null in the container: choose another place";
         ensure!(taken.code == 125 && taken.stderr.contains(why), "{taken:?}");
+        Ok(())
+    })
+}
+
+/// Writes 3 MiB, no faster than 1 MiB in a second.
+fn slowly(write: impl FnOnce() -> Result<Ended>) -> Result<()> {
+    const BYTES: f64 = 3.0 * 1_048_576.0;
+    /// A slice of the kernel's time is given in advance.
+    const MOST: f64 = 1.2 * 1_048_576.0;
+    let started = Instant::now();
+    write()?.text()?;
+    let rate = BYTES / started.elapsed().as_secs_f64();
+    ensure!(rate <= MOST, "{rate} bytes in a second");
+    Ok(())
+}
+
+pub(super) fn block_devices_are_shared_out() -> Result<()> {
+    const FOLDER: &str = "/sys/fs/cgroup/shrike/throttled";
+    let _disk = Disk::new()?;
+    let limits = [
+        format!("--device={LOOP}"),
+        format!("--device-write-bps={LOOP}:1m"),
+        format!("--device-read-bps={LOOP}:2097152"),
+        format!("--device-write-iops={LOOP}:100"),
+        format!("--device-write-iops={OTHER}:7"),
+    ];
+    let limits: Vec<&str> = limits.iter().map(String::as_str).collect();
+    leaves_nothing(|rootfs| {
+        let named = [&limits[..], &["--name=throttled"]].concat();
+        let mut launcher = rootfs.launcher(&named, &["sleep", "1000"]).spawn()?;
+        let procs = Path::new(FOLDER).join("cgroup.procs");
+        wait("running", || fs::read_to_string(&procs).is_ok_and(|pids| !pids.is_empty()))?;
+        let max = fs::read_to_string(Path::new(FOLDER).join("io.max"))?;
+        let has_weight = Path::new(FOLDER).join("io.weight").exists();
+        launcher.kill()?;
+        launcher.wait()?;
+        let expected = [
+            "7:3 rbps=2097152 wbps=1048576 riops=max wiops=100",
+            "7:4 rbps=max wbps=max riops=max wiops=7",
+        ];
+        let mut lines: Vec<&str> = max.lines().collect();
+        lines.sort_unstable();
+        ensure!(lines == expected, "{max}");
+        // Its cgroup is left: the launcher was killed. The next one of the name removes it.
+        let write = "dd if=/dev/zero bs=64k count=48";
+        slowly(|| rootfs.script(&named, &format!("{write} of={LOOP} oflag=direct")))?;
+        // By way of a file system, and of the page cache.
+        let folder = scratch()?;
+        let mounted = format!("mke2fs -F {LOOP} && mount -t ext2 {LOOP} {}", folder.display());
+        let output = Command::new("sh").args(["-c", &mounted]).output()?;
+        ensure!(output.status.success(), "{output:?}");
+        let volume = format!("--volume={}:/mnt", folder.display());
+        let options = [&limits[..], &[&volume]].concat();
+        let done = slowly(|| rootfs.script(&options, &format!("{write} of=/mnt/file conv=fsync")));
+        nix::mount::umount(&folder)?;
+        fs::remove_dir(&folder)?;
+        done?;
+        let weight = rootfs.script(&["--blkio-weight=500"], "cat /sys/fs/cgroup/io.weight")?;
+        if has_weight {
+            ensure!(weight.text()? == "default 4950", "{weight:?}");
+        } else {
+            let why = "no io.weight for containers, so --blkio-weight cannot be kept";
+            ensure!(weight.code == 125 && weight.stderr.contains(why), "{weight:?}");
+        }
         Ok(())
     })
 }
