@@ -62,7 +62,7 @@ pub const ESCAPES: [Escape; 10] = [
     },
     Escape {
         rule: "Host block device used in container",
-        options: &["--cap-add=SYS_ADMIN"],
+        options: &["--cap-add=SYS_ADMIN", "--device-cgroup-rule=b 7:0 rw"],
         forms: [
             "mknod /tmp/d b 7 0; : < /tmp/d; rm /tmp/d",
             "mknod /dev/d b 7 0; exec mount -t ext4 /dev/d /mnt",

@@ -1,5 +1,6 @@
 //! The launcher: what a container is isolated from, what it is told, and that nothing of it is left.
 
+mod device;
 pub mod seccomp;
 mod storage;
 mod userns;
@@ -21,6 +22,10 @@ use crate::container::{Ended, Rootfs, Traces, own_namespace};
 use crate::profile::{self, FORBIDDEN};
 use crate::suite::{Suite, Tier};
 use crate::tests;
+use device::{
+    block_devices_are_shared_out, devices_are_handed_over, devices_are_those_that_are_allowed,
+    devices_that_cannot_be_had_are_named,
+};
 use seccomp::{
     seccomp_follows_a_profile_of_ones_own, seccomp_is_there_unless_it_is_not_wanted,
     seccomp_lets_ordinary_programs_work, seccomp_refuses_what_containers_do_not_need,
@@ -66,6 +71,10 @@ pub const SUITE: Suite = Suite {
         a_name_is_used_once_at_a_time,
         a_killed_launcher_takes_its_container_along,
         a_container_runs_in_a_container,
+        devices_are_those_that_are_allowed,
+        devices_are_handed_over,
+        devices_that_cannot_be_had_are_named,
+        block_devices_are_shared_out,
         seccomp_is_there_unless_it_is_not_wanted,
         seccomp_lets_ordinary_programs_work,
         seccomp_refuses_what_containers_do_not_need,

@@ -44,6 +44,8 @@ fn configure(config: &mut Value, rootfs: &Path, options: &[&str], script: &str) 
     for option in options {
         match option.split_once('=').unwrap_or((option, "")) {
             ("--cap-add", name) => capabilities.push(capability(name)),
+            // All of them may be used, see below.
+            ("--device-cgroup-rule", _) => {}
             ("--pid", "host") => {
                 let namespaces = config["linux"]["namespaces"].as_array_mut();
                 namespaces.context("no namespaces")?.retain(|ns| ns["type"] != "pid");

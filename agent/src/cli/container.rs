@@ -7,8 +7,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::launcher::{
-    self, CapabilityChange, ContainerId, CpuList, Cpus, LauncherError, Resources, Root,
-    SecurityOption, Size, Spec, Swap, Sysctl, Tmpfs, Ulimit, User, Volume,
+    self, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, LauncherError,
+    Rate, Resources, Root, SecurityOption, Size, Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User,
+    Volume, Way,
 };
 
 const EXAMPLES: &str = "\
@@ -105,6 +106,16 @@ struct RunArgs {
     /// A file system in memory; options are those of tmpfs(5), ro and exec; may be given several times
     #[arg(long, value_name = "DST[:OPTIONS]")]
     tmpfs: Vec<Tmpfs>,
+
+    /// A device of the host's, or all in a folder, where in the container it is, and what may be done with
+    /// it (read, write, make its file); may be given several times
+    #[arg(long, value_name = "HOST[:CONTAINER][:rwm]")]
+    device: Vec<Device>,
+
+    /// Devices that may be used if their files are made, for example "c 10:229 rwm"; may be given several
+    /// times
+    #[arg(long, value_name = "KIND MAJOR:MINOR rwm")]
+    device_cgroup_rule: Vec<DeviceRule>,
 
     /// How much /dev/shm holds
     #[arg(long, value_name = "SIZE", default_value = "64m")]
@@ -205,6 +216,27 @@ struct ResourceArgs {
     /// The most processes and threads that the container may have
     #[arg(long, value_name = "N")]
     pids_limit: Option<u32>,
+
+    /// The container's part of block devices beside others who want them, from 10 to 1000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(10..=1000))]
+    blkio_weight: Option<u16>,
+
+    /// The most that the container may read from a disk in a second, for example /dev/sda:1m; may be given
+    /// several times
+    #[arg(long, value_name = "DEVICE:SIZE", value_parser = launcher::bytes_per_second)]
+    device_read_bps: Vec<Rate>,
+
+    /// The most that it may write to a disk in a second; may be given several times
+    #[arg(long, value_name = "DEVICE:SIZE", value_parser = launcher::bytes_per_second)]
+    device_write_bps: Vec<Rate>,
+
+    /// How often it may read from a disk in a second; may be given several times
+    #[arg(long, value_name = "DEVICE:N", value_parser = launcher::operations_per_second)]
+    device_read_iops: Vec<Rate>,
+
+    /// How often it may write to a disk in a second; may be given several times
+    #[arg(long, value_name = "DEVICE:N", value_parser = launcher::operations_per_second)]
+    device_write_iops: Vec<Rate>,
 }
 
 #[derive(Args, Debug)]
@@ -336,6 +368,8 @@ impl RunArgs {
             oom_score_adj: self.oom_score_adj,
             groups: self.group_add,
             volumes: self.volume,
+            devices: self.device,
+            device_rules: self.device_cgroup_rule,
             capabilities: drops.chain(adds).collect(),
             resources: self.resources.resources(),
             security: self.security_opt.into_iter().collect(),
@@ -351,6 +385,16 @@ impl RunArgs {
 
 impl ResourceArgs {
     fn resources(self) -> Resources {
+        let throttles = [
+            (Way::ReadBytes, self.device_read_bps),
+            (Way::WriteBytes, self.device_write_bps),
+            (Way::ReadOperations, self.device_read_iops),
+            (Way::WriteOperations, self.device_write_iops),
+        ];
+        let throttles = throttles
+            .into_iter()
+            .flat_map(|(way, rates)| rates.into_iter().map(move |rate| Throttle { way, rate }))
+            .collect();
         Resources {
             memory: self.memory,
             memory_reservation: self.memory_reservation,
@@ -359,6 +403,7 @@ impl ResourceArgs {
             cpu_shares: self.cpu_shares,
             cpuset_cpus: self.cpuset_cpus,
             pids: self.pids_limit,
+            block: BlockIo { weight: self.blkio_weight, throttles },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The container's cgroup: made before its first task, which is born in it, and removed after its
-//! last. Controllers are written through `cgroups-rs` ([`limit`]); the life of the folders is ours.
+//! last. Controllers are written through `cgroups-rs` ([`limit`]), but for block devices ([`block`]) and
+//! what of devices has none ([`device`](super::device)); the life of the folders is ours.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,9 +10,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cgroups_rs::CgroupPid;
+use cgroups_rs::fs::devices::DevicesController;
 use cgroups_rs::fs::hierarchies::{self, UNIFIED_MOUNTPOINT};
 use cgroups_rs::fs::{Cgroup as Controllers, Subsystem};
 
+use super::block::{self, BlockError};
+use super::device::{DeviceError, Devices};
 use super::spec::Resources;
 use super::{ContainerId, limit};
 
@@ -53,22 +57,46 @@ pub(crate) enum CgroupError {
     SwapBelowMemory { together: u64, memory: u64 },
     #[error("the {name} limit should be {wanted} and is {found}")]
     NotTaken { name: &'static str, wanted: String, found: String },
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 impl Cgroup {
-    /// Makes the cgroup and sets its limits.
-    pub(super) fn create(id: &ContainerId, resources: &Resources) -> Result<Self, CgroupError> {
+    /// Makes the cgroup, sets its limits, and keeps it to its devices.
+    pub(super) fn create(
+        id: &ContainerId,
+        resources: &Resources,
+        devices: &Devices,
+    ) -> Result<Self, CgroupError> {
         let path = format!("{PARENT}/{id}");
-        let needed = limit::controllers(resources);
         let hierarchy = hierarchies::auto();
         let is_v2 = hierarchy.v2();
+        let block = block::controllers(&resources.block, is_v2);
+        // One of v1: of v2 there is none.
+        let of_devices = (!is_v2 && !devices.are_all()).then_some("devices");
+        let mut needed = limit::controllers(resources);
+        needed.extend(block.iter().copied().chain(of_devices));
+        if is_v2 && let Some(missing) = needed.iter().find(|name| !has_controller(name)) {
+            return Err(CgroupError::NoController(missing));
+        }
+        let needed = needed.into_iter().map(str::to_owned).collect();
         let controllers = Controllers::load_with_specified_controllers(hierarchy, &path, needed);
         let legacy = if is_v2 { Vec::new() } else { legacy_folders(&controllers, &path) };
         let root = if is_v2 { UNIFIED_MOUNTPOINT } else { HYBRID_MOUNTPOINT };
         let unified = Path::new(root).is_dir().then(|| Path::new(root).join(&path));
         let cgroup = Self { controllers, unified, legacy };
+        cgroup.remove_left()?;
         cgroup.make(&path)?;
         limit::set(&cgroup.controllers, is_v2, resources)?;
+        if let Some(&controller) = block.first() {
+            let dir = cgroup.folder_of(controller).ok_or(CgroupError::NoController(controller))?;
+            block::set(dir, is_v2, &resources.block)?;
+        }
+        if !devices.are_all() {
+            cgroup.keep_to(devices)?;
+        }
         Ok(cgroup)
     }
 
@@ -109,6 +137,33 @@ impl Cgroup {
         self.controllers
             .add_task_by_tgid(CgroupPid::from(u64::from(pid)))
             .map_err(CgroupError::Join)
+    }
+
+    /// Removes what a launcher that was killed has left of a container of that name: its limits, and the
+    /// program of its devices, are not those of this one.
+    fn remove_left(&self) -> Result<(), CgroupError> {
+        let folders = self.unified.iter().chain(&self.legacy);
+        folders.filter(|dir| dir.exists()).try_for_each(|dir| {
+            Self::left(dir).map_err(|source| folder_error("remove what is left of", dir, source))
+        })
+    }
+
+    /// By the controller of v1 where there is one, by a program in the v2 hierarchy else.
+    fn keep_to(&self, devices: &Devices) -> Result<(), CgroupError> {
+        if let Some(controller) = self.controllers.controller_of::<DevicesController>() {
+            return Ok(devices.set(controller)?);
+        }
+        let unified = self.open_unified()?.ok_or(DeviceError::NoCgroup)?;
+        Ok(devices.program().attach(&unified).map_err(DeviceError::from)?)
+    }
+
+    /// The folder that has the files of a controller.
+    fn folder_of(&self, controller: &str) -> Option<&Path> {
+        if self.controllers.v2() {
+            return self.unified.as_deref();
+        }
+        let root = Path::new(UNIFIED_MOUNTPOINT).join(controller);
+        self.legacy.iter().find(|dir| dir.starts_with(&root)).map(PathBuf::as_path)
     }
 
     fn make(&self, path: &str) -> Result<(), CgroupError> {
@@ -158,6 +213,12 @@ impl Drop for Cgroup {
             let _ = dir.parent().map(fs::remove_dir);
         }
     }
+}
+
+/// Whether the v2 hierarchy has a controller.
+fn has_controller(name: &str) -> bool {
+    let all = fs::read_to_string(Path::new(UNIFIED_MOUNTPOINT).join("cgroup.controllers"));
+    all.is_ok_and(|all| all.split_whitespace().any(|other| other == name))
 }
 
 /// The folders that `cgroups-rs` makes in v1 hierarchies.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::fstat;
+use nix::sys::stat::{SFlag, fstat};
 
 use super::mount::{Depth, Kind, UNCHANGED, c_string, is_folder, set_attributes};
 use super::userns::UserNamespace;
@@ -42,10 +42,10 @@ impl Detached {
         Ok(if is_folder(self.mount.as_fd())? { Kind::Folder } else { Kind::File })
     }
 
-    /// The number of the character device that it is.
-    pub(super) fn device(&self) -> io::Result<Option<libc::dev_t>> {
+    /// What type of file it is and, if it is a device, its number.
+    pub(super) fn device(&self) -> io::Result<(SFlag, libc::dev_t)> {
         let stat = fstat(&self.mount)?;
-        Ok((stat.st_mode & libc::S_IFMT == libc::S_IFCHR).then_some(stat.st_rdev))
+        Ok((SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()), stat.st_rdev))
     }
 
     /// Shows each file as that of the user of this namespace who has its owner's id there (`mount_setattr(2)`,

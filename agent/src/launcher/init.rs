@@ -13,6 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::SigSet;
 use nix::unistd::{chdir, execve, getcwd, sethostname, write};
 
+use super::device::Devices;
 use super::label::Label;
 use super::mount::c_string;
 use super::rootfs::{self, Sources};
@@ -34,6 +35,7 @@ pub(super) struct Init<'a> {
     pub(super) command: &'a [String],
     /// What of the host the container sees.
     pub(super) sources: &'a Sources,
+    pub(super) devices: &'a Devices,
     pub(super) user: User,
     pub(super) env: &'a [String],
     pub(super) workdir: &'a Path,
@@ -72,7 +74,7 @@ impl Init<'_> {
         }
         sysctls.into_iter().try_for_each(set_sysctl)?;
         let label = Label::prepare(&self.spec.security)?;
-        rootfs::enter(self.spec, self.sources)?;
+        rootfs::enter(self.spec, self.devices, self.sources)?;
         self.enter_workdir()?;
         label.map_or(Ok(()), Label::apply)?;
         let keep = privilege::available(self.spec.capability_set())?;

@@ -20,17 +20,25 @@ const PAGE: u64 = 4096;
 /// kernel's own default.
 const PERIOD: u64 = 100_000;
 
-/// The controllers that these limits need.
-pub(super) fn controllers(resources: &Resources) -> Vec<String> {
-    let Resources { memory, memory_reservation, memory_swap, cpus, cpu_shares, cpuset_cpus, pids } =
-        resources;
+/// The controllers that these limits need, but for those of block devices.
+pub(super) fn controllers(resources: &Resources) -> Vec<&'static str> {
+    let Resources {
+        memory,
+        memory_reservation,
+        memory_swap,
+        cpus,
+        cpu_shares,
+        cpuset_cpus,
+        pids,
+        block: _,
+    } = resources;
     let needed = [
         ("memory", memory.is_some() || memory_reservation.is_some() || memory_swap.is_some()),
         ("cpu", cpus.is_some() || cpu_shares.is_some()),
         ("cpuset", cpuset_cpus.is_some()),
         ("pids", pids.is_some()),
     ];
-    needed.into_iter().filter(|&(_, needed)| needed).map(|(name, _)| name.to_owned()).collect()
+    needed.into_iter().filter(|&(_, needed)| needed).map(|(name, _)| name).collect()
 }
 
 /// Sets the limits.

@@ -5,13 +5,15 @@
 //! only the thread that made it. The rest of the agent starts containers by executing it.
 //!
 //! The way of a container: a [`Spec`] is what was asked for; [`process`] prepares what the
-//! container needs from outside ([`state`], [`cgroup`], [`storage`]), makes its first task in new
-//! namespaces, and waits for it; [`init`] is that task: it builds what the container sees
+//! container needs from outside ([`state`], [`cgroup`], [`device`], [`storage`]), makes its first task in
+//! new namespaces, and waits for it; [`init`] is that task: it builds what the container sees
 //! ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`], [`label`]), and
 //! executes the command.
 
+mod block;
 mod cgroup;
 mod detached;
+mod device;
 mod diff;
 mod image;
 mod init;
@@ -38,8 +40,9 @@ pub(crate) use diff::{Change, diff};
 pub(crate) use process::run;
 pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
-    CapabilityChange, ContainerId, CpuList, Cpus, Network, PidMode, Resources, Root, Sharing, Size,
-    Spec, Swap, Sysctl, Tmpfs, Ulimit, User, UserMode, Volume, capabilities,
+    BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, Network, PidMode,
+    Rate, Resources, Root, Sharing, Size, Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User,
+    UserMode, Volume, Way, bytes_per_second, capabilities, operations_per_second,
 };
 pub(crate) use state::clean_up;
 
@@ -58,6 +61,8 @@ pub(crate) enum LauncherError {
     NameInUse(ContainerId),
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
+    #[error(transparent)]
+    Device(#[from] device::DeviceError),
     #[error(transparent)]
     Image(#[from] image::ImageError),
     #[error(transparent)]

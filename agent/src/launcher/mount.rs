@@ -76,20 +76,6 @@ impl Tree {
         self.attach(&Detached::open(source)?, target)
     }
 
-    /// Shows a device of the host, which must be this one, in the same place.
-    pub(super) fn bind_device(
-        &self,
-        path: &Path,
-        number: libc::dev_t,
-    ) -> Result<(), LauncherError> {
-        let device = Detached::open(path)?;
-        if device.device().tried(|| format!("look at {}", path.display()))? != Some(number) {
-            let why = format!("{} of this host is not the device of that name", path.display());
-            return Err(LauncherError::Setup(why));
-        }
-        self.attach(&device, path)
-    }
-
     /// Gives a mount its place.
     pub(super) fn attach(&self, mount: &Detached, target: &Path) -> Result<(), LauncherError> {
         let what = || format!("bind {} at {}", mount.source().display(), target.display());

@@ -15,6 +15,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::cgroup::Cgroup;
 use super::detached::Detached;
+use super::device::Devices;
 use super::image::{Image, ImageConfig};
 use super::init::{GO, Init, read_report};
 use super::rootfs::{self, Sources};
@@ -50,6 +51,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     spec.check()?;
     seal::ensure()?;
     let signals = Signals::block()?;
+    let devices = Devices::find(spec)?;
     let filter = seccomp::prepare(spec)?;
     let state = State::create(&spec.id)?;
     let volumes = rootfs::volumes(spec)?;
@@ -64,13 +66,14 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
         spec,
         command: &command,
         sources: &sources,
+        devices: &devices,
         user: spec.user.or(config.user).unwrap_or_default(),
         env: &env,
         workdir: spec.workdir.as_deref().or(config.workdir.as_deref()).unwrap_or(Path::new("/")),
         filter: filter.as_ref(),
         signals: signals.before,
     };
-    let cgroup = Cgroup::create(state.id(), &spec.resources)?;
+    let cgroup = Cgroup::create(state.id(), &spec.resources, &devices)?;
     let (mut launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     let unified = cgroup.open_unified()?;
     let task = clone3(namespaces(spec), unified.as_ref());

@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{chdir, fchdir, pivot_root, symlinkat};
 
 use super::detached::Detached;
+use super::device::Devices;
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
-use super::spec::{Root, Sharing, Spec, Tmpfs, UserMode, Volume};
+use super::spec::{Root, Sharing, Spec, Tmpfs, Volume};
 use super::userns::{self, UserNamespace};
 use super::{LauncherError, Tried};
 
@@ -34,16 +35,6 @@ const MASKED: [&str; 12] = [
 /// What Docker lets containers read only.
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// Devices that every program may need: name, major and minor number.
-const DEVICES: [(&str, u64, u64); 6] = [
-    ("full", 1, 7),
-    ("null", 1, 3),
-    ("random", 1, 8),
-    ("tty", 5, 0),
-    ("urandom", 1, 9),
-    ("zero", 1, 5),
-];
 
 /// Links in `/dev`: name and target.
 const LINKS: [(&str, &str); 5] = [
@@ -89,11 +80,15 @@ pub(super) fn volumes(spec: &Spec) -> Result<Vec<Detached>, LauncherError> {
 
 /// Builds what the container sees and makes it the root of this mount namespace, which must be the
 /// container's own.
-pub(super) fn enter(spec: &Spec, sources: &Sources) -> Result<(), LauncherError> {
+pub(super) fn enter(
+    spec: &Spec,
+    devices: &Devices,
+    sources: &Sources,
+) -> Result<(), LauncherError> {
     detach_from_host()?;
     let tree = Tree::over_root(&sources.root)?;
     umask(Mode::empty());
-    kernel_file_systems(spec, &tree)?;
+    kernel_file_systems(spec, devices, &tree)?;
     mounts(spec, &sources.volumes, &tree)?;
     if !spec.privileged {
         restrict(&tree)?;
@@ -146,7 +141,7 @@ fn detach_from_host() -> Result<(), LauncherError> {
         .tried(|| "make the mounts private".to_owned())
 }
 
-fn kernel_file_systems(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
+fn kernel_file_systems(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherError> {
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     tree.mount("proc", Path::new("/proc"), safe, "")?;
     if spec.privileged {
@@ -154,7 +149,7 @@ fn kernel_file_systems(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
         tree.bind(Path::new("/dev"), Path::new("/dev"))?;
         return tree.bind(Path::new("/sys"), Path::new("/sys"));
     }
-    devices(spec, tree)?;
+    make_dev(spec, devices, tree)?;
     tree.mount("sysfs", Path::new("/sys"), safe | MsFlags::MS_RDONLY, "")?;
     if host_has_cgroup2() {
         tree.mount("cgroup2", Path::new("/sys/fs/cgroup"), safe | MsFlags::MS_RDONLY, "")?;
@@ -162,8 +157,8 @@ fn kernel_file_systems(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
     Ok(())
 }
 
-/// A `/dev` with what programs need, and nothing of the host's.
-fn devices(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
+/// A `/dev` with what programs need, and nothing of the host's but what was asked for.
+fn make_dev(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherError> {
     let (nosuid, noexec) = (MsFlags::MS_NOSUID, MsFlags::MS_NOEXEC);
     let nodev = MsFlags::MS_NODEV;
     let strict = nosuid | MsFlags::MS_STRICTATIME;
@@ -181,20 +176,10 @@ fn devices(spec: &Spec, tree: &Tree) -> Result<(), LauncherError> {
         tree.mount("mqueue", Path::new("/dev/mqueue"), nosuid | nodev | noexec, "")?;
     }
     let dev = tree.find_or_make(Path::new("/dev"), Kind::Folder)?;
-    for (name, major, minor) in DEVICES {
-        if spec.users == UserMode::Remapped {
-            // Nobody but the host's root may make devices.
-            tree.bind_device(&Path::new("/dev").join(name), makedev(major, minor))?;
-            continue;
-        }
-        let mode = Mode::from_bits_truncate(0o666);
-        mknodat(dev.as_fd(), name, SFlag::S_IFCHR, mode, makedev(major, minor))
-            .tried(|| format!("make /dev/{name}"))?;
-    }
     for (name, target) in LINKS {
         symlinkat(target, dev.as_fd(), name).tried(|| format!("link /dev/{name}"))?;
     }
-    Ok(())
+    devices.make(tree, spec.users)
 }
 
 fn host_has_cgroup2() -> bool {

@@ -1,5 +1,7 @@
 //! What a container is to be, as it was asked for.
 
+mod block;
+mod device;
 mod mount;
 mod process;
 mod resource;
@@ -8,6 +10,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub(crate) use self::block::{
+    BlockIo, Rate, Throttle, Way, bytes_per_second, operations_per_second,
+};
+pub(crate) use self::device::{Access, Device, DeviceKind, DeviceRule};
 pub(crate) use self::mount::{Tmpfs, Volume};
 pub(crate) use self::process::{Sysctl, Ulimit, User};
 pub(crate) use self::resource::{CpuList, Cpus, Resources, Size, Swap};
@@ -52,6 +58,10 @@ pub(crate) struct Spec {
     pub(crate) groups: Vec<u32>,
     /// What of the host it sees.
     pub(crate) volumes: Vec<Volume>,
+    /// The devices of the host that it has.
+    pub(crate) devices: Vec<Device>,
+    /// Devices that it may use beside those.
+    pub(crate) device_rules: Vec<DeviceRule>,
     /// Capabilities beyond the default set, and those of it that are taken away, in order.
     pub(crate) capabilities: Vec<CapabilityChange>,
     /// How it is confined beyond that.
@@ -159,6 +169,34 @@ pub(crate) enum SpecError {
         "expected PATH or PATH:OPTIONS, an absolute path and some of ro, rw, exec, noexec, size=, mode=, uid=, gid=, nr_inodes=, nr_blocks=, separated by commas"
     )]
     Tmpfs,
+    #[error(
+        "expected HOST, HOST:CONTAINER, HOST:ACCESS or HOST:CONTAINER:ACCESS: absolute paths, and some of \
+         r, w and m"
+    )]
+    Device,
+    #[error("a container has its devices below /dev, and {} is not (HOST:CONTAINER)", .0.display())]
+    DeviceTarget(PathBuf),
+    #[error("the access to a device is some of r, w and m, each once")]
+    Access,
+    #[error(
+        "expected KIND MAJOR:MINOR ACCESS like \"c 1:3 rwm\": b or c; numbers up to 4095 and 1048575, or *; \
+         and some of r, w and m; or \"a *:* rwm\" for all devices"
+    )]
+    DeviceRule,
+    #[error(
+        "a privileged container has all devices of the host: leave out --privileged, or --device and \
+         --device-cgroup-rule"
+    )]
+    DevicesOfPrivileged,
+    #[error(
+        "expected DEVICE:SIZE, the absolute path of a disk and bytes in a second, like /dev/sda:1m"
+    )]
+    Bandwidth,
+    #[error(
+        "expected DEVICE:NUMBER, the absolute path of a disk and operations in a second, like \
+         /dev/sda:100"
+    )]
+    Operations,
     #[error("expected NAME=SOFT or NAME=SOFT:HARD, numbers or -1 for no limit")]
     Ulimit,
     #[error("there is no limit {0:?}; there are: {known}", known = Ulimit::names())]
@@ -194,6 +232,9 @@ impl Spec {
             return Err(SpecError::HostnameOfHost);
         }
         self.check_users()?;
+        if self.privileged && !(self.devices.is_empty() && self.device_rules.is_empty()) {
+            return Err(SpecError::DevicesOfPrivileged);
+        }
         let is_hosts = |sysctl: &&Sysctl| {
             let path = &sysctl.path;
             match (path.starts_with("net"), path.ends_with("domainname")) {
@@ -373,6 +414,17 @@ mod tests {
         assert_eq!(capabilities("CAP_X"), Err(SpecError::Capability("CAP_X".into())));
     }
 
+    #[test]
+    fn a_privileged_container_has_all_devices_already() {
+        let devices = vec!["/dev/fuse".parse().unwrap()];
+        let device = Spec { devices, ..spec() };
+        assert_eq!(device.check(), Ok(()));
+        let refused = Err(SpecError::DevicesOfPrivileged);
+        assert_eq!(Spec { privileged: true, ..device }.check(), refused);
+        let device_rules = vec!["c 10:229 rwm".parse().unwrap()];
+        assert_eq!(Spec { privileged: true, device_rules, ..spec() }.check(), refused);
+    }
+
     fn spec() -> Spec {
         Spec {
             id: ContainerId::random(),
@@ -392,6 +444,8 @@ mod tests {
             oom_score_adj: None,
             groups: Vec::new(),
             volumes: Vec::new(),
+            devices: Vec::new(),
+            device_rules: Vec::new(),
             capabilities: Vec::new(),
             security: Security::default(),
             resources: Resources::default(),

@@ -62,7 +62,7 @@ pub(crate) static TECHNIQUES: &[Technique] = &[
         name: "block-device",
         rule: "Host block device used in container",
         summary: "make a block device file and open it",
-        container: &[],
+        container: &["--device-cgroup-rule=b 7:0 r"],
         act: block_device,
     },
     Technique {

@@ -60,7 +60,7 @@ impl FromStr for Volume {
 }
 
 /// Whether an absolute path names something below the root, and cannot lead out of it.
-fn is_below_root(path: &Path) -> bool {
+pub(super) fn is_below_root(path: &Path) -> bool {
     let mut components = path.components().skip(1).peekable();
     components.peek().is_some() && components.all(|part| matches!(part, Component::Normal(_)))
 }

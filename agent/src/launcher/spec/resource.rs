@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use super::SpecError;
+use super::{BlockIo, SpecError};
 
 /// What a container may use at most; as much as there is where nothing is said.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,8 @@ pub(crate) struct Resources {
     pub(crate) cpuset_cpus: Option<CpuList>,
     /// Processes and threads.
     pub(crate) pids: Option<u32>,
+    /// Block devices.
+    pub(crate) block: BlockIo,
 }
 
 /// A limit of memory and swap together.
