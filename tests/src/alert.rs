@@ -24,7 +24,7 @@ pub fn is_posture(alert: &Value) -> bool {
 pub const SUITE: Suite = Suite {
     name: "alert",
     tier: Tier::QuickAcross,
-    budget: Duration::from_secs(90),
+    budget: Duration::from_mins(4),
     wants: Configuration::is_plain,
     tests: tests![names_the_acting_process, names_its_cgroup_and_namespaces,],
 };

@@ -18,7 +18,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "books",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(2),
+    budget: Duration::from_mins(5),
     wants: Configuration::is_plain,
     tests: tests![balance_after_ten_thousand_opens, balance_when_the_ring_overflows],
 };

@@ -22,7 +22,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "boundary",
     tier: Tier::Quick,
-    budget: Duration::from_mins(6),
+    budget: Duration::from_mins(10),
     wants: Configuration::is_plain,
     tests: tests![every_crossing_is_told, running_containers_are_found],
 };

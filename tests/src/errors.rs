@@ -18,7 +18,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "errors",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(2),
+    budget: Duration::from_mins(5),
     wants: Configuration::is_plain,
     tests: tests![
         a_bad_rule_is_shown_and_the_good_ones_work,

@@ -20,7 +20,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "escape",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(2),
+    budget: Duration::from_mins(6),
     wants: Configuration::is_plain,
     tests: tests![every_rule_fires_and_stays_silent, the_host_does_not_escape],
 };

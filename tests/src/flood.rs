@@ -23,7 +23,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "flood",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(5),
+    budget: Duration::from_mins(10),
     wants: |guest| !guest.debian && (guest.smp || guest.series == "6.12" || guest.preempt_full),
     tests: tests![
         others_are_seen_while_files_are_opened,

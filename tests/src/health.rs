@@ -18,7 +18,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "health",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(3),
+    budget: Duration::from_mins(8),
     wants: Configuration::is_plain,
     tests: tests![silenced_probes_are_noticed, rules_are_reloaded, a_killed_agent_leaves_a_gap],
 };
@@ -145,8 +145,8 @@ fn a_killed_agent_leaves_a_gap() -> Result<()> {
         let time = |name: &str| fields[name].as_i64().map(i128::from).context("no time");
         let (start, end) = (time("gap.start")?, time("gap.end")?);
         ensure!(fields["gap.reason"] == "restart", "{gap}");
-        // It leaves a mark every second.
-        let latest = 2_000_000_000;
+        // It leaves a mark every second; an emulated machine that is busy lets it wait for long.
+        let latest = 30_000_000_000;
         ensure!((before - latest..=killed).contains(&start), "{start}: {before}, {killed}");
         ensure!((restarted..=ready).contains(&end), "{end}: {restarted}, {ready}");
         // Nothing in between was seen, and everything after.

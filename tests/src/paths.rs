@@ -26,7 +26,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "paths",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(2),
+    budget: Duration::from_mins(6),
     wants: Configuration::is_plain,
     tests: tests![
         paths_are_as_the_kernel_tells_them,

@@ -22,7 +22,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "survival",
     tier: Tier::QuickWithBpf,
-    budget: Duration::from_mins(6),
+    budget: Duration::from_mins(10),
     wants: |guest| guest.is_plain(),
     tests: tests![
         a_breach_while_no_agent_runs_is_told_once,
