@@ -25,6 +25,7 @@ pub const LEFT_BREACHES: &str = "LEFT_BREACHES";
 
 /// The maps that each agent has for itself.
 pub const FRESH_MAPS: &[&str] = &[
+    "AGENTS_MOUNTS",
     "BLANK",
     "BOOKS",
     "CALLED",

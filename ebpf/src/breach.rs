@@ -9,6 +9,7 @@ use shrike_common::{
     BreachKind, ContainerId, Counter, Header, Kind, Lane, Noticed, Offset, Pid, Property, Way,
 };
 
+use crate::birth::settle_birth;
 use crate::books::count;
 use crate::boundary::{
     Found, NUMBERS, State, filters, is_below, is_filter_upon, is_on_mount, number, sequence, set,
@@ -16,7 +17,8 @@ use crate::boundary::{
 use crate::credential::use_up;
 use crate::emit::{Address, emit_by, fill};
 use crate::kernel::{Cred, File, Task, Vfsmount, opaque};
-use crate::member::{self, Member, SHOWN, now, owns};
+use crate::member::{self, Member, SHOWN, now};
+use crate::owned::owns;
 use crate::plan;
 use crate::slot::{Claim, Slot};
 use crate::syscall::{self, IO_URING};
@@ -122,7 +124,7 @@ pub(crate) fn compare(task: Task, member: *mut Member, noticed: u64) {
     // SAFETY: the member is an entry that only its own task changes, and nobody while it is born; the slot
     // is ours.
     unsafe {
-        member::settle_birth(member, task);
+        settle_birth(member, task);
         if (*member).is_restored != 0 {
             settle(member, task);
             // What is not about its credentials it does by itself.

@@ -9,7 +9,8 @@ use crate::boundary::{State, is_below, number, set};
 use crate::breach::{self, Subject, is_lost};
 use crate::kernel::{Cred, Task, read_at};
 use crate::label;
-use crate::member::{self, Member, in_user_namespace, owns};
+use crate::member::{self, Member};
+use crate::owned::{in_user_namespace, owns};
 use crate::slot::Claim;
 use crate::syscall::{LSM_SET_SELF_ATTR, SETNS, UNSHARE, WRITE};
 

@@ -21,6 +21,9 @@ pub(crate) fn asked_about(target: Task, backend: Backend) {
         return;
     }
     if target.tgid() == agent.tgid() {
+        if backend as u32 == SHOWN_BY.load() {
+            member::leave(target);
+        }
         beat(backend);
     } else if backend as u32 == SHOWN_BY.load() {
         member::found(target);

@@ -17,10 +17,12 @@
 )]
 
 mod attempt;
+mod birth;
 mod books;
 mod boundary;
 mod breach;
 mod cgroup;
+mod containment;
 mod credential;
 mod emit;
 mod file;
@@ -33,11 +35,13 @@ mod mount;
 mod namespace;
 mod network;
 mod outcome;
+mod owned;
 mod plan;
 mod privilege;
 mod process;
 mod share;
 mod slot;
+mod superblock;
 mod surface;
 mod syscall;
 mod tree;
@@ -106,7 +110,7 @@ hooks! {
     fix_setuid_lsm fix_setuid_fentry(ctx) => credential::announce(Cred(ctx.arg(0)));
     mknod_lsm mknod_fentry(ctx) =>
         file::mknod(PathRef(ctx.arg(0)), Dentry(ctx.arg(1)), ctx.arg(2), ctx.arg(3));
-    inherit_lsm inherit_fentry(ctx) => member::conceived(Task(ctx.arg(0)), ctx.arg(1));
+    inherit_lsm inherit_fentry(ctx) => birth::conceived(Task(ctx.arg(0)), ctx.arg(1));
     kill_lsm kill_fentry(_ctx) notices Kill => ();
     link_lsm link_fentry(ctx) => tree::changed(PathRef(ctx.arg(1)));
     mkdir_lsm mkdir_fentry(ctx) => tree::changed(PathRef(ctx.arg(0)));

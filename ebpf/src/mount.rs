@@ -6,12 +6,12 @@ use shrike_common::{Kind, wire};
 use crate::emit::Record;
 use crate::kernel::{PathRef, Pointer, Superblock};
 use crate::plan::Wanted;
-use crate::tree;
+use crate::{superblock, tree};
 
 /// `security_sb_kern_mount`: the file system is there, and may be mounted.
 #[inline(always)]
 pub(crate) fn mount(sb: Superblock) {
-    tree::mounted(sb);
+    superblock::mounted(sb);
     let Some(wanted) = Wanted::of(Kind::Mount) else { return };
     wanted.emit(|record| wire::Mount {
         fs_magic: sb.magic(),

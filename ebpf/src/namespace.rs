@@ -2,11 +2,13 @@
 
 use shrike_common::{Counter, Kind, Namespaces, Noticed, NsId, wire};
 
+use crate::birth::settle_birth;
 use crate::books::count;
 use crate::boundary::State;
 use crate::breach::{Subject, is_lost};
 use crate::kernel::{Nsproxy, Task, address};
-use crate::member::{self, Member, in_user_namespace, own, own_at, own_time};
+use crate::member::{self, Member};
+use crate::owned::{in_user_namespace, own, own_at, own_time};
 use crate::plan::Wanted;
 use crate::slot::Claim;
 use crate::syscall::{EXECVE, EXECVEAT, SETNS, UNSHARE};
@@ -39,7 +41,7 @@ fn installed(task: Task, member: *mut Member, old: Nsproxy, new: Nsproxy) {
     let Some(claim) = Claim::new() else { return count(Counter::NoSlot, Kind::Breach) };
     // SAFETY: the member is an entry that only its own task changes; the slot is ours.
     unsafe {
-        member::settle_birth(member, task);
+        settle_birth(member, task);
         let found = &raw mut (*claim.slot).found.state;
         let subject = Subject::of(member, task, Noticed::SwitchNamespaces as u64).with(&claim);
         // What was slipped in before is not made here.

@@ -4,7 +4,7 @@ use shrike_common::wire;
 
 use crate::emit::emit;
 use crate::kernel::{Binprm, Task};
-use crate::{breach, member, plan};
+use crate::{birth, breach, member, plan};
 
 /// `sched_process_exec`: the new image is in place.
 #[inline(always)]
@@ -28,7 +28,7 @@ pub(crate) fn exec(binprm: Binprm) {
 #[inline(always)]
 pub(crate) fn fork(child: Task, clone_flags: u64) {
     const CLONE_THREAD: u64 = 0x1_0000;
-    member::born(child, clone_flags);
+    birth::born(child, clone_flags);
     if clone_flags & CLONE_THREAD != 0 {
         return;
     }

@@ -4,36 +4,22 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::Global;
 use aya_ebpf::btf_maps::{Array, LruHashMap};
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::macros::btf_map;
-use shrike_common::{BreachKind, Counter, Kind, Noticed, Offset, Property, Way};
+use shrike_common::{Counter, Kind, Noticed, Offset, Property, Way};
 
 use crate::books::count;
 use crate::boundary::sequence;
 use crate::breach::{Subject, noticed};
 use crate::kernel::{
-    BlockDevice, Dentry, File, FilesStruct, PathRef, Superblock, Task, Vfsmount, address,
-    fetch_add, offset, read, read_at,
+    Dentry, File, FilesStruct, PathRef, Task, Vfsmount, address, fetch_add, offset, read, read_at,
 };
-use crate::member::{self, Member, owns};
+use crate::member::{self, Member};
+use crate::owned::owns;
 use crate::plan;
 use crate::slot::{Claim, Slot};
 use crate::syscall::PIDFD_GETFD;
-
-/// Where the kernel has `noop_backing_dev_info`, which every file system without a storage has; 0 if not
-/// known.
-#[unsafe(no_mangle)]
-static NOOP_BDI: Global<u64> = Global::new(0);
-
-/// Where a loop device (`struct loop_device`) has the file beneath it; 0 if not known.
-#[unsafe(no_mangle)]
-static LOOP_FILE: Global<u64> = Global::new(0);
-
-/// The offset of `mount.mnt_next_for_sb`; 0 if the kernel has none.
-#[unsafe(no_mangle)]
-static MOUNT_NEXT: Global<u64> = Global::new(0);
 
 /// How many trees are kept. One that is forgotten is given anew when it is reached by a mount of the
 /// container's own.
@@ -65,7 +51,7 @@ const FMODE_PATH: u32 = 1 << 14;
 /// A tree that a container was given.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Tree {
+pub(crate) struct Tree {
     container: u64,
     sb: u64,
     /// The dentry at its root.
@@ -127,15 +113,26 @@ macro_rules! look {
 }
 
 impl Tree {
+    #[inline(always)]
+    pub(crate) fn new(container: u64, sb: u64, root: u64, dev: u32) -> Self {
+        Self { container, sb, root, dev: dev.into() }
+    }
+
     /// Stands for whether a mount of the container propagates to the host.
-    fn shared(container: u64) -> Self {
+    pub(crate) fn shared(container: u64) -> Self {
         Self { container, sb: 0, root: 0, dev: 0 }
     }
 
     #[inline(always)]
-    fn is_given(&self) -> bool {
+    pub(crate) fn is_given(&self) -> bool {
         // SAFETY: the entry is only tested for.
         unsafe { TREES.get(self) }.is_some()
+    }
+
+    /// Gives it for reading and writing.
+    #[inline(always)]
+    pub(crate) fn give_all(&self) {
+        self.give(READ | WRITE);
     }
 
     #[inline(always)]
@@ -253,6 +250,12 @@ pub(crate) fn is_given(container: u64, dentry: u64, mnt: u64) -> bool {
     tree_find(dentry, root, container, READ) & GIVEN != 0
 }
 
+/// Whether a container was given a file, by whatever mount it is reached.
+#[inline(always)]
+pub(crate) fn is_file_given(container: u64, dentry: u64) -> bool {
+    tree_find(dentry, 0, container, READ) & GIVEN != 0
+}
+
 /// `security_file_receive`: a descriptor comes from another process. What is handed over is given, what is
 /// taken by force is not.
 #[inline(always)]
@@ -282,89 +285,6 @@ pub(crate) fn opened_by_handle(path: PathRef, flags: u32) {
         let (dentry, mnt) = (address(path.dentry().0), address(path.mnt().0));
         judge_path(dentry, mnt, member, Noticed::FileOpen, READ);
     }
-}
-
-/// `security_sb_kern_mount`: a member mounts a file system. One that it makes is its own, but for a disk of
-/// the host; one that is there already is the host's, unless it was given. The kernel's own file systems
-/// without a storage are everybody's.
-#[inline(always)]
-pub(crate) fn mounted(sb: Superblock) {
-    if let Some(epoch) = EPOCH.get_ptr_mut(0) {
-        // SAFETY: the look-up gave a valid entry.
-        unsafe { fetch_add(epoch, 1) };
-    }
-    let task = Task::current();
-    if let Some(member) = member::get(task) {
-        mounted_by(member, task, sb);
-    }
-}
-
-#[inline(never)]
-fn mounted_by(member: *mut Member, task: Task, sb: Superblock) {
-    // SAFETY: the look-up gave a valid entry.
-    let container = unsafe { (*member).container };
-    let root = sb.root().0 as u64;
-    let tree = Tree { container, sb: sb.0 as u64, root, dev: sb.dev().into() };
-    if tree.is_given() {
-        return;
-    }
-    tree.give(READ | WRITE);
-    let is_new = is_unmounted(sb);
-    let disk = sb.block_device();
-    let bdev = disk.dev();
-    let noop = NOOP_BDI.load();
-    let is_stored = bdev != 0 || noop != 0 && sb.bdi() != noop;
-    let is_foreign = if is_new {
-        bdev != 0 && !Tree::shared(container).is_given() && !is_own_disk(disk, container)
-    } else {
-        is_stored
-    };
-    if is_foreign {
-        let own = task.fs().root_dentry().sb().dev();
-        // SAFETY: as above.
-        let subject = unsafe { Subject::of(member, task, Noticed::Mount as u64) };
-        subject.report(BreachKind::Filesystem, Property::Superblock, own.into(), sb.dev().into());
-    }
-}
-
-/// Whether a file system has no mount yet, but for one that this very call makes: the kernel asks after it has
-/// made it where it keeps the list by `mount.mnt_next_for_sb` (seen on 7.3, not on 6.12).
-#[inline(always)]
-fn is_unmounted(sb: Superblock) -> bool {
-    let mounts = address(sb.0).wrapping_add(offset(Offset::SbMounts) as u64);
-    let first: u64 = read_at(mounts);
-    match MOUNT_NEXT.load() {
-        // A list with nothing in it points to itself.
-        0 => first == mounts,
-        next => {
-            let (namespace, next): (u64, u64) =
-                (read(first, Offset::MountNs), read_at(first.wrapping_add(next)));
-            first == 0 || namespace == 0 && next == 0
-        }
-    }
-}
-
-/// Whether a disk is a loop device over a file that the container has.
-#[inline(always)]
-fn is_own_disk(disk: BlockDevice, container: u64) -> bool {
-    /// The major number of loop devices. Their partitions have others.
-    const LOOP: u32 = 7;
-    let disk: u64 = read(address(disk.0), Offset::BdevDisk);
-    if read::<u32>(disk, Offset::GendiskMajor) != LOOP {
-        return false;
-    }
-    let place = LOOP_FILE.load();
-    if place == 0 {
-        return true;
-    }
-    let device: u64 = read(disk, Offset::GendiskPrivate);
-    let file: u64 = read_at(device.wrapping_add(place));
-    let dentry: u64 = read(file, Offset::FileDentry);
-    let mnt: u64 = read(file, Offset::FileMnt);
-    // One that never had a name is the kernel's internally.
-    has_type(dentry, S_IFREG)
-        && (Vfsmount(mnt as *const _).is_internal()
-            || tree_find(dentry, 0, container, READ) & GIVEN != 0)
 }
 
 /// `security_move_mount`: a member gives a tree a place among its mounts.
@@ -789,6 +709,15 @@ unsafe fn see(member: *mut Member, shown: &Tree, is_whole: bool) {
     }
 }
 
+/// What was looked at before may be another tree from now on.
+#[inline(always)]
+pub(crate) fn raise_epoch() {
+    if let Some(epoch) = EPOCH.get_ptr_mut(0) {
+        // SAFETY: the look-up gave a valid entry.
+        unsafe { fetch_add(epoch, 1) };
+    }
+}
+
 #[inline(always)]
 fn epoch() -> u64 {
     // SAFETY: the look-up gave a valid entry. Volatile: others change it.
@@ -796,10 +725,10 @@ fn epoch() -> u64 {
 }
 
 const S_IFDIR: u16 = 0o040_000;
-const S_IFREG: u16 = 0o100_000;
+pub(crate) const S_IFREG: u16 = 0o100_000;
 
 #[inline(always)]
-fn has_type(dentry: u64, ty: u16) -> bool {
+pub(crate) fn has_type(dentry: u64, ty: u16) -> bool {
     const S_IFMT: u16 = 0o170_000;
     let inode: u64 = read(dentry, Offset::DentryInode);
     read::<u16>(inode, Offset::InodeMode) & S_IFMT == ty
