@@ -1,11 +1,13 @@
 //! Whether the agent knows when it is blind.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 use crate::actor;
