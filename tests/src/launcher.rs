@@ -32,7 +32,8 @@ use seccomp::{
     seccomp_says_what_is_wrong_with_a_profile,
 };
 use storage::{
-    layers_are_put_together, many_containers_share_layers, what_is_written_is_a_containers_own,
+    layers_are_put_together, many_containers_share_layers, waiting_for_layers_can_be_interrupted,
+    what_is_written_is_a_containers_own, what_runs_is_left_alone,
 };
 use userns::{
     userns_has_devices_and_cannot_make_any, userns_has_ids_that_the_host_does_not_know,
@@ -83,6 +84,8 @@ pub const SUITE: Suite = Suite {
         layers_are_put_together,
         what_is_written_is_a_containers_own,
         many_containers_share_layers,
+        what_runs_is_left_alone,
+        waiting_for_layers_can_be_interrupted,
         userns_has_ids_that_the_host_does_not_know,
         userns_owns_its_root_file_system,
         userns_sees_volumes_as_they_are_or_as_its_own,

@@ -17,6 +17,7 @@ use cgroups_rs::fs::{Cgroup as Controllers, Subsystem};
 use super::block::{self, BlockError};
 use super::device::{DeviceError, Devices};
 use super::spec::Resources;
+use super::state::State;
 use super::{ContainerId, limit};
 
 /// The cgroup that holds those of all containers.
@@ -57,6 +58,10 @@ pub(crate) enum CgroupError {
     SwapBelowMemory { together: u64, memory: u64 },
     #[error("the {name} limit should be {wanted} and is {found}")]
     NotTaken { name: &'static str, wanted: String, found: String },
+    #[error(
+        "the cgroup {0} is in use by a container that is not known here: choose another --name"
+    )]
+    InUse(PathBuf),
     #[error(transparent)]
     Block(#[from] BlockError),
     #[error(transparent)]
@@ -66,11 +71,11 @@ pub(crate) enum CgroupError {
 impl Cgroup {
     /// Makes the cgroup, sets its limits, and keeps it to its devices.
     pub(super) fn create(
-        id: &ContainerId,
+        state: &State,
         resources: &Resources,
         devices: &Devices,
     ) -> Result<Self, CgroupError> {
-        let path = format!("{PARENT}/{id}");
+        let path = format!("{PARENT}/{}", state.id());
         let hierarchy = hierarchies::auto();
         let is_v2 = hierarchy.v2();
         let block = block::controllers(&resources.block, is_v2);
@@ -86,8 +91,10 @@ impl Cgroup {
         let legacy = if is_v2 { Vec::new() } else { legacy_folders(&controllers, &path) };
         let root = if is_v2 { UNIFIED_MOUNTPOINT } else { HYBRID_MOUNTPOINT };
         let unified = Path::new(root).is_dir().then(|| Path::new(root).join(&path));
+        // Before this has a cgroup to remove: one that is in use is another's.
+        let dirs: Vec<&PathBuf> = unified.iter().chain(&legacy).collect();
+        remove_left(state, &dirs)?;
         let cgroup = Self { controllers, unified, legacy };
-        cgroup.remove_left()?;
         cgroup.make(&path)?;
         limit::set(&cgroup.controllers, is_v2, resources)?;
         if let Some(&controller) = block.first() {
@@ -102,10 +109,24 @@ impl Cgroup {
 
     /// The folders of all containers' cgroups, in every hierarchy.
     pub(super) fn all() -> Vec<PathBuf> {
-        let root = Path::new(UNIFIED_MOUNTPOINT);
-        let hierarchies = folders(root).chain([root.to_owned()]);
-        let parents: Vec<_> = hierarchies.map(|dir| dir.join(PARENT)).collect();
-        parents.iter().flat_map(|dir| folders(dir)).collect()
+        parents().iter().flat_map(|dir| folders(dir)).collect()
+    }
+
+    /// Those of one container.
+    pub(super) fn all_of(id: &ContainerId) -> Vec<PathBuf> {
+        let dirs = parents().into_iter().map(|dir| dir.join(id.as_str()));
+        dirs.filter(|dir| dir.is_dir()).collect()
+    }
+
+    /// Whether there is a task in a cgroup, or below it.
+    pub(super) fn is_populated(dir: &Path) -> bool {
+        match fs::read_to_string(dir.join("cgroup.events")) {
+            Ok(events) => events.lines().any(|line| line == "populated 1"),
+            // Of v1.
+            Err(_) => {
+                fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty())
+            }
+        }
     }
 
     /// Removes the folder of a container that is gone, with what still runs in it.
@@ -137,15 +158,6 @@ impl Cgroup {
         self.controllers
             .add_task_by_tgid(CgroupPid::from(u64::from(pid)))
             .map_err(CgroupError::Join)
-    }
-
-    /// Removes what a launcher that was killed has left of a container of that name: its limits, and the
-    /// program of its devices, are not those of this one.
-    fn remove_left(&self) -> Result<(), CgroupError> {
-        let folders = self.unified.iter().chain(&self.legacy);
-        folders.filter(|dir| dir.exists()).try_for_each(|dir| {
-            Self::left(dir).map_err(|source| folder_error("remove what is left of", dir, source))
-        })
     }
 
     /// By the controller of v1 where there is one, by a program in the v2 hierarchy else.
@@ -213,6 +225,27 @@ impl Drop for Cgroup {
             let _ = dir.parent().map(fs::remove_dir);
         }
     }
+}
+
+/// Removes what a launcher that was killed has left of a container of that name: its limits, and the program of
+/// its devices, are not those of this one. What runs without a name here, runs under another `/run`.
+fn remove_left(state: &State, dirs: &[&PathBuf]) -> Result<(), CgroupError> {
+    for dir in dirs.iter().filter(|dir| dir.exists()) {
+        if !state.was_left() && Cgroup::is_populated(dir) {
+            return Err(CgroupError::InUse((*dir).clone()));
+        }
+        Cgroup::left(dir).map_err(|source| folder_error("remove what is left of", dir, source))?;
+    }
+    Ok(())
+}
+
+/// Where the cgroups of containers are, in every hierarchy.
+fn parents() -> Vec<PathBuf> {
+    let root = Path::new(UNIFIED_MOUNTPOINT);
+    if hierarchies::auto().v2() {
+        return vec![root.join(PARENT)];
+    }
+    folders(root).map(|hierarchy| hierarchy.join(PARENT)).collect()
 }
 
 /// Whether the v2 hierarchy has a controller.

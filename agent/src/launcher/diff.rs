@@ -1,10 +1,19 @@
 //! What a container has changed of its image: what is in its own layer, as against those below.
 
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{Mode, fstatat};
+use xattr::FileExt;
 
 use super::overlay::UPPER;
 use super::state::Running;
@@ -56,25 +65,33 @@ pub(crate) fn diff(id: &ContainerId) -> Result<Vec<Change>, LauncherError> {
     }
     let lower: Vec<PathBuf> = layers.iter().rev().map(storage::folder).collect();
     let mut changes = Vec::new();
-    collect(&files.join(UPPER), &lower, Path::new(""), &mut changes)
+    open_folder(&files.join(UPPER))
+        .and_then(|upper| collect(upper, &lower, Path::new(""), &mut changes))
         .tried(|| format!("read what {id} has changed"))?;
     changes.sort();
     Ok(changes)
 }
 
-/// Collects what is in a folder of the container's own layer; `lower` has the topmost layer first.
+/// Collects what is in a folder of the container's own layer; `lower` has the topmost layer first. The container
+/// runs: what is gone is left out, and no link of its making is followed.
 fn collect(
-    upper: &Path,
+    upper: OwnedFd,
     lower: &[PathBuf],
     folder: &Path,
     changes: &mut Vec<Change>,
 ) -> io::Result<()> {
-    for entry in fs::read_dir(upper.join(folder))? {
-        let entry = entry?;
-        let path = folder.join(entry.file_name());
-        let data = entry.metadata()?;
-        let was_there = is_in(lower, &path)?;
-        let kind = match (is_whiteout(&data), was_there) {
+    let mut upper = Dir::from_fd(upper)?;
+    let names = upper.iter().map(|entry| Ok(entry?.file_name().to_owned()));
+    for name in names.collect::<nix::Result<Vec<_>>>()? {
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Some(data) = there(fstatat(&upper, &*name, AtFlags::AT_SYMLINK_NOFOLLOW))? else {
+            continue;
+        };
+        let path = folder.join(OsStr::from_bytes(name.to_bytes()));
+        let is_gone = data.st_mode & libc::S_IFMT == libc::S_IFCHR && data.st_rdev == 0;
+        let kind = match (is_gone, is_in(lower, &path)?) {
             // It was made and removed again.
             (true, false) => continue,
             (true, true) => ChangeKind::Deleted,
@@ -82,9 +99,12 @@ fn collect(
             (false, false) => ChangeKind::Added,
         };
         changes.push(Change { path: Path::new("/").join(&path), kind });
-        if data.is_dir() {
-            let hidden = is_opaque(&entry.path())?;
-            collect(upper, if hidden { &[] } else { lower }, &path, changes)?;
+        if data.st_mode & libc::S_IFMT == libc::S_IFDIR
+            && let Some(inner) = there(openat(&upper, &*name, FOLDER, Mode::empty()))?
+        {
+            let inner = File::from(inner);
+            let lower = if is_opaque(&inner)? { &[] } else { lower };
+            collect(inner.into(), lower, &path, changes)?;
         }
     }
     Ok(())
@@ -93,14 +113,8 @@ fn collect(
 /// Whether these layers together have something at a path.
 fn is_in(lower: &[PathBuf], path: &Path) -> io::Result<bool> {
     for layer in lower {
-        match fs::symlink_metadata(layer.join(path)) {
-            Ok(data) => return Ok(!is_whiteout(&data)),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) => {}
-            Err(error) => return Err(error),
+        if let Some(data) = lstat(&layer.join(path))? {
+            return Ok(!is_whiteout(&data));
         }
         if hides(layer, path)? {
             break;
@@ -114,19 +128,41 @@ fn hides(layer: &Path, path: &Path) -> io::Result<bool> {
     let folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
     for folder in folders {
         let folder = layer.join(folder);
-        match fs::symlink_metadata(&folder) {
-            Ok(data) if !data.is_dir() => return Ok(true),
-            Ok(_) if is_opaque(&folder)? => return Ok(true),
-            Ok(_) => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) => {}
-            Err(error) => return Err(error),
+        match lstat(&folder)? {
+            Some(data) if !data.is_dir() || is_opaque(&open_folder(&folder)?.into())? => {
+                return Ok(true);
+            }
+            _ => {}
         }
     }
     Ok(false)
+}
+
+const FOLDER: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, FOLDER, Mode::empty())?)
+}
+
+/// What is there, if something is; no link is followed.
+fn lstat(path: &Path) -> io::Result<Option<fs::Metadata>> {
+    match fs::symlink_metadata(path) {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
+        data => data.map(Some),
+    }
+}
+
+/// What was found, unless it is gone or another by now.
+fn there<T>(found: nix::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+        found => Ok(Some(found?)),
+    }
 }
 
 /// Whether it stands for something that is gone: a character device with the number 0 (`overlayfs`).
@@ -135,7 +171,7 @@ fn is_whiteout(data: &fs::Metadata) -> bool {
 }
 
 /// Whether nothing of the layers below is left in a folder.
-fn is_opaque(folder: &Path) -> io::Result<bool> {
-    let value = xattr::get(folder, "trusted.overlay.opaque")?;
+fn is_opaque(folder: &File) -> io::Result<bool> {
+    let value = folder.get_xattr("trusted.overlay.opaque")?;
     Ok(value.is_some_and(|value| value == b"y"))
 }

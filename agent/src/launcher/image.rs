@@ -7,11 +7,14 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::lchown;
 use std::path::{Component, Path, PathBuf};
 
 use base16ct::lower::encode_string;
 use flate2::read::GzDecoder;
+use nix::sys::stat::Mode;
 use nix::sys::statvfs::statvfs;
+use nix::unistd::mkfifo;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tar::{Archive, Entry, EntryType};
@@ -24,6 +27,9 @@ const DOCUMENT: u64 = 4 << 20;
 
 /// How a gzip file starts.
 const GZIP: [u8; 2] = [0x1F, 0x8B];
+
+/// How a zstd file starts.
+const ZSTD: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
 /// The name of a file that says: what lower layers have here under the rest of the name is gone.
 const WHITEOUT: &[u8] = b".wh.";
@@ -58,12 +64,18 @@ pub(crate) enum ImageError {
     Unpack { name: String, source: io::Error },
     #[error("a layer of the image names {0:?}, which is outside of the image")]
     Outside(PathBuf),
+    #[error("{0} of the image is compressed by zstd, which is not supported: save it by gzip")]
+    Compression(String),
     #[error("{0} of the image is no SHA-256 digest")]
     Name(String),
+    #[error("the whiteout {0} in a layer of the image names no file")]
+    Whiteout(PathBuf),
     #[error("a layer of the image would make {path} {what}")]
     Hostile { path: PathBuf, what: &'static str },
     #[error("the image unpacks to more than {0} MiB, which is what the disk has room for")]
     TooLarge(u64),
+    #[error("a layer of the image takes more than {0} MiB of memory to unpack")]
+    Memory(u64),
     #[error("cannot unpack the image: {0}")]
     Unpacker(String),
     #[error("the image runs as {user:?}; give a number with --user")]
@@ -73,14 +85,23 @@ pub(crate) enum ImageError {
 /// An image, and the archive that it is in.
 pub(super) struct Image {
     files: Files,
-    /// The files of the archive that it is made of.
-    parts: Parts,
+    /// The file that says how to run it.
+    config: String,
+    /// From the lowest one on.
+    layers: Vec<Layer>,
 }
 
 /// The files of an archive that an image is made of.
 struct Parts {
     config: String,
     layers: Vec<String>,
+}
+
+/// A layer, and what its file must be.
+struct Layer {
+    name: String,
+    digest: String,
+    id: LayerId,
 }
 
 /// What tells a layer, as it is above those below it, from all others.
@@ -91,13 +112,27 @@ impl Image {
     /// Opens the image in an archive.
     pub(super) fn open(archive: &Path) -> Result<Self, ImageError> {
         let mut files = Files::open(archive)?;
-        let parts = files.parts()?;
-        Ok(Self { files, parts })
+        let Parts { config, layers: names } = files.parts()?;
+        let mut layers: Vec<Layer> = Vec::new();
+        for name in names {
+            let digest = match digest_of(&name) {
+                Some(digest) => digest.to_owned(),
+                None => sha256(files.content(&name)?)
+                    .map_err(|source| ImageError::Unpack { name: name.clone(), source })?,
+            };
+            let id = match layers.last() {
+                Some(below) => encode_string(&Sha256::digest(format!("{} {digest}", below.id.0))),
+                None => digest.clone(),
+            };
+            let id = LayerId::parse(&id).ok_or_else(|| ImageError::Name(name.clone()))?;
+            layers.push(Layer { name, digest, id });
+        }
+        Ok(Self { files, config, layers })
     }
 
     /// What it says about running it.
     pub(super) fn config(&mut self) -> Result<ImageConfig, ImageError> {
-        let config: ConfigFile = self.files.document(&self.parts.config)?;
+        let config: ConfigFile = self.files.document(&self.config)?;
         let Settings { entrypoint, cmd, env, user, working_dir } =
             config.config.unwrap_or_default();
         let command = entrypoint.unwrap_or_default().into_iter().chain(cmd.unwrap_or_default());
@@ -115,27 +150,14 @@ impl Image {
 
     /// Its layers, from the lowest one on. What a layer means depends on those below it, so each is told by
     /// all of them, as by the `ChainID` of the OCI image specification.
-    pub(super) fn layers(&mut self) -> Result<Vec<LayerId>, ImageError> {
-        let mut ids: Vec<LayerId> = Vec::new();
-        for name in &self.parts.layers {
-            let digest = match digest_of(name) {
-                Some(digest) => digest.to_owned(),
-                None => sha256(self.files.content(name)?)
-                    .map_err(|source| ImageError::Unpack { name: name.clone(), source })?,
-            };
-            let id = match ids.last() {
-                Some(below) => encode_string(&Sha256::digest(format!("{} {digest}", below.0))),
-                None => digest,
-            };
-            ids.push(LayerId::parse(&id).ok_or_else(|| ImageError::Name(name.clone()))?);
-        }
-        Ok(ids)
+    pub(super) fn layers(&self) -> Vec<LayerId> {
+        self.layers.iter().map(|layer| layer.id.clone()).collect()
     }
 
     /// Unpacks a layer, by its place among them, over what is in the folder `root`.
     pub(super) fn unpack(&mut self, layer: usize, root: &Path) -> Result<(), ImageError> {
-        match self.parts.layers.get(layer) {
-            Some(name) => self.files.unpack_layer(name, root),
+        match self.layers.get(layer) {
+            Some(layer) => self.files.unpack_layer(layer, root),
             None => Ok(()),
         }
     }
@@ -144,9 +166,7 @@ impl Image {
 impl LayerId {
     /// Reads an id: it names a folder.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        const DIGITS: usize = 64;
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        (text.len() == DIGITS && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+        is_digest(text).then(|| Self(text.to_owned()))
     }
 
     /// The id.
@@ -216,7 +236,8 @@ impl Files {
         let mut file = File::open(path).map_err(error)?;
         let mut places = HashMap::new();
         let mut archive = Archive::new(BufReader::new(&mut file));
-        for entry in archive.entries_with_seek().map_err(error)? {
+        // What names of more than 100 bytes take is read into memory otherwise, however much that is.
+        for entry in archive.entries_with_seek().map_err(error)?.raw(true) {
             let entry = entry.map_err(error)?;
             let name = entry.path().map_err(error)?;
             let name = name.strip_prefix(".").unwrap_or(&name).to_string_lossy().into_owned();
@@ -231,8 +252,8 @@ impl Files {
             let index: Index = self.document("index.json")?;
             let manifest: Manifest = self.manifest(&index)?;
             return Ok(Parts {
-                config: blob(&manifest.config),
-                layers: manifest.layers.iter().map(blob).collect(),
+                config: blob(&manifest.config)?,
+                layers: manifest.layers.iter().map(blob).collect::<Result<_, _>>()?,
             });
         }
         if self.places.contains_key("manifest.json") {
@@ -247,10 +268,10 @@ impl Files {
     /// The manifest that an index leads to, perhaps through another index.
     fn manifest(&mut self, index: &Index) -> Result<Manifest, ImageError> {
         let chosen = choose(&index.manifests)?;
-        let name = blob(chosen);
+        let name = blob(chosen)?;
         if chosen.media_type.contains("index") || chosen.media_type.contains("manifest.list") {
             let inner: Index = self.document(&name)?;
-            return self.document(&blob(choose(&inner.manifests)?));
+            return self.document(&blob(choose(&inner.manifests)?)?);
         }
         self.document(&name)
     }
@@ -269,21 +290,26 @@ impl Files {
             .map_err(|source| ImageError::Document { name: name.to_owned(), source })
     }
 
-    fn unpack_layer(&mut self, name: &str, root: &Path) -> Result<(), ImageError> {
-        let error = |source| ImageError::Unpack { name: name.to_owned(), source };
-        if let Some(digest) = digest_of(name)
-            && sha256(self.content(name)?).map_err(error)? != digest
-        {
-            return Err(ImageError::Digest { name: name.to_owned() });
-        }
+    /// What is unpacked is what was looked at: the file may be another one by the second time.
+    fn unpack_layer(&mut self, layer: &Layer, root: &Path) -> Result<(), ImageError> {
+        let Layer { name, digest, id: _ } = layer;
+        let error = |source| ImageError::Unpack { name: name.clone(), source };
         let mut start = Vec::new();
-        self.content(name)?.take(2).read_to_end(&mut start).map_err(error)?;
-        let content = BufReader::new(self.content(name)?);
-        if start == GZIP {
-            unpack_tar(name, GzDecoder::new(content), root)
+        self.content(name)?.take(4).read_to_end(&mut start).map_err(error)?;
+        let mut content = Hashed { content: self.content(name)?, hash: Sha256::new() };
+        let reader = BufReader::new(&mut content);
+        if start.starts_with(&GZIP) {
+            unpack_tar(name, GzDecoder::new(reader), root)?;
+        } else if start.starts_with(&ZSTD) {
+            return Err(ImageError::Compression(name.clone()));
         } else {
-            unpack_tar(name, content, root)
+            unpack_tar(name, reader, root)?;
         }
+        io::copy(&mut content, &mut io::sink()).map_err(error)?;
+        if encode_string(&content.hash.finalize()) != *digest {
+            return Err(ImageError::Digest { name: name.clone() });
+        }
+        Ok(())
     }
 
     fn content(&mut self, name: &str) -> Result<io::Take<&File>, ImageError> {
@@ -312,8 +338,20 @@ fn choose(descriptors: &[Descriptor]) -> Result<&Descriptor, ImageError> {
     descriptors.iter().find(fits).ok_or(ImageError::Platform(architecture))
 }
 
-fn blob(descriptor: &Descriptor) -> String {
-    format!("blobs/{}", descriptor.digest.replacen(':', "/", 1))
+/// The file that a descriptor is of. Other algorithms are registered, but nobody uses them, and what cannot be
+/// checked is not taken.
+fn blob(descriptor: &Descriptor) -> Result<String, ImageError> {
+    let digest = descriptor.digest.strip_prefix("sha256:").filter(|digest| is_digest(digest));
+    match digest {
+        Some(digest) => Ok(format!("blobs/sha256/{digest}")),
+        None => Err(ImageError::Name(descriptor.digest.clone())),
+    }
+}
+
+/// Whether it is a SHA-256 digest, in hexadecimal digits.
+fn is_digest(text: &str) -> bool {
+    const DIGITS: usize = 64;
+    text.len() == DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The SHA-256 digest that a file of the archive is named after.
@@ -333,8 +371,24 @@ fn sha256(mut content: impl Read) -> io::Result<String> {
     }
 }
 
+/// What is read, and the digest of what has been read of it.
+struct Hashed<R> {
+    content: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.content.read(buffer)?;
+        self.hash.update(buffer.get(..len).unwrap_or_default());
+        Ok(len)
+    }
+}
+
 /// Unpacks one layer over what is there.
 fn unpack_tar(name: &str, content: impl Read, root: &Path) -> Result<(), ImageError> {
+    /// What any entry takes of the disk.
+    const LEAST: u64 = 4096;
     let error = |source| ImageError::Unpack { name: name.to_owned(), source };
     let mut archive = Archive::new(content);
     archive.set_preserve_permissions(true);
@@ -346,10 +400,15 @@ fn unpack_tar(name: &str, content: impl Read, root: &Path) -> Result<(), ImageEr
     let mut own = BTreeSet::new();
     for entry in archive.entries().map_err(error)? {
         let mut entry = entry.map_err(error)?;
+        if entry.header().entry_type().is_pax_global_extensions() {
+            // It says something of the archive, and has no place in it.
+            continue;
+        }
         let path = entry.path().map_err(error)?.into_owned();
         let inside = inside(&path)?;
         refuse_hostile(&mut entry, &inside)?;
-        taken = taken.saturating_add(entry.size());
+        // A folder, or an empty file, takes room as well.
+        taken = taken.saturating_add(entry.size().max(LEAST));
         if taken > free {
             return Err(ImageError::TooLarge(free >> 20));
         }
@@ -358,6 +417,14 @@ fn unpack_tar(name: &str, content: impl Read, root: &Path) -> Result<(), ImageEr
         if file == OPAQUE {
             remove_content(root, &folder, &own).map_err(error)?;
         } else if let Some(hidden) = file.strip_prefix(WHITEOUT) {
+            match hidden {
+                b"" | b"." | b".." => {
+                    return Err(ImageError::Whiteout(inside));
+                }
+                // What aufs noted for itself (`.wh..wh.aufs`, `.wh..wh.plnk`).
+                _ if hidden.starts_with(WHITEOUT) => continue,
+                _ => {}
+            }
             let hidden = folder.join(OsStr::from_bytes(hidden));
             if !own.contains(&hidden) {
                 remove(root, &hidden).map_err(error)?;
@@ -404,10 +471,26 @@ fn unpack_entry(entry: &mut Entry<'_, impl Read>, root: &Path, inside: &Path) ->
     {
         remove(root, &target)?;
     }
+    if entry.header().entry_type() == EntryType::Fifo {
+        return make_fifo(entry, root, &target);
+    }
     if !entry.unpack_in(root)? {
         return Err(io::Error::other(format!("{} is outside of the image", inside.display())));
     }
     Ok(())
+}
+
+/// Of which the library would make an empty file.
+fn make_fifo(entry: &Entry<'_, impl Read>, root: &Path, target: &Path) -> io::Result<()> {
+    let parent = target.parent().filter(|parent| is_within(root, parent));
+    if parent.is_none() {
+        return Err(io::Error::other(format!("{} has no folder in the image", target.display())));
+    }
+    let header = entry.header();
+    let id = |id: u64| u32::try_from(id).map_err(io::Error::other);
+    let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
+    mkfifo(target, Mode::from_bits_truncate(header.mode()?))?;
+    lchown(target, Some(uid), Some(gid))
 }
 
 /// A path of a layer, relative to the root.

@@ -27,14 +27,18 @@ mod rootfs;
 mod seal;
 mod seccomp;
 mod security;
+mod signal;
 mod spec;
 mod state;
 mod storage;
 mod ulimit;
+mod unpacker;
 mod userns;
 
 use std::io;
 use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
 
 pub(crate) use diff::{Change, diff};
 pub(crate) use process::run;
@@ -55,7 +59,10 @@ pub(crate) enum LauncherError {
     Spec(#[from] spec::SpecError),
     #[error("no container with the name {0} is running")]
     NoContainer(ContainerId),
-    #[error("{0} is not run from an image: what it writes goes to its folder")]
+    #[error(
+        "{0} has no layers (it is run from a folder, with users of its own, or where overlays cannot be \
+         had): there is nothing to compare it with"
+    )]
     NoLayers(ContainerId),
     #[error("the name {0} is in use by a running container")]
     NameInUse(ContainerId),
@@ -67,6 +74,8 @@ pub(crate) enum LauncherError {
     Image(#[from] image::ImageError),
     #[error(transparent)]
     Seccomp(#[from] seccomp::SeccompError),
+    #[error("{0} came before there was a container")]
+    Interrupted(Signal),
     #[error("no command is given, and the image names none")]
     NoCommand,
     #[error("cannot set up the container: {0}")]
@@ -91,6 +100,7 @@ impl LauncherError {
         match self {
             Self::NotExecutable(_) => 126,
             Self::NotFound(_) => 127,
+            Self::Interrupted(signal) => 128 + u8::try_from(*signal as i32).unwrap_or_default(),
             _ => 125,
         }
     }

@@ -9,8 +9,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::cgroup::Cgroup;
@@ -19,22 +18,13 @@ use super::device::Devices;
 use super::image::{Image, ImageConfig};
 use super::init::{GO, Init, read_report};
 use super::rootfs::{self, Sources};
+use super::signal::Signals;
 use super::state::State;
 use super::storage;
 use super::userns::UserNamespace;
 use super::{
     LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, UserMode, seal, seccomp, ulimit,
 };
-
-/// Signals that are passed on to the container.
-const FORWARDED: [Signal; 6] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
 
 /// A command that does not mind being asked to end is killed when it is asked that often.
 const LAST_WARNING: u32 = 3;
@@ -55,7 +45,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     let filter = seccomp::prepare(spec)?;
     let state = State::create(&spec.id)?;
     let volumes = rootfs::volumes(spec)?;
-    let (root, config) = provide_root(spec, &state)?;
+    let (root, config) = provide_root(spec, &state, &signals)?;
     let sources = Sources { root, volumes };
     let command = if spec.command.is_empty() { config.command } else { spec.command.clone() };
     if command.is_empty() {
@@ -73,7 +63,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
         filter: filter.as_ref(),
         signals: signals.before,
     };
-    let cgroup = Cgroup::create(state.id(), &spec.resources, &devices)?;
+    let cgroup = Cgroup::create(&state, &spec.resources, &devices)?;
     let (mut launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     let unified = cgroup.open_unified()?;
     let task = clone3(namespaces(spec), unified.as_ref());
@@ -165,7 +155,11 @@ fn watch(task: &Task, signals: &Signals) -> Result<u8, LauncherError> {
 }
 
 /// The root file system, and what the image says of it.
-fn provide_root(spec: &Spec, state: &State) -> Result<(Detached, ImageConfig), LauncherError> {
+fn provide_root(
+    spec: &Spec,
+    state: &State,
+    signals: &Signals,
+) -> Result<(Detached, ImageConfig), LauncherError> {
     match &spec.root {
         Root::Folder(folder) => {
             let folder = fs::canonicalize(folder).tried(|| format!("open {}", folder.display()))?;
@@ -177,9 +171,10 @@ fn provide_root(spec: &Spec, state: &State) -> Result<(Detached, ImageConfig), L
         Root::Archive(archive) => {
             let mut image = Image::open(archive)?;
             let config = image.config()?;
+            spec.check_user(config.user)?;
             // An overlay cannot be shown with other owners.
             let is_shared = spec.users == UserMode::Host;
-            Ok((storage::provide(&mut image, state, is_shared)?, config))
+            Ok((storage::provide(&mut image, state, signals, is_shared)?, config))
         }
     }
 }
@@ -261,37 +256,5 @@ impl Task {
                 Err(errno) => return Err(errno.into()),
             }
         }
-    }
-}
-
-/// Signals that are waited for instead of ending the launcher.
-struct Signals {
-    fd: SignalFd,
-    /// What was blocked before.
-    before: SigSet,
-}
-
-impl Signals {
-    fn block() -> Result<Self, LauncherError> {
-        let set: SigSet = FORWARDED.into_iter().collect();
-        let before =
-            set.thread_swap_mask(SigmaskHow::SIG_BLOCK).tried(|| "block signals".to_owned())?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let fd = SignalFd::with_flags(&set, flags).tried(|| "receive signals".to_owned())?;
-        Ok(Self { fd, before })
-    }
-
-    /// A signal that has arrived.
-    fn next(&self) -> Option<Signal> {
-        let info = self.fd.read_signal().ok()??;
-        Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        // A signal that came too late for the container ends the launcher, now that all is cleaned
-        // up. The mask was valid before.
-        let _ = self.before.thread_set_mask();
     }
 }

@@ -83,7 +83,7 @@ pub(crate) struct Spec {
 }
 
 /// The name of a container: also that of its cgroup and folders.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct ContainerId(String);
 
 /// Where a root file system comes from.
@@ -266,9 +266,19 @@ impl Spec {
         if let Some((_, option, why)) = refused.into_iter().find(|&(is_asked, ..)| is_asked) {
             return Err(SpecError::NeedsHostUsers { option, why });
         }
-        let users = self.user.iter().flat_map(|user| [user.uid, user.gid]);
-        match users.chain(self.groups.iter().copied()).find(|&id| id >= userns::COUNT) {
-            Some(id) => Err(SpecError::NoSuchId(id)),
+        self.check_ids(&self.groups)?;
+        self.check_user(self.user)
+    }
+
+    /// Whether the container has a user: of the image, too, which is looked into later.
+    pub(super) fn check_user(&self, user: Option<User>) -> Result<(), SpecError> {
+        user.map_or(Ok(()), |user| self.check_ids(&[user.uid, user.gid]))
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<(), SpecError> {
+        let is_missing = |&&id: &&u32| self.users == UserMode::Remapped && id >= userns::COUNT;
+        match ids.iter().find(is_missing) {
+            Some(&id) => Err(SpecError::NoSuchId(id)),
             None => Ok(()),
         }
     }

@@ -2,10 +2,9 @@
 //! take what it writes. They go with it.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -28,28 +27,27 @@ const LAYERS: &str = "layers";
 /// The folders of one container; removed when this is dropped.
 pub(super) struct State {
     id: ContainerId,
-    dir: PathBuf,
+    name: Name,
     files: PathBuf,
-    /// Held until the end: whoever finds the folder unlocked knows that it was left behind.
-    _lock: Flock<File>,
 }
 
 impl State {
     /// Takes the name. What an earlier container of that name has left behind is removed.
     pub(super) fn create(id: &ContainerId) -> Result<Self, LauncherError> {
-        let dir = Path::new(RUNNING).join(id.as_str());
-        make(&dir).tried(|| format!("create {}", dir.display()))?;
-        let lock = Flock::lock(open(&dir)?, FlockArg::LockExclusiveNonblock)
-            .map_err(|_| LauncherError::NameInUse(id.clone()))?;
+        let name = Name::take(id)?.ok_or_else(|| LauncherError::NameInUse(id.clone()))?;
         let files = Path::new(FILES).join(id.as_str());
-        let state = Self { id: id.clone(), dir, files, _lock: lock };
-        remove(&state.files);
-        Ok(state)
+        remove(&files)?;
+        Ok(Self { id: id.clone(), name, files })
     }
 
     /// The container's name.
     pub(super) fn id(&self) -> &ContainerId {
         &self.id
+    }
+
+    /// Whether an earlier container of that name was left behind: what is there of it, is nobody's.
+    pub(super) fn was_left(&self) -> bool {
+        self.name.was_left
     }
 
     /// A folder for the container's own files, empty at first.
@@ -61,7 +59,7 @@ impl State {
 
     /// Says which layers the container has, from the lowest on.
     pub(super) fn take_layers(&self, layers: &[LayerId]) -> Result<(), LauncherError> {
-        let file = self.dir.join(LAYERS);
+        let file = self.name.dir.join(LAYERS);
         let lines: Vec<&str> = layers.iter().map(LayerId::as_str).collect();
         fs::write(&file, lines.join("\n")).tried(|| format!("write {}", file.display()))
     }
@@ -69,10 +67,50 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        remove(&self.files);
-        remove(&self.dir);
+        // Still under its name.
+        for dir in [&self.files, &self.name.dir] {
+            if let Err(error) = remove(dir) {
+                tracing::warn!("{:#}", anyhow::Error::from(error));
+            }
+        }
         remove_parents();
     }
+}
+
+/// The name of a container, which nobody else can take meanwhile.
+struct Name {
+    dir: PathBuf,
+    /// Whether its folder was there already, of a launcher that was killed.
+    was_left: bool,
+    /// Held until the end: whoever finds the folder unlocked knows that it was left behind.
+    _lock: Flock<File>,
+}
+
+impl Name {
+    /// Takes a name; `None` if somebody has it.
+    fn take(id: &ContainerId) -> Result<Option<Self>, LauncherError> {
+        let dir = Path::new(RUNNING).join(id.as_str());
+        loop {
+            let was_left = dir.exists();
+            make(&dir).tried(|| format!("create {}", dir.display()))?;
+            let Some(file) = open(&dir)? else { continue };
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                // Whoever had it may have removed it between the two.
+                Ok(lock) if is_at(&lock, &dir) => {
+                    return Ok(Some(Self { dir, was_left, _lock: lock }));
+                }
+                Ok(_) => {}
+                Err((_, Errno::EAGAIN)) => return Ok(None),
+                Err((_, errno)) => return Err(errno).tried(|| format!("lock {}", dir.display())),
+            }
+        }
+    }
+}
+
+/// Whether a file is the one at a path.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    let id = |data: io::Result<fs::Metadata>| data.ok().map(|data| (data.dev(), data.ino()));
+    id(file.metadata()).is_some_and(|own| id(fs::metadata(path)) == Some(own))
 }
 
 /// A container that runs, as others see it.
@@ -87,54 +125,76 @@ impl Running {
     /// The container of that name.
     pub(super) fn find(id: &ContainerId) -> Result<Self, LauncherError> {
         let dir = Path::new(RUNNING).join(id.as_str());
-        // One that nobody holds was left behind.
-        let is_held = dir.exists()
-            && matches!(
-                Flock::lock(open(&dir)?, FlockArg::LockSharedNonblock),
-                Err((_, Errno::EAGAIN))
-            );
-        if !is_held {
+        if !is_held(&dir)? {
             return Err(LauncherError::NoContainer(id.clone()));
         }
         Ok(Self { files: Path::new(FILES).join(id.as_str()), layers: layers(&dir)? })
     }
 }
 
+/// Whether somebody has the name with this folder. One that nobody holds was left behind.
+fn is_held(dir: &Path) -> Result<bool, LauncherError> {
+    let Some(file) = open(dir)? else { return Ok(false) };
+    Ok(matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EAGAIN))))
+}
+
 /// Removes what is left of containers that do not run any more, and layers that no container has, and
 /// returns what that was; only tells it if it is to be kept.
 pub(crate) fn clean_up(is_kept: bool) -> Result<Vec<PathBuf>, LauncherError> {
-    // Both are held until the end: no container can take the name or the layer meanwhile.
+    // Held until the end: nobody can take a layer meanwhile.
     let store = Store::find()?;
-    let mut locks = Vec::new();
-    let (mut left, mut running, mut used) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    for dir in entries(Path::new(RUNNING)) {
-        if let Ok(lock) = Flock::lock(open(&dir)?, FlockArg::LockExclusiveNonblock) {
-            locks.push(lock);
-            left.push(dir);
-        } else {
+    let mut left = Vec::new();
+    let mut used = BTreeSet::new();
+    let mut are_others = false;
+    for id in names() {
+        let dir = Path::new(RUNNING).join(id.as_str());
+        let (was_there, cgroups) = (dir.exists(), Cgroup::all_of(&id));
+        // It runs, and another `/run` has its name: an agent in a container has one of its own.
+        let is_elsewhere = !was_there && cgroups.iter().any(|dir| Cgroup::is_populated(dir));
+        are_others |= is_elsewhere;
+        let is_running = is_elsewhere || is_held(&dir)?;
+        let name = if is_running || is_kept { None } else { Name::take(&id)? };
+        if is_running || !is_kept && name.is_none() {
             used.extend(layers(&dir)?);
-            running.extend(dir.file_name().map(OsStr::to_owned));
+            continue;
+        }
+        let files = Path::new(FILES).join(id.as_str());
+        if !is_kept {
+            // Whatever still runs in them keeps the rest busy.
+            for dir in &cgroups {
+                Cgroup::left(dir).tried(|| format!("remove the cgroup {}", dir.display()))?;
+            }
+        }
+        left.extend(cgroups);
+        for (dir, is_there) in [(files.clone(), files.exists()), (dir, was_there)] {
+            if !is_kept {
+                remove(&dir)?;
+            }
+            if is_there {
+                left.push(dir);
+            }
         }
     }
-    let is_left = |path: &PathBuf| path.file_name().is_some_and(|name| !running.contains(name));
-    left.extend(entries(Path::new(FILES)).into_iter().filter(is_left));
-    left.extend(store.iter().flat_map(|store| store.others(&used)));
-    let cgroups: Vec<PathBuf> = Cgroup::all().into_iter().filter(is_left).collect();
-    if !is_kept {
-        // Whatever still runs in them keeps the rest busy.
-        for dir in &cgroups {
-            Cgroup::left(dir).tried(|| format!("remove the cgroup {}", dir.display()))?;
-        }
-        for dir in &left {
-            remove(dir);
-        }
-        if let Some(store) = store {
+    if let Some(store) = store {
+        // What others have is not known here.
+        let layers = if are_others { Vec::new() } else { store.others(&used) };
+        if !is_kept {
+            layers.iter().try_for_each(|dir| remove(dir))?;
             store.remove_if_empty();
         }
+        left.extend(layers);
+    }
+    if !is_kept {
         remove_parents();
     }
-    left.extend(cgroups);
     Ok(left)
+}
+
+/// The names of all containers of which there is something.
+fn names() -> BTreeSet<ContainerId> {
+    let dirs = [RUNNING, FILES].into_iter().flat_map(|dir| entries(Path::new(dir)));
+    let name = |dir: PathBuf| dir.file_name()?.to_str()?.parse().ok();
+    dirs.chain(Cgroup::all()).filter_map(name).collect()
 }
 
 /// The layers of the container with this folder.
@@ -155,8 +215,12 @@ fn remove_parents() {
     }
 }
 
-fn open(dir: &Path) -> Result<File, LauncherError> {
-    File::open(dir).tried(|| format!("open {}", dir.display()))
+/// Opens a folder, if it is there.
+fn open(dir: &Path) -> Result<Option<File>, LauncherError> {
+    match File::open(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some).tried(|| format!("open {}", dir.display())),
+    }
 }
 
 /// What is in a folder; nothing if it is not there.
@@ -170,10 +234,10 @@ fn make(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-fn remove(dir: &Path) {
+/// Removes a folder with all that is in it; it need not be there.
+fn remove(dir: &Path) -> Result<(), LauncherError> {
     match fs::remove_dir_all(dir) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!("cannot remove {}: {error}", dir.display()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.tried(|| format!("remove {}", dir.display())),
     }
 }

@@ -3,28 +3,29 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::slice;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, chdir, chroot, fork};
 
 use super::detached::Detached;
 use super::image::{Image, ImageError, LayerId};
 use super::overlay::{Overlay, UPPER, WORK};
-use super::state::State;
-use super::{LauncherError, Tried};
+use super::signal::Signals;
+use super::state::{self, State};
+use super::{LauncherError, Tried, unpacker};
 
 /// Where the layers are, a folder for each.
 const LAYERS: &str = "/var/lib/shrike/layers";
+
+/// How many layers an overlay can have: an option of a file system has 255 bytes at most, and a layer takes four.
+const MOST: usize = 63;
 
 /// Where one is unpacked. Its name is none of a layer.
 const NEW: &str = "new";
@@ -43,15 +44,23 @@ pub(super) struct Store {
 pub(super) fn provide(
     image: &mut Image,
     state: &State,
+    signals: &Signals,
     is_shared: bool,
 ) -> Result<Detached, LauncherError> {
+    let ids = image.layers();
     let own = state.own()?;
     let (upper, empty) = (own.join(UPPER), own.join(MERGED));
     for (folder, mode) in [(&upper, 0o755), (&own.join(WORK), 0o700), (&empty, 0o700)] {
         make(folder, mode)?;
     }
     let show = |lower: &[PathBuf]| Overlay::open(lower, own).and_then(|overlay| overlay.mount());
-    let is_possible = is_shared && {
+    if is_shared && ids.len() > MOST {
+        tracing::warn!(
+            "{} layers are copied for this container alone: overlays have {MOST}",
+            ids.len()
+        );
+    }
+    let is_possible = is_shared && ids.len() <= MOST && {
         let shown = show(slice::from_ref(&empty));
         if let Err(error) = &shown {
             tracing::warn!(
@@ -63,13 +72,12 @@ pub(super) fn provide(
         shown.is_ok()
     };
     if !is_possible {
-        let all = image.layers()?.len();
-        in_folder(&upper, |root| (0..all).try_for_each(|layer| image.unpack(layer, root)))?;
+        let unpack = |root: &Path| (0..ids.len()).try_for_each(|layer| image.unpack(layer, root));
+        unpacker::run(signals, unpack, || Ok(&upper))?;
         return Detached::open(&upper);
     }
-    let store = Store::open()?;
-    let ids = image.layers()?;
-    let layers = store.unpack(image, &ids)?;
+    let store = Store::open(|| signals.check())?;
+    let layers = store.unpack(image, &ids, signals)?;
     // Before others may remove what nobody has.
     state.take_layers(&ids)?;
     let mount = show(&layers).tried(|| format!("mount the layers for {}", state.id()))?;
@@ -77,32 +85,56 @@ pub(super) fn provide(
 }
 
 impl Store {
-    /// Waits until nobody else has it.
-    pub(super) fn open() -> Result<Self, LauncherError> {
+    /// Waits until nobody else has it, as long as `go_on` holds.
+    pub(super) fn open(
+        go_on: impl Fn() -> Result<(), LauncherError>,
+    ) -> Result<Self, LauncherError> {
+        const PAUSE: Duration = Duration::from_millis(20);
         let dir = Path::new(LAYERS);
-        make(dir, 0o700)?;
-        let file = File::open(dir).tried(|| format!("open {LAYERS}"))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusive);
-        Ok(Self {
-            dir,
-            _lock: lock.map_err(|(_, errno)| errno).tried(|| format!("lock {LAYERS}"))?,
-        })
+        let begin = Instant::now();
+        let mut is_told = false;
+        loop {
+            make(dir, 0o700)?;
+            let file = File::open(dir).tried(|| format!("open {LAYERS}"))?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                // It may have been removed, as empty, between the two.
+                Ok(lock) if state::is_at(&lock, dir) => return Ok(Self { dir, _lock: lock }),
+                Ok(_) => continue,
+                Err((_, Errno::EAGAIN)) => {}
+                Err((_, errno)) => return Err(errno).tried(|| format!("lock {LAYERS}")),
+            }
+            if !is_told && begin.elapsed() > unpacker::PATIENCE {
+                is_told = true;
+                tracing::info!("waiting for another launcher that unpacks layers");
+            }
+            go_on()?;
+            thread::sleep(PAUSE);
+        }
     }
 
     /// The store, if there is one.
     pub(super) fn find() -> Result<Option<Self>, LauncherError> {
-        if Path::new(LAYERS).exists() { Self::open().map(Some) } else { Ok(None) }
+        if Path::new(LAYERS).exists() { Self::open(|| Ok(())).map(Some) } else { Ok(None) }
     }
 
     /// The folders of layers, unpacked where they are not yet.
-    fn unpack(&self, image: &mut Image, ids: &[LayerId]) -> Result<Vec<PathBuf>, LauncherError> {
+    fn unpack(
+        &self,
+        image: &mut Image,
+        ids: &[LayerId],
+        signals: &Signals,
+    ) -> Result<Vec<PathBuf>, LauncherError> {
         let mut layers: Vec<PathBuf> = Vec::new();
         for (index, id) in ids.iter().enumerate() {
             let layer = folder(id);
             if !layer.exists() {
                 tracing::debug!("unpacking layer {} of {}: {}", index + 1, ids.len(), id.as_str());
-                let new = unpack_over(&layers, |root| image.unpack(index, root))?;
-                fs::rename(&new, &layer).tried(|| format!("keep {}", layer.display()))?;
+                let new = unpack_over(&layers, signals, |root| image.unpack(index, root))?;
+                // What has the name is trusted from then on, also after a power cut.
+                sync(&new)
+                    .and_then(|()| fs::rename(&new, &layer))
+                    .and_then(|()| File::open(self.dir)?.sync_all())
+                    .tried(|| format!("keep {}", layer.display()))?;
             }
             layers.push(layer);
         }
@@ -143,6 +175,7 @@ pub(super) fn folder(id: &LayerId) -> PathBuf {
 /// replaces become the kernel's own marks of that, since it is unpacked into an overlay.
 fn unpack_over(
     lower: &[PathBuf],
+    signals: &Signals,
     unpack: impl FnOnce(&Path) -> Result<(), ImageError>,
 ) -> Result<PathBuf, LauncherError> {
     let new = Path::new(LAYERS).join(NEW);
@@ -152,11 +185,11 @@ fn unpack_over(
         make(folder, mode)?;
     }
     if lower.is_empty() {
-        in_folder(&upper, unpack)?;
+        unpacker::run(signals, unpack, || Ok(&upper))?;
     } else {
         let overlay = Overlay::open(lower, &new).and_then(|overlay| overlay.mount());
         let overlay = overlay.tried(|| "mount the layers below".to_owned())?;
-        in_child(unpack, || {
+        unpacker::run(signals, unpack, || {
             let at = File::open(&merged);
             at.and_then(|at| Detached::new(&upper, overlay).attach(&at))
                 .tried(|| "show the layers below".to_owned())?;
@@ -166,61 +199,12 @@ fn unpack_over(
     Ok(upper)
 }
 
-/// Has layers unpacked into a folder.
-fn in_folder(
-    folder: &Path,
-    unpack: impl FnOnce(&Path) -> Result<(), ImageError>,
-) -> Result<(), LauncherError> {
-    in_child(unpack, || Ok(folder))
-}
-
-/// Has a process of its own unpack, to which the folder is all that there is: a layer says what it likes about
-/// paths and links, and nobody else sees what is mounted for it.
-fn in_child<'a>(
-    unpack: impl FnOnce(&Path) -> Result<(), ImageError>,
-    folder: impl FnOnce() -> Result<&'a Path, LauncherError>,
-) -> Result<(), LauncherError> {
-    let (mut ours, mut theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
-    // SAFETY: this program has one thread here, so no lock of the C library is held by another one.
-    match unsafe { fork() }.tried(|| "make a process that unpacks".to_owned())? {
-        ForkResult::Child => {
-            drop(ours);
-            let unpacked = confine(folder).and_then(|()| Ok(unpack(Path::new("/"))?));
-            if let Err(error) = unpacked {
-                // Nobody is there to read it if the launcher was killed.
-                let _ = write!(theirs, "{:#}", anyhow::Error::from(error));
-            }
-            // Without the launcher's own clean-up, which this has a copy of.
-            // SAFETY: ends the task and does nothing else.
-            unsafe { libc::_exit(0) }
-        }
-        ForkResult::Parent { child } => {
-            drop(theirs);
-            let mut error = String::new();
-            let heard = ours.read_to_string(&mut error);
-            let ended = waitpid(child, None).tried(|| "wait for what unpacks".to_owned())?;
-            heard.tried(|| "hear from what unpacks".to_owned())?;
-            match ended {
-                WaitStatus::Exited(_, 0) if error.is_empty() => Ok(()),
-                WaitStatus::Exited(..) => Err(ImageError::Unpacker(error).into()),
-                other => Err(ImageError::Unpacker(format!("it ended with {other:?}")).into()),
-            }
-        }
-    }
-}
-
-/// Makes a folder the root of this process, in mounts of its own.
-fn confine<'a>(
-    folder: impl FnOnce() -> Result<&'a Path, LauncherError>,
-) -> Result<(), LauncherError> {
-    set_pdeathsig(Signal::SIGKILL).tried(|| "follow the launcher's end".to_owned())?;
-    unshare(CloneFlags::CLONE_NEWNS).tried(|| "leave the host's mounts".to_owned())?;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
-        .tried(|| "make the mounts private".to_owned())?;
-    let folder = folder()?;
-    chroot(folder).tried(|| format!("make {} the root", folder.display()))?;
-    chdir("/").tried(|| "enter the new root".to_owned())
+/// Writes to the disk all that belongs to the file system of a folder.
+fn sync(folder: &Path) -> io::Result<()> {
+    let folder = File::open(folder)?;
+    // SAFETY: the descriptor is open.
+    let result = unsafe { libc::syncfs(folder.as_raw_fd()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Makes a folder with this mode, whatever is usual here.

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::wait;
@@ -190,6 +193,64 @@ pub(super) fn many_containers_share_layers() -> Result<()> {
             let output = one.wait_with_output()?;
             ensure!(output.status.success() && output.stdout == b"2\n", "{output:?}");
         }
+        Ok(())
+    })
+}
+
+/// What runs is not known to everybody: an agent in a container has a `/run` of its own.
+pub(super) fn what_runs_is_left_alone() -> Result<()> {
+    leaves_layers_only(|image| {
+        let script = "touch ready; sleep 1000";
+        let mut runs = image.launcher(&["--name", "runs"], &["sh", "-c", script]).spawn()?;
+        wait("the container runs", || {
+            fs::exists("/var/lib/shrike/containers/runs/upper/ready").unwrap_or(false)
+        })?;
+        for elsewhere in ["", "mount -t tmpfs none /run;"] {
+            for command in ["gc --dry-run --json", "gc --json"] {
+                let script = format!("{elsewhere} exec shrike container {command}");
+                let output = Command::new("busybox")
+                    .args(["unshare", "-m", "sh", "-c", &script])
+                    .output()?;
+                ensure!(output.status.success() && output.stdout == b"[]\n", "{output:?}");
+            }
+            ensure!(runs.try_wait()?.is_none(), "the container was killed: {elsewhere}");
+        }
+        // Nor can its name be taken there.
+        let script = format!(
+            "mount -t tmpfs none /run; exec shrike container run --name runs --image {} -- true",
+            image.file().display()
+        );
+        let output =
+            Command::new("busybox").args(["unshare", "-m", "sh", "-c", &script]).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(125) && stderr.contains("is in use"), "{output:?}");
+        ensure!(runs.try_wait()?.is_none(), "the container was killed");
+        runs.kill()?;
+        runs.wait()?;
+        json_of(&["container", "gc"])?;
+        // What was removed with it is there again.
+        image.run(&[])?.text()?;
+        Ok(())
+    })
+}
+
+/// A launcher that waits for layers ends when it is asked to.
+pub(super) fn waiting_for_layers_can_be_interrupted() -> Result<()> {
+    leaves_layers_only(|image| {
+        image.run(&[])?.text()?;
+        let layers = fs::File::open("/var/lib/shrike/layers")?;
+        let lock = Flock::lock(layers, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+        let mut waits = image.launcher(&["--name", "waits"], &["true"]);
+        let waits = waits.stderr(Stdio::piped()).spawn()?;
+        wait("the launcher waits", || {
+            fs::exists("/var/lib/shrike/containers/waits/upper").unwrap_or(false)
+        })?;
+        kill(Pid::from_raw(i32::try_from(waits.id())?), Signal::SIGINT)?;
+        let ended = waits.wait_with_output()?;
+        drop(lock);
+        ensure!(ended.status.code() == Some(130), "{ended:?}");
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        ensure!(stderr.contains("SIGINT came before there was a container"), "{stderr}");
         Ok(())
     })
 }

@@ -105,7 +105,7 @@ fn unpacked(files: &[(String, Vec<u8>)]) -> Result<(tempfile::TempDir, ImageConf
 /// Unpacks all layers of an image into one folder.
 fn unpack(archive: &Path, root: &Path) -> Result<ImageConfig, ImageError> {
     let mut image = Image::open(archive)?;
-    for layer in 0..image.layers()?.len() {
+    for layer in 0..image.layers().len() {
         image.unpack(layer, root)?;
     }
     image.config()
@@ -235,7 +235,7 @@ fn damage_is_named() {
 #[test]
 fn a_layer_is_told_by_those_below_it_as_well() {
     let ids = |layers: &[Vec<u8>]| -> Vec<LayerId> {
-        Image::open(archive(&oci(layers)).path()).unwrap().layers().unwrap()
+        Image::open(archive(&oci(layers)).path()).unwrap().layers()
     };
     let (one, other) = (layer(&[F("a", "1")]), layer(&[F("b", "1")]));
     let (forth, back) = (ids(&[one.clone(), other.clone()]), ids(&[other.clone(), one.clone()]));
@@ -250,24 +250,15 @@ fn a_layer_is_told_by_those_below_it_as_well() {
 
 #[test]
 fn devices_and_marks_of_overlays_are_refused() {
-    let empty = |ty| {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(ty);
-        header.set_path("name").unwrap();
-        header.set_size(0);
-        header.set_mode(0o755);
-        header.set_cksum();
-        header
-    };
     let device = |ty| {
         let mut tar = Builder::new(Vec::new());
-        tar.append(&empty(ty), io::empty()).unwrap();
+        tar.get_mut().extend(empty(ty, "name"));
         tar.into_inner().unwrap()
     };
     let marked = |name: &str| {
         let mut tar = Builder::new(Vec::new());
         tar.append_pax_extensions([(name, &b"y"[..])]).unwrap();
-        tar.append(&empty(EntryType::Directory), io::empty()).unwrap();
+        tar.get_mut().extend(empty(EntryType::Directory, "name"));
         tar.into_inner().unwrap()
     };
     for layer in [
@@ -279,6 +270,58 @@ fn devices_and_marks_of_overlays_are_refused() {
         let error = unpacked(&oci(&[layer])).unwrap_err();
         assert!(matches!(error, ImageError::Hostile { .. }), "{error:?}");
     }
+}
+
+/// An entry without content.
+fn empty(ty: EntryType, name: &str) -> Vec<u8> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(ty);
+    header.set_path(name).unwrap();
+    header.set_size(0);
+    header.set_mode(0o640);
+    header.set_uid(nix::unistd::getuid().as_raw().into());
+    header.set_gid(nix::unistd::getgid().as_raw().into());
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+#[test]
+fn a_whiteout_names_something_in_its_folder() {
+    let below = layer(&[Folder("etc"), F("etc/a", "1")]);
+    for bad in ["etc/.wh.", "etc/.wh..", "etc/.wh..."] {
+        let error = unpacked(&oci(&[below.clone(), layer(&[F(bad, "")])])).unwrap_err();
+        assert!(matches!(error, ImageError::Whiteout(_)), "{bad}: {error}");
+    }
+    let (root, _) = unpacked(&oci(&[below, layer(&[F("etc/.wh..wh.plnk", "")])])).unwrap();
+    assert_eq!(text(&root, "etc/a").as_deref(), Some("1"));
+}
+
+#[test]
+fn what_is_no_file_has_no_place_and_a_fifo_is_one() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+
+    let below = layer(&[Folder("etc"), F("etc/a", "1")]);
+    let above = [empty(EntryType::XGlobalHeader, "etc"), empty(EntryType::Fifo, "etc/pipe")];
+    let (root, _) = unpacked(&oci(&[below, above.concat()])).unwrap();
+    assert_eq!(text(&root, "etc/a").as_deref(), Some("1"));
+    let pipe = fs::symlink_metadata(root.path().join("etc/pipe")).unwrap();
+    assert!(pipe.file_type().is_fifo());
+    assert_eq!(pipe.permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn what_cannot_be_checked_is_refused() {
+    let index = |digest: &str| {
+        let index = serde_json::json!({ "manifests": [{ "digest": digest }] });
+        vec![("index.json".to_owned(), index.to_string().into_bytes())]
+    };
+    for digest in ["sha512:00", "sha256:00", "sha256:../../x", "x"] {
+        let error = unpacked(&index(digest)).unwrap_err();
+        assert!(matches!(error, ImageError::Name(_)), "{digest}: {error}");
+    }
+    let zstd = [&[0x28, 0xB5, 0x2F, 0xFD][..], &[0; 600]].concat();
+    let error = unpacked(&oci(&[zstd])).unwrap_err();
+    assert!(matches!(error, ImageError::Compression(_)), "{error}");
 }
 
 #[test]
