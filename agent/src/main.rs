@@ -2,6 +2,7 @@
 
 mod alert;
 mod alive;
+mod bpf;
 mod capability;
 mod cleanup;
 mod cli;

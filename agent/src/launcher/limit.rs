@@ -9,12 +9,10 @@ use cgroups_rs::fs::error::Error;
 use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::{Cgroup as Controllers, MaxValue};
+use nix::unistd::{SysconfVar, sysconf};
 
 use super::cgroup::CgroupError;
 use super::spec::{Resources, Size, Swap};
-
-/// The kernel counts memory in whole pages.
-const PAGE: u64 = 4096;
 
 /// In which time a container may use its processors for as long as it is allowed to, in microseconds: the
 /// kernel's own default.
@@ -82,7 +80,7 @@ fn memory(
             "memory",
             size.0,
             || controller.set_limit(bytes(size)),
-            || Ok(same_pages(size, controller.memory_stat().limit_in_bytes)),
+            || Ok(same_size(size, controller.memory_stat().limit_in_bytes)),
         )?;
     }
     if let Some(size) = reservation {
@@ -90,7 +88,7 @@ fn memory(
             "memory reservation",
             size.0,
             || controller.set_soft_limit(bytes(size)),
-            || Ok(same_pages(size, controller.memory_stat().soft_limit_in_bytes)),
+            || Ok(same_size(size, controller.memory_stat().soft_limit_in_bytes)),
         )?;
     }
     // Docker's limit is of both together, as that of cgroup v1 is; that of v2 is of swap alone.
@@ -113,7 +111,7 @@ fn memory(
             || {
                 let found = controller.memswap().limit_in_bytes;
                 let is_unlimited = wanted == UNLIMITED && !(0..=i64::MAX / 2).contains(&found);
-                Ok((is_unlimited || found / page() == wanted / page(), found.to_string()))
+                Ok((is_unlimited || same_pages(wanted, found), found.to_string()))
             },
         )?;
     }
@@ -191,12 +189,14 @@ fn bytes(size: Size) -> i64 {
     i64::try_from(size.0).unwrap_or(i64::MAX)
 }
 
-fn same_pages(size: Size, found: i64) -> (bool, String) {
-    (found / page() == bytes(size) / page(), found.to_string())
+fn same_size(wanted: Size, found: i64) -> (bool, String) {
+    (same_pages(bytes(wanted), found), found.to_string())
 }
 
-fn page() -> i64 {
-    bytes(Size(PAGE))
+/// The kernel counts memory in whole pages.
+fn same_pages(wanted: i64, found: i64) -> bool {
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+    found / page == wanted / page
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -251,6 +251,7 @@ fn kernel_module() -> anyhow::Result<()> {
 }
 
 fn bpf_program() -> anyhow::Result<()> {
+    use crate::bpf::bpf;
     use aya_obj::generated::{bpf_attr, bpf_attr__bindgen_ty_4 as Load, bpf_cmd, bpf_prog_type};
     /// `r0 = 0; exit`.
     const PROGRAM: [u64; 2] = [0xB7, 0x95];
@@ -263,18 +264,11 @@ fn bpf_program() -> anyhow::Result<()> {
     load.insns = PROGRAM.as_ptr() as u64;
     load.license = c"GPL".as_ptr() as u64;
     attributes.__bindgen_anon_3 = load;
-    // SAFETY: the attributes are as long as is said, and what they point to outlives the call.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            bpf_cmd::BPF_PROG_LOAD,
-            &raw const attributes,
-            size_of::<bpf_attr>(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error()).context("the kernel refused the program");
-    }
+    // SAFETY: what the attributes point to outlives the call.
+    let fd = unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes) }
+        .context("the kernel refused the program")?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
     Ok(())
 }
 

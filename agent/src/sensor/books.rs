@@ -11,6 +11,7 @@ use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 use shrike_common::{Counter, Kind};
 
 use super::attach::ProbeState;
+use crate::bpf::bpf;
 
 /// Reads the probes' counters.
 pub(crate) struct Books {
@@ -54,11 +55,7 @@ fn info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     attr.info.bpf_fd = program.as_raw_fd().cast_unsigned();
     attr.info.info_len = size_of_val(&info).try_into().map_err(io::Error::other)?;
     attr.info.info = (&raw mut info).expose_provenance() as u64;
-    // SAFETY: the kernel reads `size` bytes of `attr` and writes at most `info_len` bytes to `info`;
-    // both live until the call returns.
-    let result = unsafe {
-        let command = bpf_cmd::BPF_OBJ_GET_INFO_BY_FD;
-        libc::syscall(libc::SYS_bpf, command, &raw mut attr, size_of_val(&attr))
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
+    // SAFETY: the kernel writes at most `info_len` bytes to `info`, which lives until the call returns.
+    unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)? };
+    Ok(info)
 }

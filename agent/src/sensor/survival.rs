@@ -33,6 +33,7 @@ use shrike_common::{
 };
 
 use super::order::Order;
+use crate::bpf::bpf;
 
 /// For how long an agent that has just ended may still hold the folder.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -339,25 +340,15 @@ pub(super) fn attach_to_cgroup(
     attr.link_create.__bindgen_anon_2.target_fd = cgroup.as_fd().as_raw_fd().cast_unsigned();
     attr.link_create.attach_type = bpf_attach_type::BPF_CGROUP_SYSCTL as u32;
     // SAFETY: the kernel reads `attr` only, and returns a new descriptor.
-    let link = unsafe { OwnedFd::from_raw_fd(bpf(bpf_cmd::BPF_LINK_CREATE, &attr)?) };
+    let link = unsafe { OwnedFd::from_raw_fd(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?) };
     let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
     // SAFETY: as above.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
     attr.__bindgen_anon_4.bpf_fd = link.as_raw_fd().cast_unsigned();
     attr.__bindgen_anon_4.pathname = name.as_ptr().expose_provenance() as u64;
-    bpf(bpf_cmd::BPF_OBJ_PIN, &attr)?;
+    // SAFETY: the kernel reads `attr` and `name` only.
+    unsafe { bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr)? };
     Ok(link)
-}
-
-/// `bpf(2)` with a command that writes nothing.
-fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<i32> {
-    // SAFETY: `attr` and what it points to live until the call returns.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attr, size_of_val(attr)) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    i32::try_from(result).map_err(io::Error::other)
 }
 
 /// Whether a folder is, or would be, in a BPF file system.

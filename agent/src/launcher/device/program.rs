@@ -14,6 +14,7 @@ use aya_obj::generated::{
 };
 
 use super::rule::{Rule, Verdict};
+use crate::bpf::bpf;
 use crate::launcher::spec::{Access, DeviceKind};
 
 /// What the program is called in lists of programs.
@@ -106,7 +107,9 @@ impl Program {
         attr.__bindgen_anon_5.attach_bpf_fd = program.as_raw_fd().cast_unsigned();
         attr.__bindgen_anon_5.attach_type = bpf_attach_type::BPF_CGROUP_DEVICE as u32;
         attr.__bindgen_anon_5.attach_flags = BPF_F_ALLOW_MULTI;
-        bpf(bpf_cmd::BPF_PROG_ATTACH, &attr).map(drop).map_err(ProgramError::Attach)
+        // SAFETY: the kernel reads `attr` only.
+        let attached = unsafe { bpf(bpf_cmd::BPF_PROG_ATTACH, &mut attr) };
+        attached.map(drop).map_err(ProgramError::Attach)
     }
 
     fn load(&self) -> Result<OwnedFd, ProgramError> {
@@ -147,21 +150,9 @@ impl Program {
             load.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
             load.log_buf = log.as_mut_ptr().expose_provenance() as u64;
         }
-        let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &attr)?;
-        // SAFETY: the kernel has just made this descriptor for us.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        // SAFETY: what `attr` points to lives until the call returns, which makes a descriptor for us.
+        Ok(unsafe { OwnedFd::from_raw_fd(bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)?) })
     }
-}
-
-/// `bpf(2)` with one of the commands above.
-fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<i32> {
-    // SAFETY: `attr` and what it points to live until the call returns, and are as long as it says.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attr, size_of_val(attr)) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    i32::try_from(result).map_err(io::Error::other)
 }
 
 /// The last line of the verifier's log that says something of the program.
