@@ -1,7 +1,9 @@
 //! Capabilities: sets of them, and their names.
 
+use serde::{Deserialize, Serialize};
+
 /// A set of capabilities.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Capabilities(u64);
 
 /// Names by bit (`include/uapi/linux/capability.h`).

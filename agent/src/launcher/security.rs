@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// One option, as Docker spells it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum SecurityOption {
@@ -15,7 +17,8 @@ pub(crate) enum SecurityOption {
 }
 
 /// An `AppArmor` profile.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum AppArmorProfile {
     /// One that is loaded into the kernel, by its name.
     Loaded(String),
@@ -24,7 +27,8 @@ pub(crate) enum AppArmorProfile {
 }
 
 /// Where a seccomp profile comes from.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum SeccompProfile {
     /// The launcher's own.
     Default,
@@ -35,7 +39,7 @@ pub(crate) enum SeccompProfile {
 }
 
 /// All of a container's options; the defaults depend on whether it is privileged.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Security {
     no_new_privs: Option<bool>,
     seccomp: Option<SeccompProfile>,

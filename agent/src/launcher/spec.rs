@@ -10,6 +10,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 pub(crate) use self::block::{
     BlockIo, Rate, Throttle, Way, bytes_per_second, operations_per_second,
 };
@@ -22,7 +24,7 @@ use super::userns;
 use crate::capability::{self, Capabilities};
 
 /// A container as it was asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Spec {
     /// What it is called on this host.
     pub(crate) id: ContainerId,
@@ -83,11 +85,12 @@ pub(crate) struct Spec {
 }
 
 /// The name of a container: also that of its cgroup and folders.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub(crate) struct ContainerId(String);
 
 /// Where a root file system comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Root {
     /// A folder, used as it is.
     Folder(PathBuf),
@@ -96,7 +99,8 @@ pub(crate) enum Root {
 }
 
 /// Whether a namespace is its own.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Sharing {
     /// A new one.
     Private,
@@ -105,7 +109,8 @@ pub(crate) enum Sharing {
 }
 
 /// The user namespace.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum UserMode {
     /// A new one, whose users the host does not know.
     Remapped,
@@ -114,7 +119,8 @@ pub(crate) enum UserMode {
 }
 
 /// The pid namespace.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum PidMode {
     /// A new one.
     Private,
@@ -123,7 +129,8 @@ pub(crate) enum PidMode {
 }
 
 /// The network namespace.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Network {
     /// A new one with a loopback device.
     None,
@@ -132,7 +139,8 @@ pub(crate) enum Network {
 }
 
 /// A change of the default set of capabilities.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum CapabilityChange {
     /// These too.
     Add(Capabilities),

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Size, SpecError};
 
 /// Its part of block devices, and its limits.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct BlockIo {
     /// Its part beside others who want them, from 10 to 1000.
     pub(crate) weight: Option<u16>,
@@ -14,7 +16,7 @@ pub(crate) struct BlockIo {
 }
 
 /// A limit of a device.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Throttle {
     /// What is limited.
     pub(crate) way: Way,
@@ -23,7 +25,8 @@ pub(crate) struct Throttle {
 }
 
 /// How a device is used.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Way {
     ReadBytes,
     WriteBytes,
@@ -32,7 +35,7 @@ pub(crate) enum Way {
 }
 
 /// How often something may be done with a device.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Rate {
     /// The device on the host.
     pub(crate) device: PathBuf,

@@ -4,11 +4,13 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::SpecError;
 use super::mount::is_below_root;
 
 /// A device of the host that the container has.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Device {
     /// Where it is on the host: the device, or a folder with some.
     pub(crate) source: PathBuf,
@@ -19,7 +21,7 @@ pub(crate) struct Device {
 }
 
 /// Devices by their numbers, and what may be done with them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct DeviceRule {
     /// The kind; both if not given.
     pub(crate) kind: Option<DeviceKind>,
@@ -32,14 +34,15 @@ pub(crate) struct DeviceRule {
 }
 
 /// The two kinds of devices.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum DeviceKind {
     Block,
     Char,
 }
 
 /// A set of what can be done with a device.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Access(u32);
 
 impl Access {

@@ -3,10 +3,12 @@
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::SpecError;
 
 /// A file system in memory.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Tmpfs {
     /// Where the container sees it.
     pub(crate) target: PathBuf,
@@ -19,7 +21,7 @@ pub(crate) struct Tmpfs {
 }
 
 /// A file or folder of the host that the container sees.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Volume {
     /// Where it is on the host.
     pub(crate) source: PathBuf,

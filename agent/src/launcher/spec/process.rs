@@ -4,11 +4,13 @@ use std::path::{Component, PathBuf};
 use std::str::FromStr;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource};
+use serde::{Deserialize, Serialize};
 
 use super::SpecError;
 
 /// A limit of each process (`getrlimit(2)`).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Ulimit {
     /// What is limited.
     pub(crate) resource: Resource,
@@ -19,7 +21,7 @@ pub(crate) struct Ulimit {
 }
 
 /// A parameter of the kernel and its value.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Sysctl {
     /// Its path below `/proc/sys`.
     pub(crate) path: PathBuf,
@@ -28,7 +30,7 @@ pub(crate) struct Sysctl {
 }
 
 /// A user and a group by number.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct User {
     /// The user.
     pub(crate) uid: u32,
@@ -84,6 +86,24 @@ impl FromStr for Ulimit {
         let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
         let limit = Self { resource, soft: number(soft)?, hard: number(hard)? };
         if limit.soft <= limit.hard { Ok(limit) } else { Err(SpecError::Ulimit) }
+    }
+}
+
+impl TryFrom<String> for Ulimit {
+    type Error = SpecError;
+
+    fn try_from(text: String) -> Result<Self, SpecError> {
+        text.parse()
+    }
+}
+
+impl From<Ulimit> for String {
+    fn from(limit: Ulimit) -> Self {
+        let number = |number| match number {
+            RLIM_INFINITY => "-1".to_owned(),
+            number => number.to_string(),
+        };
+        format!("{}={}:{}", limit.name(), number(limit.soft), number(limit.hard))
     }
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{BlockIo, SpecError};
 
 /// What a container may use at most; as much as there is where nothing is said.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Resources {
     /// Memory.
     pub(crate) memory: Option<Size>,
@@ -28,7 +30,8 @@ pub(crate) struct Resources {
 }
 
 /// A limit of memory and swap together.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Swap {
     /// This much of both.
     Together(Size),
@@ -37,15 +40,15 @@ pub(crate) enum Swap {
 }
 
 /// A number of processors, in millionths.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Cpus(u64);
 
 /// Some of the processors, as ranges with both ends in them.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct CpuList(Vec<(u64, u64)>);
 
 /// A number of bytes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Size(pub(crate) u64);
 
 impl FromStr for Size {

@@ -1,14 +1,13 @@
-//! `shrike container`.
+//! `shrike container run`: what a container is to be.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use clap::{Args, ValueEnum};
 
+use crate::capability::Capabilities;
 use crate::launcher::{
-    self, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, LauncherError,
-    Rate, Resources, Root, SecurityOption, Size, Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User,
+    self, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, Rate,
+    Resources, Root, SecurityOption, Size, Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User,
     Volume, Way,
 };
 
@@ -25,48 +24,10 @@ Exit codes:
   128+N   signal N ended the command
   other   the command's own";
 
-/// Run containers, isolated as Docker's are by default
-#[derive(Args, Debug)]
-pub(super) struct ContainerArgs {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    Run(Box<RunArgs>),
-    Diff(DiffArgs),
-    Gc(GcArgs),
-}
-
-/// Show what a running container has changed of its image: A for added, C for changed, D for deleted
-#[derive(Args, Debug)]
-struct DiffArgs {
-    /// The container
-    #[arg(value_name = "NAME")]
-    name: ContainerId,
-
-    /// Print the changes as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// Remove what is left of containers whose launcher was killed, and layers that no container has
-#[derive(Args, Debug)]
-struct GcArgs {
-    /// Only tell what would be removed
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Print what it was as JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// Run a command in a new container and wait for it; nothing of the container is left afterwards
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-struct RunArgs {
+pub(super) struct RunArgs {
     #[command(flatten)]
     root: RootArgs,
 
@@ -140,11 +101,11 @@ struct RunArgs {
 
     /// A capability beyond Docker's default set, or ALL; may be given several times
     #[arg(long, value_name = "CAP", value_parser = launcher::capabilities)]
-    cap_add: Vec<crate::capability::Capabilities>,
+    cap_add: Vec<Capabilities>,
 
     /// A capability to take away, or ALL; taken away before others are added
     #[arg(long, value_name = "CAP", value_parser = launcher::capabilities)]
-    cap_drop: Vec<crate::capability::Capabilities>,
+    cap_drop: Vec<Capabilities>,
 
     /// seccomp=FILE, seccomp=default, seccomp=unconfined, apparmor=PROFILE, apparmor=unconfined, or
     /// no-new-privileges[=true|false], as Docker has them; may be given several times
@@ -293,52 +254,9 @@ impl From<Sharing> for launcher::Sharing {
     }
 }
 
-/// Does what is asked for, and hands the exit code of a container on. No thread may have been started yet.
-pub(super) fn run(args: ContainerArgs) -> ExitCode {
-    let outcome = match args.action {
-        Action::Run(args) => launcher::run(&args.spec()),
-        Action::Diff(args) => diff(&args).map(|()| 0),
-        Action::Gc(args) => gc(&args).map(|()| 0),
-    };
-    match outcome {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            let code = ExitCode::from(error.exit_code());
-            super::report(&error.into());
-            code
-        }
-    }
-}
-
-fn diff(args: &DiffArgs) -> Result<(), LauncherError> {
-    let changes = launcher::diff(&args.name)?;
-    if args.json {
-        let change = |change: &launcher::Change| json!({ "kind": change.kind.letter().to_string(), "path": change.path.to_string_lossy() });
-        println!("{:#}", changes.iter().map(change).collect::<Value>());
-    } else {
-        for change in changes {
-            println!("{change}");
-        }
-    }
-    Ok(())
-}
-
-fn gc(args: &GcArgs) -> Result<(), LauncherError> {
-    let left = launcher::clean_up(args.dry_run)?;
-    if args.json {
-        println!("{:#}", left.iter().map(|path| path.to_string_lossy()).collect::<Value>());
-        return Ok(());
-    }
-    let verb = if args.dry_run { "would remove" } else { "removed" };
-    for path in &left {
-        println!("{verb} {}", path.display());
-    }
-    println!("{} {}", left.len(), if left.len() == 1 { "leftover" } else { "leftovers" });
-    Ok(())
-}
-
 impl RunArgs {
-    fn spec(self) -> Spec {
+    /// What was asked for.
+    pub(super) fn spec(self) -> Spec {
         let drops = self.cap_drop.into_iter().map(CapabilityChange::Drop);
         let adds = self.cap_add.into_iter().map(CapabilityChange::Add);
         Spec {
