@@ -1,6 +1,7 @@
 //! The launcher: what a container is isolated from, what it is told, and that nothing of it is left.
 
 mod device;
+mod life;
 pub mod seccomp;
 mod storage;
 mod userns;
@@ -26,6 +27,13 @@ use device::{
     block_devices_are_shared_out, devices_are_handed_over, devices_are_those_that_are_allowed,
     devices_that_cannot_be_had_are_named,
 };
+use life::{
+    a_killed_monitor_takes_its_container_along, commands_are_joined_as_it_is_asked_for,
+    commands_join_a_container, commands_join_a_container_with_users_of_its_own,
+    containers_are_paused, containers_live_in_the_background, created_containers_are_started_later,
+    what_cannot_be_started_is_not_there, what_containers_use_is_told,
+    what_containers_write_is_logged,
+};
 use seccomp::{
     seccomp_follows_a_profile_of_ones_own, seccomp_is_there_unless_it_is_not_wanted,
     seccomp_lets_ordinary_programs_work, seccomp_refuses_what_containers_do_not_need,
@@ -46,7 +54,7 @@ use userns::{
 pub const SUITE: Suite = Suite {
     name: "launcher",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(6),
+    budget: Duration::from_mins(8),
     // It does not depend on the probes.
     wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,
     tests: tests![
@@ -72,6 +80,16 @@ pub const SUITE: Suite = Suite {
         a_name_is_used_once_at_a_time,
         a_killed_launcher_takes_its_container_along,
         a_container_runs_in_a_container,
+        containers_live_in_the_background,
+        what_cannot_be_started_is_not_there,
+        created_containers_are_started_later,
+        commands_join_a_container,
+        commands_join_a_container_with_users_of_its_own,
+        commands_are_joined_as_it_is_asked_for,
+        containers_are_paused,
+        what_containers_write_is_logged,
+        what_containers_use_is_told,
+        a_killed_monitor_takes_its_container_along,
         devices_are_those_that_are_allowed,
         devices_are_handed_over,
         devices_that_cannot_be_had_are_named,

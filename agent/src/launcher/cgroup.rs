@@ -118,6 +118,42 @@ impl Cgroup {
         dirs.filter(|dir| dir.is_dir()).collect()
     }
 
+    /// Whether a task is in the cgroup of a container, or below it.
+    pub(super) fn has(id: &ContainerId, pid: libc::pid_t) -> bool {
+        let own = format!("/{PARENT}/{id}/");
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        cgroups.lines().any(|line| format!("{line}/").contains(&own))
+    }
+
+    /// Adds a task to the v1 hierarchies of a container that runs; it is born into that of v2.
+    pub(super) fn join_legacy_of(id: &ContainerId, pid: libc::pid_t) -> io::Result<()> {
+        let is_legacy = |dir: &&PathBuf| !dir.join("cgroup.events").exists();
+        Self::all_of(id)
+            .iter()
+            .filter(is_legacy)
+            .try_for_each(|dir| fs::write(dir.join("cgroup.procs"), pid.to_string()))
+    }
+
+    /// The folder of a container in the v2 hierarchy, if this host has one.
+    pub(super) fn unified_of(id: &ContainerId) -> Option<PathBuf> {
+        Self::all_of(id).into_iter().find(|dir| dir.join("cgroup.events").exists())
+    }
+
+    /// Whether the kernel has stopped all tasks of a container where they were.
+    pub(super) fn is_frozen(id: &ContainerId) -> bool {
+        let events = Self::unified_of(id).map(|dir| fs::read_to_string(dir.join("cgroup.events")));
+        events.is_some_and(|events| {
+            events.is_ok_and(|text| text.lines().any(|line| line == "frozen 1"))
+        })
+    }
+
+    /// Has the kernel stop them, or lets them go on.
+    pub(super) fn freeze(id: &ContainerId, is_frozen: bool) -> io::Result<()> {
+        let dir = Self::unified_of(id)
+            .ok_or_else(|| io::Error::other("this host has no cgroup v2, which can do that"))?;
+        fs::write(dir.join("cgroup.freeze"), if is_frozen { "1" } else { "0" })
+    }
+
     /// Whether there is a task in a cgroup, or below it.
     pub(super) fn is_populated(dir: &Path) -> bool {
         match fs::read_to_string(dir.join("cgroup.events")) {

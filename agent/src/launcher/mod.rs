@@ -5,24 +5,31 @@
 //! only the thread that made it. The rest of the agent starts containers by executing it.
 //!
 //! The way of a container: a [`Spec`] is what was asked for; [`process`] prepares what the
-//! container needs from outside ([`state`], [`cgroup`], [`device`], [`storage`]), makes its first task in
-//! new namespaces, and waits for it; [`init`] is that task: it builds what the container sees
-//! ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`], [`label`]), and
-//! executes the command.
+//! container needs from outside ([`state`], [`cgroup`], [`device`], [`storage`]), makes its first [`task`] in
+//! new namespaces, and waits for it, in the background by a [`monitor`]; [`init`] is that task: it builds what
+//! the container sees ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`], [`label`]), and
+//! executes the command ([`execution`]). [`exec`] has another task do that last part in a container that
+//! runs. A [`container`] is what the other commands see of it.
 
 mod block;
 mod cgroup;
+mod container;
 mod detached;
 mod device;
 mod diff;
+mod exec;
+mod execution;
 mod image;
 mod init;
 mod label;
 mod limit;
+mod log;
+mod monitor;
 mod mount;
 mod overlay;
 mod privilege;
 mod process;
+mod record;
 mod rootfs;
 mod seal;
 mod seccomp;
@@ -30,9 +37,12 @@ mod security;
 mod signal;
 mod spec;
 mod state;
+mod stdio;
 mod storage;
+mod task;
 mod ulimit;
 mod unpacker;
+mod usage;
 mod userns;
 
 use std::io;
@@ -40,8 +50,11 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
+pub(crate) use container::{Container, Status, freeze, kill, remove, stop, wait};
 pub(crate) use diff::{Change, diff};
-pub(crate) use process::run;
+pub(crate) use exec::{Command, exec};
+pub(crate) use log::{LogQuery, Stream};
+pub(crate) use process::{create, run, run_detached, start, start_attached};
 pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
     BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, Network, PidMode,
@@ -49,6 +62,7 @@ pub(crate) use spec::{
     UserMode, Volume, Way, bytes_per_second, capabilities, operations_per_second,
 };
 pub(crate) use state::clean_up;
+pub(crate) use usage::Usage;
 
 /// Why a container could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +71,20 @@ pub(crate) enum LauncherError {
     System { what: String, source: io::Error },
     #[error(transparent)]
     Spec(#[from] spec::SpecError),
-    #[error("no container with the name {0} is running")]
+    #[error("there is no container {0}")]
     NoContainer(ContainerId),
+    #[error("{0} does not run")]
+    NotRunning(ContainerId),
+    #[error("{0} runs: stop it before, or use --force where that is offered")]
+    Running(ContainerId),
+    #[error("{0} is paused")]
+    Paused(ContainerId),
+    #[error("{0} is not paused")]
+    NotPaused(ContainerId),
+    #[error("{0} has ended while nobody was there to see how")]
+    Lost(ContainerId),
+    #[error("{0} is being started or cleaned up after, and that takes long")]
+    Busy(ContainerId),
     #[error(
         "{0} has no layers (it is run from a folder, with users of its own, or where overlays cannot be \
          had): there is nothing to compare it with"
@@ -66,6 +92,10 @@ pub(crate) enum LauncherError {
     NoLayers(ContainerId),
     #[error("the name {0} is in use by a running container")]
     NameInUse(ContainerId),
+    #[error(
+        "the name {0} is in use by a container that does not run: remove it (shrike container rm)"
+    )]
+    NameKept(ContainerId),
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
     #[error(transparent)]
@@ -76,6 +106,8 @@ pub(crate) enum LauncherError {
     Seccomp(#[from] seccomp::SeccompError),
     #[error("{0} came before there was a container")]
     Interrupted(Signal),
+    #[error("only one container can be attached to")]
+    OneOnly,
     #[error("no command is given, and the image names none")]
     NoCommand,
     #[error("cannot set up the container: {0}")]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-use super::{LauncherError, Tried};
+use super::{LauncherError, Tried, execution};
 
 /// What the container's id 0 is on the host. Every container has the same ids, as with Docker's
 /// `userns-remap`. Where distributions give such ids away (`/etc/subuid`), they begin here.
@@ -49,7 +49,10 @@ pub(super) fn become_root() -> Result<(), LauncherError> {
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     setgroups(&[]).tried(|| "leave the host's groups".to_owned())?;
     setresgid(gid, gid, gid).tried(|| "become the container's root group".to_owned())?;
-    setresuid(uid, uid, uid).tried(|| "become the container's root".to_owned())
+    setresuid(uid, uid, uid).tried(|| "become the container's root".to_owned())?;
+    // Changing the user has undone both.
+    execution::hide_from_tracers()?;
+    execution::die_with_launcher()
 }
 
 /// Gives a folder with all that is in it to the container: each file to the user who has its owner's id there.
