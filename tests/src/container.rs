@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::agent::scratch;
 
@@ -103,6 +104,63 @@ impl Rootfs {
 impl Drop for Rootfs {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// `shrike container` with these arguments.
+pub fn container(arguments: &[&str]) -> Result<Ended> {
+    let mut command = Command::new("shrike");
+    command.args(["--log", "warn", "container"]).args(arguments).stdin(Stdio::null());
+    Ended::new(&command.output()?, None)
+}
+
+/// A container in the background; removed at the end.
+pub struct Background(pub &'static str);
+
+impl Background {
+    pub fn run(
+        rootfs: &Rootfs,
+        name: &'static str,
+        options: &[&str],
+        command: &[&str],
+    ) -> Result<Self> {
+        let options = [&["--detach", "--name", name], options].concat();
+        let said = Ended::new(&rootfs.launcher(&options, command).output()?, None)?;
+        ensure!(said.text()? == name, "{said:?}");
+        Ok(Self(name))
+    }
+
+    /// What `inspect` tells.
+    pub fn details(&self) -> Result<Value> {
+        let said = container(&["inspect", self.0])?;
+        let all: Value = serde_json::from_str(said.text()?)?;
+        Ok(all[0].clone())
+    }
+
+    pub fn state(&self) -> Result<String> {
+        Ok(self.details()?["status"]["state"].as_str().context("no state")?.to_owned())
+    }
+
+    pub fn pid(&self) -> Result<u64> {
+        self.details()?["status"]["pid"].as_u64().context("no pid")
+    }
+
+    /// Runs a script in it to its end.
+    pub fn script(&self, options: &[&str], script: &str) -> Result<Ended> {
+        container(&[&["exec"], options, &[self.0, "sh", "-c", script]].concat())
+    }
+
+    /// The launcher's pid.
+    pub fn launcher(&self) -> Result<i32> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        Ok(parent.context("no parent")?.trim().parse()?)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = container(&["rm", "--force", self.0]);
     }
 }
 

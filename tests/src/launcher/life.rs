@@ -12,64 +12,7 @@ use serde_json::Value;
 
 use super::userns::on_disk;
 use super::{leaves_nothing, wait};
-use crate::container::{Ended, Rootfs};
-
-/// `shrike container` with these arguments.
-fn container(arguments: &[&str]) -> Result<Ended> {
-    let mut command = Command::new("shrike");
-    command.args(["--log", "warn", "container"]).args(arguments).stdin(Stdio::null());
-    Ended::new(&command.output()?, None)
-}
-
-/// A container in the background; removed at the end.
-struct Background(&'static str);
-
-impl Background {
-    fn run(
-        rootfs: &Rootfs,
-        name: &'static str,
-        options: &[&str],
-        command: &[&str],
-    ) -> Result<Self> {
-        let options = [&["--detach", "--name", name], options].concat();
-        let said = Ended::new(&rootfs.launcher(&options, command).output()?, None)?;
-        ensure!(said.text()? == name, "{said:?}");
-        Ok(Self(name))
-    }
-
-    /// What `inspect` tells.
-    fn details(&self) -> Result<Value> {
-        let said = container(&["inspect", self.0])?;
-        let all: Value = serde_json::from_str(said.text()?)?;
-        Ok(all[0].clone())
-    }
-
-    fn state(&self) -> Result<String> {
-        Ok(self.details()?["status"]["state"].as_str().context("no state")?.to_owned())
-    }
-
-    fn pid(&self) -> Result<u64> {
-        self.details()?["status"]["pid"].as_u64().context("no pid")
-    }
-
-    /// Runs a script in it to its end.
-    fn script(&self, options: &[&str], script: &str) -> Result<Ended> {
-        container(&[&["exec"], options, &[self.0, "sh", "-c", script]].concat())
-    }
-
-    /// The launcher's pid.
-    fn launcher(&self) -> Result<i32> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-        Ok(parent.context("no parent")?.trim().parse()?)
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        let _ = container(&["rm", "--force", self.0]);
-    }
-}
+use crate::container::{Background, Ended, Rootfs, container};
 
 pub(super) fn containers_live_in_the_background() -> Result<()> {
     leaves_nothing(|rootfs| {
