@@ -68,11 +68,11 @@ pub(crate) fn exec(command: &Command) -> Result<u8, LauncherError> {
     let task = clone3(0, unified.as_ref()).tried(|| "make a task in the container".to_owned())?;
     let Some(task) = task else {
         drop(launcher);
-        execution::run(theirs, || {
-            let label = namespaces.join(|| {
+        execution::run(theirs, |launcher| {
+            let label = namespaces.join(launcher, || {
                 if command.privileged { Ok(None) } else { Label::prepare(&spec.security) }
             })?;
-            execution.perform(label)
+            execution.perform(launcher, label)
         })
     };
     drop((theirs, unified));
@@ -140,11 +140,15 @@ impl Namespaces {
     }
 
     /// Joins the others. `last` is done by the container's root, while the host's files are still there.
-    fn join<T>(&self, last: impl FnOnce() -> Result<T, LauncherError>) -> Result<T, LauncherError> {
+    fn join<T>(
+        &self,
+        launcher: &UnixStream,
+        last: impl FnOnce() -> Result<T, LauncherError>,
+    ) -> Result<T, LauncherError> {
         const LATER: CloneFlags = CloneFlags::CLONE_NEWPID.union(CloneFlags::CLONE_NEWNS);
         self.join_those(|flag| !LATER.contains(flag))?;
         if self.0.iter().any(|&(flag, _)| flag == CloneFlags::CLONE_NEWUSER) {
-            userns::become_root()?;
+            userns::become_root(launcher)?;
         }
         let done = last()?;
         self.join_those(|flag| flag == CloneFlags::CLONE_NEWNS)?;

@@ -4,10 +4,12 @@
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::unistd::{chdir, execve, getcwd, write};
 
@@ -42,9 +44,9 @@ pub(super) struct Execution<'a> {
 /// over, or the task ends.
 pub(super) fn run(
     mut launcher: UnixStream,
-    work: impl FnOnce() -> Result<Infallible, LauncherError>,
+    work: impl FnOnce(&UnixStream) -> Result<Infallible, LauncherError>,
 ) -> ! {
-    let Err(error) = wait_for(&mut launcher).and_then(|()| work());
+    let Err(error) = wait_for(&mut launcher).and_then(|()| work(&launcher));
     // Nobody is there to read it if the launcher was killed. By write(2), which the filter allows.
     let _ = write(&launcher, &report(&error));
     // Without the launcher's own clean-up, which this is a copy of.
@@ -53,14 +55,18 @@ pub(super) fn run(
 }
 
 fn wait_for(launcher: &mut UnixStream) -> Result<(), LauncherError> {
-    die_with_launcher()?;
+    die_with(launcher)?;
     let mut go = [0];
     launcher.read_exact(&mut go).tried(|| "hear from the launcher".to_owned())
 }
 
 impl Execution<'_> {
     /// Becomes it. The task is root in the container's namespaces and files.
-    pub(super) fn perform(&self, label: Option<Label<'_>>) -> Result<Infallible, LauncherError> {
+    pub(super) fn perform(
+        &self,
+        launcher: &UnixStream,
+        label: Option<Label<'_>>,
+    ) -> Result<Infallible, LauncherError> {
         self.enter_workdir()?;
         label.map_or(Ok(()), Label::apply)?;
         let keep = privilege::available(self.capabilities)?;
@@ -73,7 +79,7 @@ impl Execution<'_> {
         ulimit::set(&self.spec.ulimits)?;
         privilege::drop_to(self.process.user, &self.spec.groups, keep)?;
         // Changing the user has cleared it.
-        die_with_launcher()?;
+        die_with(launcher)?;
         if no_new_privs {
             privilege::forbid_new()?;
         }
@@ -203,10 +209,19 @@ pub(super) fn read_report(report: &[u8]) -> Option<LauncherError> {
     })
 }
 
-/// A launcher that is killed takes the container with it.
-pub(super) fn die_with_launcher() -> Result<(), LauncherError> {
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
-        .tried(|| "follow the launcher's end".to_owned())
+/// A launcher that is killed takes the task with it, also if it was killed before this.
+pub(super) fn die_with(launcher: &UnixStream) -> Result<(), LauncherError> {
+    let what = || "follow the launcher's end".to_owned();
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).tried(what)?;
+    let mut fds = [PollFd::new(launcher.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).tried(what)?;
+    let [launcher] = fds;
+    match launcher.revents() {
+        Some(events) if events.contains(PollFlags::POLLHUP) => {
+            Err(LauncherError::Setup("the launcher has ended".to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Until the command takes over, nobody in the container or in the namespaces that it joins may look into this

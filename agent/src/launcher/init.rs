@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::fs;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
@@ -28,8 +29,8 @@ pub(super) struct Init<'a> {
 
 impl Init<'_> {
     /// Makes the system that the command finds, and executes it. It has the namespaces that were made with it.
-    pub(super) fn perform(&self) -> Result<Infallible, LauncherError> {
-        let sysctls = self.enter_users()?;
+    pub(super) fn perform(&self, launcher: &UnixStream) -> Result<Infallible, LauncherError> {
+        let sysctls = self.enter_users(launcher)?;
         if self.spec.has_own_cgroupns() {
             unshare(CloneFlags::CLONE_NEWCGROUP).tried(|| "leave the host's cgroups".to_owned())?;
         }
@@ -43,18 +44,18 @@ impl Init<'_> {
         sysctls.into_iter().try_for_each(set_sysctl)?;
         let label = Label::prepare(&self.spec.security)?;
         rootfs::enter(self.spec, self.devices, self.sources)?;
-        self.execution.perform(label)
+        self.execution.perform(launcher, label)
     }
 
     /// Becomes root of the user namespace if that is the container's own. Which parameters of the kernel only
     /// the host's root may set depends on the kernel: those are set before, and the others returned.
-    fn enter_users(&self) -> Result<Vec<&Sysctl>, LauncherError> {
+    fn enter_users(&self, launcher: &UnixStream) -> Result<Vec<&Sysctl>, LauncherError> {
         let sysctls = self.spec.sysctls.iter();
         if self.spec.users == UserMode::Host {
             return Ok(sysctls.collect());
         }
         let refused = sysctls.filter(|sysctl| set_sysctl(sysctl).is_err()).collect();
-        userns::become_root()?;
+        userns::become_root(launcher)?;
         Ok(refused)
     }
 }

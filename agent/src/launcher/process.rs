@@ -58,6 +58,9 @@ pub(crate) fn run_detached(spec: &Spec, is_kept: bool) -> Result<(), LauncherErr
 pub(crate) fn create(spec: &Spec) -> Result<(), LauncherError> {
     spec.check()?;
     seccomp::prepare(spec)?;
+    // Better told now than at its start.
+    let (Root::Folder(root) | Root::Archive(root)) = &spec.root;
+    fs::metadata(root).tried(|| format!("open {}", root.display()))?;
     State::create(spec, true).map(drop)
 }
 
@@ -120,9 +123,9 @@ fn perform(
         task.tried(|| "make the namespaces (are there limits in /proc/sys/user?)".to_owned());
     let Some(task) = task? else {
         drop(launcher);
-        execution::run(theirs, || {
+        execution::run(theirs, |launcher| {
             stdio.take()?;
-            init.perform()
+            init.perform(launcher)
         })
     };
     drop((theirs, unified));
