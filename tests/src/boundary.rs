@@ -22,7 +22,7 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "boundary",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(10),
     wants: Configuration::is_plain,
     tests: tests![every_crossing_is_told, running_containers_are_found, what_joins_is_a_member],
