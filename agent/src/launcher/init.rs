@@ -5,21 +5,25 @@
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::SigSet;
 use nix::unistd::{chdir, execve, getcwd, sethostname, write};
 
 use super::device::Devices;
+use super::fault::{self, Role};
 use super::label::Label;
 use super::mount::c_string;
 use super::rootfs::{self, Sources};
 use super::seccomp::Filter;
 use super::{
-    LauncherError, Network, Sharing, Spec, Sysctl, Tried, User, UserMode, privilege, ulimit, userns,
+    LauncherError, Network, Sharing, Spec, Sysctl, Tried, User, UserMode, privilege, signal,
+    ulimit, userns,
 };
 
 /// Where programs are looked for, and the container's own `PATH`.
@@ -48,6 +52,7 @@ pub(super) struct Init<'a> {
 impl Init<'_> {
     /// Never comes back: the command takes over, or the task ends.
     pub(super) fn run(&self, mut launcher: UnixStream) -> ! {
+        fault::enter(Role::Init);
         let Err(error) = self.start(&mut launcher);
         // Nobody is there to read it if the launcher was killed. By write(2), which the filter allows.
         let _ = write(&launcher, &report(&error));
@@ -57,11 +62,11 @@ impl Init<'_> {
     }
 
     fn start(&self, launcher: &mut UnixStream) -> Result<std::convert::Infallible, LauncherError> {
-        die_with_launcher()?;
+        die_with(launcher)?;
         hide_from_tracers()?;
         let mut go = [0];
         launcher.read_exact(&mut go).tried(|| "hear from the launcher".to_owned())?;
-        let sysctls = self.enter_users()?;
+        let sysctls = self.enter_users(launcher)?;
         if self.spec.has_own_cgroupns() {
             unshare(CloneFlags::CLONE_NEWCGROUP).tried(|| "leave the host's cgroups".to_owned())?;
         }
@@ -87,11 +92,12 @@ impl Init<'_> {
         ulimit::set(&self.spec.ulimits)?;
         privilege::drop_to(self.user, &self.spec.groups, keep)?;
         // Changing the user has cleared it.
-        die_with_launcher()?;
+        die_with(launcher)?;
         if no_new_privs {
             privilege::forbid_new()?;
         }
-        close_on_exec().tried(|| "mark descriptors to be closed".to_owned())?;
+        close_all_but(launcher).tried(|| "close descriptors".to_owned())?;
+        signal::reset();
         self.signals.thread_set_mask().tried(|| "unblock signals".to_owned())?;
         let execution = Execution::prepare(self)?;
         if no_new_privs {
@@ -109,7 +115,7 @@ impl Init<'_> {
 
     /// Becomes root of the user namespace if that is the container's own. Which parameters of the kernel only
     /// the host's root may set depends on the kernel: those are set before, and the others returned.
-    fn enter_users(&self) -> Result<Vec<&Sysctl>, LauncherError> {
+    fn enter_users(&self, launcher: &UnixStream) -> Result<Vec<&Sysctl>, LauncherError> {
         let sysctls = self.spec.sysctls.iter();
         if self.spec.users == UserMode::Host {
             return Ok(sysctls.collect());
@@ -117,7 +123,7 @@ impl Init<'_> {
         let refused = sysctls.filter(|sysctl| set_sysctl(sysctl).is_err()).collect();
         userns::become_root()?;
         // Changing the user has cleared it.
-        die_with_launcher()?;
+        die_with(launcher)?;
         Ok(refused)
     }
 
@@ -238,10 +244,19 @@ fn set_sysctl(sysctl: &Sysctl) -> Result<(), LauncherError> {
     fs::write(&path, &sysctl.value).tried(|| format!("set {} to {}", path.display(), sysctl.value))
 }
 
-/// A launcher that is killed takes the container with it.
-fn die_with_launcher() -> Result<(), LauncherError> {
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
-        .tried(|| "follow the launcher's end".to_owned())
+/// A launcher that is killed takes the container with it, also if it was killed before this.
+fn die_with(launcher: &UnixStream) -> Result<(), LauncherError> {
+    let what = || "follow the launcher's end".to_owned();
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).tried(what)?;
+    let mut fds = [PollFd::new(launcher.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).tried(what)?;
+    let [launcher] = fds;
+    match launcher.revents() {
+        Some(events) if events.contains(PollFlags::POLLHUP) => {
+            Err(LauncherError::Setup("the launcher has ended".to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Until the command takes over, nobody in the container or in the namespaces that it joins may look into this
@@ -250,21 +265,26 @@ fn hide_from_tracers() -> Result<(), LauncherError> {
     nix::sys::prctl::set_dumpable(false).tried(|| "hide from tracers".to_owned())
 }
 
-/// Descriptors that the launcher was handed must not reach the container.
-fn close_on_exec() -> io::Result<()> {
+/// Neither the launcher's descriptors nor those that it was handed may reach the container, not even as the
+/// path of its command: `/proc/self/fd/7/../..` (CVE-2024-21626). The one that is kept is closed by execve(2).
+fn close_all_but(kept: &impl AsRawFd) -> io::Result<()> {
     /// Behind standard input, output and error.
     const FIRST: libc::c_uint = 3;
-    // SAFETY: marks descriptors and touches no memory.
-    let result = unsafe {
-        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let kept = kept.as_raw_fd().unsigned_abs();
+    for (first, last) in [(FIRST, kept.saturating_sub(1)), (kept + 1, libc::c_uint::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: this task ends by execve(2) or _exit(2), and nothing that had them is used before.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 fn loopback_up() -> io::Result<()> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-    use std::os::fd::AsRawFd;
-
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: all bytes zero are a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

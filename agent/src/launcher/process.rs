@@ -19,7 +19,7 @@ use super::image::{Image, ImageConfig};
 use super::init::{GO, Init, read_report};
 use super::rootfs::{self, Sources};
 use super::signal::Signals;
-use super::state::State;
+use super::state::{State, is_at};
 use super::storage;
 use super::userns::UserNamespace;
 use super::{
@@ -165,6 +165,10 @@ fn provide_root(
             let folder = fs::canonicalize(folder).tried(|| format!("open {}", folder.display()))?;
             if !folder.is_dir() {
                 return Err(LauncherError::NoRootfs(folder));
+            }
+            let opened = File::open(&folder).tried(|| format!("open {}", folder.display()))?;
+            if is_at(&opened, Path::new("/")) {
+                return Err(LauncherError::HostRootfs(folder));
             }
             Ok((Detached::open(&folder)?, ImageConfig::default()))
         }

@@ -124,6 +124,18 @@ impl Store {
         ids: &[LayerId],
         signals: &Signals,
     ) -> Result<Vec<PathBuf>, LauncherError> {
+        let layers = self.unpack_missing(image, ids, signals);
+        // Also of a layer that could not be unpacked.
+        let cleared = self.clear();
+        layers.and_then(|layers| cleared.map(|()| layers))
+    }
+
+    fn unpack_missing(
+        &self,
+        image: &mut Image,
+        ids: &[LayerId],
+        signals: &Signals,
+    ) -> Result<Vec<PathBuf>, LauncherError> {
         let mut layers: Vec<PathBuf> = Vec::new();
         for (index, id) in ids.iter().enumerate() {
             let layer = folder(id);
@@ -138,7 +150,6 @@ impl Store {
             }
             layers.push(layer);
         }
-        self.clear()?;
         Ok(layers)
     }
 
