@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::agent::scratch;
@@ -165,14 +169,24 @@ impl Drop for Background {
 }
 
 impl Ended {
-    pub fn new(output: &Output, pid: Option<u32>) -> Result<Self> {
+    /// The code of one that was killed, as shells have it.
+    pub const KILLED: i32 = 128 + Signal::SIGKILL as i32;
+
+    /// What became of a launcher that may have been killed.
+    pub fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        Ok(Self {
-            code: output.status.code().context("the launcher was killed")?,
+        let signal = output.status.signal().map(|signal| 128 + signal);
+        Self {
+            code: output.status.code().or(signal).unwrap_or(-1),
             stdout: text(&output.stdout),
             stderr: text(&output.stderr),
-            pid,
-        })
+            pid: None,
+        }
+    }
+
+    pub fn new(output: &Output, pid: Option<u32>) -> Result<Self> {
+        output.status.code().context("the launcher was killed")?;
+        Ok(Self { pid, ..Self::of(output) })
     }
 
     /// What it wrote to standard output, if it went well.
@@ -191,6 +205,10 @@ pub struct Traces {
     namespaces: BTreeSet<PathBuf>,
     processes: BTreeMap<u32, PathBuf>,
     files: BTreeSet<PathBuf>,
+    /// The network interfaces.
+    interfaces: BTreeSet<PathBuf>,
+    /// Sets of keys, by number and name.
+    keyrings: BTreeSet<String>,
 }
 
 impl Traces {
@@ -201,7 +219,12 @@ impl Traces {
             namespaces: BTreeSet::new(),
             processes: BTreeMap::new(),
             files: BTreeSet::new(),
+            interfaces: BTreeSet::new(),
+            keyrings: keyrings()?,
         };
+        collect(Path::new("/sys/class/net"), &mut |path| {
+            traces.interfaces.insert(path.to_owned());
+        });
         collect(Path::new("/sys/fs/cgroup"), &mut |path| {
             if path.is_dir() {
                 traces.cgroups.insert(path.to_owned());
@@ -233,9 +256,45 @@ impl Traces {
         left("cgroups", &self.cgroups, &now.cgroups)?;
         left("namespaces", &self.namespaces, &now.namespaces)?;
         left("files", &self.files, &now.files)?;
+        left("interfaces", &self.interfaces, &now.interfaces)?;
         let processes = |traces: &Self| traces.processes.clone().into_iter().collect();
-        left::<(u32, PathBuf)>("processes", &processes(self), &processes(&now))
+        left::<(u32, PathBuf)>("processes", &processes(self), &processes(&now))?;
+        // The kernel removes them by and by.
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let mut keyrings = now.keyrings;
+        while !keyrings.is_subset(&self.keyrings) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
+            keyrings = self::keyrings()?;
+        }
+        left("keyrings", &self.keyrings, &keyrings)
     }
+
+    /// Waits until the host is as it was: what was killed takes a moment to be gone.
+    pub fn are_gone_soon(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match self.are_gone() {
+                Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
+                gone => return gone,
+            }
+        }
+    }
+}
+
+/// The sets of keys that there are: `keyrings(7)`.
+fn keyrings() -> Result<BTreeSet<String>> {
+    // It is not in every kernel.
+    let keys = match fs::read_to_string("/proc/keys") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        keys => keys?,
+    };
+    let keyrings = keys.lines().filter(|line| line.contains(" keyring "));
+    // Columns between them tell who uses it how much.
+    let name = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some(format!("{} {}", words.next()?, words.nth(7)?))
+    };
+    Ok(keyrings.filter_map(name).collect())
 }
 
 fn left<T: Ord + std::fmt::Debug>(

@@ -13,12 +13,14 @@ use cgroups_rs::CgroupPid;
 use cgroups_rs::fs::devices::DevicesController;
 use cgroups_rs::fs::hierarchies::{self, UNIFIED_MOUNTPOINT};
 use cgroups_rs::fs::{Cgroup as Controllers, Subsystem};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::block::{self, BlockError};
 use super::device::{DeviceError, Devices};
 use super::spec::Resources;
 use super::state::State;
-use super::{ContainerId, limit};
+use super::{ContainerId, fault, limit};
 
 /// The cgroup that holds those of all containers.
 const PARENT: &str = "shrike";
@@ -96,13 +98,18 @@ impl Cgroup {
         remove_left(state, &dirs)?;
         let cgroup = Self { controllers, unified, legacy };
         cgroup.make(&path)?;
+        let step =
+            |what| fault::step().map_err(|source| folder_error(what, Path::new(&path), source));
         limit::set(&cgroup.controllers, is_v2, resources)?;
+        step("limit")?;
         if let Some(&controller) = block.first() {
             let dir = cgroup.folder_of(controller).ok_or(CgroupError::NoController(controller))?;
             block::set(dir, is_v2, &resources.block)?;
+            step("share out disks to")?;
         }
         if !devices.are_all() {
             cgroup.keep_to(devices)?;
+            step("confine")?;
         }
         Ok(cgroup)
     }
@@ -167,11 +174,24 @@ impl Cgroup {
 
     /// Removes the folder of a container that is gone, with what still runs in it.
     pub(super) fn left(dir: &Path) -> io::Result<()> {
-        // Absent in v1 hierarchies.
-        let _ = fs::write(dir.join("cgroup.kill"), "1");
+        if fs::write(dir.join("cgroup.kill"), "1").is_err() {
+            // A hierarchy of v1, or Linux before 5.14.
+            let tasks = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            for pid in tasks.lines().filter_map(|line| line.parse().ok()) {
+                // It may just have ended.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
         remove(dir)?;
         let _ = dir.parent().map(fs::remove_dir);
         Ok(())
+    }
+
+    /// Removes the cgroups that hold those of all containers, where there is none left.
+    pub(super) fn remove_parents() {
+        for dir in parents() {
+            let _ = fs::remove_dir(dir);
+        }
     }
 
     /// The folder in the v2 hierarchy, for `CLONE_INTO_CGROUP`.
@@ -182,7 +202,7 @@ impl Cgroup {
             );
             return Ok(None);
         };
-        let opened = File::open(path);
+        let opened = File::open(path).and_then(|file| fault::step().map(|()| file));
         opened.map(Some).map_err(|source| folder_error("open", path, source))
     }
 
@@ -193,7 +213,8 @@ impl Cgroup {
         }
         self.controllers
             .add_task_by_tgid(CgroupPid::from(u64::from(pid)))
-            .map_err(CgroupError::Join)
+            .map_err(CgroupError::Join)?;
+        fault::step().map_err(|source| folder_error("join", Path::new(PARENT), source))
     }
 
     /// By the controller of v1 where there is one, by a program in the v2 hierarchy else.
@@ -218,11 +239,13 @@ impl Cgroup {
         self.controllers
             .create()
             .map_err(|source| CgroupError::Create { path: path.to_owned(), source })?;
+        fault::step().map_err(|source| folder_error("make", Path::new(path), source))?;
         let Some(unified) = &self.unified else { return Ok(()) };
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o755)
             .create(unified)
+            .and_then(|()| fault::step())
             .map_err(|source| folder_error("make", unified, source))
     }
 
@@ -311,7 +334,7 @@ fn remove(dir: &Path) -> io::Result<()> {
     let mut pause = Duration::from_millis(1);
     loop {
         match fs::remove_dir(dir) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return fault::step(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error)
                 if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::unistd::{chdir, execve, getcwd, write};
 
+use super::fault::{self, Role};
 use super::label::Label;
 use super::mount::c_string;
 use super::record::Process;
 use super::seccomp::Filter;
-use super::{LauncherError, Spec, Tried, privilege, ulimit};
+use super::{LauncherError, Spec, Tried, privilege, signal, ulimit};
 use crate::capability::Capabilities;
 
 /// Where programs are looked for, and the container's own `PATH`.
@@ -46,6 +47,7 @@ pub(super) fn run(
     mut launcher: UnixStream,
     work: impl FnOnce(&UnixStream) -> Result<Infallible, LauncherError>,
 ) -> ! {
+    fault::enter(Role::Init);
     let Err(error) = wait_for(&mut launcher).and_then(|()| work(&launcher));
     // Nobody is there to read it if the launcher was killed. By write(2), which the filter allows.
     let _ = write(&launcher, &report(&error));
@@ -83,7 +85,8 @@ impl Execution<'_> {
         if no_new_privs {
             privilege::forbid_new()?;
         }
-        close_on_exec().tried(|| "mark descriptors to be closed".to_owned())?;
+        close_all_but(launcher).tried(|| "close descriptors".to_owned())?;
+        signal::reset();
         self.signals.thread_set_mask().tried(|| "unblock signals".to_owned())?;
         let program = Program::prepare(self)?;
         if no_new_privs {
@@ -230,15 +233,22 @@ pub(super) fn hide_from_tracers() -> Result<(), LauncherError> {
     nix::sys::prctl::set_dumpable(false).tried(|| "hide from tracers".to_owned())
 }
 
-/// Descriptors that the launcher was handed must not reach the container.
-fn close_on_exec() -> io::Result<()> {
+/// Neither the launcher's descriptors nor those that it was handed may reach the container, not even as the
+/// path of its command: `/proc/self/fd/7/../..` (CVE-2024-21626). The one that is kept is closed by execve(2).
+fn close_all_but(kept: &impl AsRawFd) -> io::Result<()> {
     /// Behind standard input, output and error.
     const FIRST: libc::c_uint = 3;
-    // SAFETY: marks descriptors and touches no memory.
-    let result = unsafe {
-        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let kept = kept.as_raw_fd().unsigned_abs();
+    for (first, last) in [(FIRST, kept.saturating_sub(1)), (kept + 1, libc::c_uint::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: this task ends by execve(2) or _exit(2), and nothing that had them is used before.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

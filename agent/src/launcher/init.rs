@@ -68,8 +68,9 @@ fn set_sysctl(sysctl: &Sysctl) -> Result<(), LauncherError> {
 }
 
 fn loopback_up() -> io::Result<()> {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
     use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: all bytes zero are a valid `ifreq`.

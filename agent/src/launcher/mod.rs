@@ -14,11 +14,13 @@
 mod block;
 mod cgroup;
 mod container;
+mod context;
 mod detached;
 mod device;
 mod diff;
 mod exec;
 mod execution;
+mod fault;
 mod image;
 mod init;
 mod label;
@@ -119,6 +121,12 @@ pub(crate) enum LauncherError {
     #[error("{} is not a directory", .0.display())]
     NoRootfs(PathBuf),
     #[error(
+        "{} is the host's own root, which a container would change as its own: name another folder \
+         (--rootfs), or show it beside one (-v /:/host)",
+        .0.display()
+    )]
+    HostRootfs(PathBuf),
+    #[error(
         "{}, or something below it, is on a file system that cannot show its files as those of other users: \
          use one that can, such as ext4 or xfs, or {instead}",
         .path.display()
@@ -138,13 +146,20 @@ impl LauncherError {
     }
 }
 
-/// Adds to a system error what was tried.
+/// Adds to a system error what was tried. Each is a step that tests can have fail ([`fault`]).
 trait Tried<T> {
     fn tried(self, what: impl FnOnce() -> String) -> Result<T, LauncherError>;
 }
 
 impl<T, E: Into<io::Error>> Tried<T> for Result<T, E> {
     fn tried(self, what: impl FnOnce() -> String) -> Result<T, LauncherError> {
-        self.map_err(|error| LauncherError::System { what: what(), source: error.into() })
+        let source = match self {
+            Ok(done) => match fault::step() {
+                Ok(()) => return Ok(done),
+                Err(injected) => injected,
+            },
+            Err(error) => error.into(),
+        };
+        Err(LauncherError::System { what: what(), source })
     }
 }

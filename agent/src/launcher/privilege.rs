@@ -31,10 +31,10 @@ pub(super) fn drop_to(user: User, groups: &[u32], keep: Capabilities) -> Result<
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     setresgid(gid, gid, gid).tried(|| format!("become group {gid}"))?;
     setresuid(uid, uid, uid).tried(|| format!("become user {uid}"))?;
-    if uid.is_root() {
-        set(keep).tried(|| "set the capabilities".to_owned())?;
-    }
-    Ok(())
+    // Also of another user: the launcher may have been handed inheritable ones (CVE-2022-29162), or secure bits
+    // by which a change of the user takes none.
+    let keep = if uid.is_root() { keep } else { Capabilities::from_bits(0) };
+    set(keep).tried(|| "set the capabilities".to_owned())
 }
 
 /// Sets `no_new_privs`: no program gives the command more than it has.

@@ -1,10 +1,11 @@
 //! A container from its beginning to its end, seen from outside: its first task is made in new
 //! namespaces and in its cgroup by one `clone3`, watched by a pidfd, and cleaned up after.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -22,7 +23,7 @@ use super::monitor;
 use super::record::{End, Process};
 use super::rootfs::{self, Sources};
 use super::signal::Signals;
-use super::state::State;
+use super::state::{State, is_at};
 use super::stdio::Stdio;
 use super::storage;
 use super::task::{Task, clone3};
@@ -256,6 +257,10 @@ fn provide_root(
             let folder = fs::canonicalize(folder).tried(|| format!("open {}", folder.display()))?;
             if !folder.is_dir() {
                 return Err(LauncherError::NoRootfs(folder));
+            }
+            let opened = File::open(&folder).tried(|| format!("open {}", folder.display()))?;
+            if is_at(&opened, Path::new("/")) {
+                return Err(LauncherError::HostRootfs(folder));
             }
             Ok((Detached::open(&folder)?, ImageConfig::default()))
         }

@@ -149,14 +149,26 @@ impl Name {
     /// Takes a name; `None` if somebody has it.
     fn take(id: &ContainerId) -> Result<Option<Self>, LauncherError> {
         let dir = Path::new(RUNNING).join(id.as_str());
+        Self::lock(&dir).inspect_err(|_| {
+            // Unless somebody else has it by now.
+            let lock =
+                File::open(&dir).ok().map(|dir| Flock::lock(dir, FlockArg::LockExclusiveNonblock));
+            if let Some(Ok(_lock)) = lock {
+                let _ = fs::remove_dir(&dir);
+            }
+            remove_parents();
+        })
+    }
+
+    fn lock(dir: &Path) -> Result<Option<Self>, LauncherError> {
         loop {
             let was_left = dir.exists();
-            make(&dir).tried(|| format!("create {}", dir.display()))?;
-            let Some(file) = open(&dir)? else { continue };
+            make(dir).tried(|| format!("create {}", dir.display()))?;
+            let Some(file) = open(dir)? else { continue };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 // Whoever had it may have removed it between the two.
-                Ok(lock) if is_at(&lock, &dir) => {
-                    return Ok(Some(Self { dir, was_left, _lock: lock }));
+                Ok(lock) if is_at(&lock, dir) => {
+                    return Ok(Some(Self { dir: dir.to_owned(), was_left, _lock: lock }));
                 }
                 Ok(_) => {}
                 Err((_, Errno::EAGAIN)) => return Ok(None),
@@ -280,6 +292,7 @@ pub(crate) fn clean_up(is_dry: bool) -> Result<Vec<PathBuf>, LauncherError> {
     }
     if !is_dry {
         remove_parents();
+        Cgroup::remove_parents();
     }
     Ok(left)
 }

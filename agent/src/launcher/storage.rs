@@ -132,6 +132,18 @@ impl Store {
         ids: &[LayerId],
         signals: &Signals,
     ) -> Result<Vec<PathBuf>, LauncherError> {
+        let layers = self.unpack_missing(image, ids, signals);
+        // Also of a layer that could not be unpacked.
+        let cleared = self.clear();
+        layers.and_then(|layers| cleared.map(|()| layers))
+    }
+
+    fn unpack_missing(
+        &self,
+        image: &mut Image,
+        ids: &[LayerId],
+        signals: &Signals,
+    ) -> Result<Vec<PathBuf>, LauncherError> {
         let mut layers: Vec<PathBuf> = Vec::new();
         for (index, id) in ids.iter().enumerate() {
             let layer = folder(id);
@@ -146,7 +158,6 @@ impl Store {
             }
             layers.push(layer);
         }
-        self.clear()?;
         Ok(layers)
     }
 
