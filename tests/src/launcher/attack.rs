@@ -105,7 +105,7 @@ pub(super) fn its_program_as_the_command_is_of_no_use() -> Result<()> {
     leaves_nothing(|rootfs| {
         let before = fs::read("/usr/bin/shrike")?;
         let said = rootfs.run(&[], &["/proc/self/exe", "container", "diff", "nobody"])?;
-        ensure!(said.code == 125 && said.stderr.contains("nobody is running"), "{said:?}");
+        ensure!(said.code == 125 && said.stderr.contains("no container nobody"), "{said:?}");
         // It executes itself once more, and shows itself to another container, whose root may do everything.
         let pid_file = scratch()?.join("pid");
         let option = format!("--pid-file={}", pid_file.display());
