@@ -133,6 +133,8 @@ pub struct Traces {
     namespaces: BTreeSet<PathBuf>,
     processes: BTreeMap<u32, PathBuf>,
     files: BTreeSet<PathBuf>,
+    /// Network devices.
+    links: BTreeSet<PathBuf>,
 }
 
 impl Traces {
@@ -143,6 +145,7 @@ impl Traces {
             namespaces: BTreeSet::new(),
             processes: BTreeMap::new(),
             files: BTreeSet::new(),
+            links: BTreeSet::new(),
         };
         collect(Path::new("/sys/fs/cgroup"), &mut |path| {
             if path.is_dir() {
@@ -153,6 +156,9 @@ impl Traces {
             collect(Path::new(folder), &mut |path| {
                 traces.files.insert(path.to_owned());
             });
+        }
+        for entry in fs::read_dir("/sys/class/net")?.flatten() {
+            traces.links.insert(entry.path());
         }
         for entry in fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
@@ -175,6 +181,7 @@ impl Traces {
         left("cgroups", &self.cgroups, &now.cgroups)?;
         left("namespaces", &self.namespaces, &now.namespaces)?;
         left("files", &self.files, &now.files)?;
+        left("network devices", &self.links, &now.links)?;
         let processes = |traces: &Self| traces.processes.clone().into_iter().collect();
         left::<(u32, PathBuf)>("processes", &processes(self), &processes(&now))
     }

@@ -1,6 +1,7 @@
 //! The launcher: what a container is isolated from, what it is told, and that nothing of it is left.
 
 mod device;
+pub(crate) mod network;
 pub mod seccomp;
 mod storage;
 mod userns;
@@ -26,6 +27,13 @@ use device::{
     block_devices_are_shared_out, devices_are_handed_over, devices_are_those_that_are_allowed,
     devices_that_cannot_be_had_are_named,
 };
+use network::{
+    network_has_a_way_out_or_none, network_is_cleaned_up_after_a_killed_launcher,
+    network_is_made_again_when_it_is_gone, network_is_the_same_from_inside_and_outside,
+    network_names_come_and_go, network_rates_are_kept,
+    network_takes_a_containers_own_addresses_only, networks_are_kept_apart,
+    networks_that_cannot_be_had_are_named,
+};
 use seccomp::{
     seccomp_follows_a_profile_of_ones_own, seccomp_is_there_unless_it_is_not_wanted,
     seccomp_lets_ordinary_programs_work, seccomp_refuses_what_containers_do_not_need,
@@ -46,7 +54,7 @@ use userns::{
 pub const SUITE: Suite = Suite {
     name: "launcher",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(6),
+    budget: Duration::from_mins(9),
     // It does not depend on the probes.
     wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,
     tests: tests![
@@ -95,6 +103,15 @@ pub const SUITE: Suite = Suite {
         userns_keeps_what_is_asked_for,
         userns_owns_an_image,
         userns_says_what_it_cannot_have,
+        network_is_the_same_from_inside_and_outside,
+        network_names_come_and_go,
+        networks_are_kept_apart,
+        network_has_a_way_out_or_none,
+        network_takes_a_containers_own_addresses_only,
+        network_rates_are_kept,
+        network_is_cleaned_up_after_a_killed_launcher,
+        network_is_made_again_when_it_is_gone,
+        networks_that_cannot_be_had_are_named,
     ],
 };
 

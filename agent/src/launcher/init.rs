@@ -19,7 +19,7 @@ use super::mount::c_string;
 use super::rootfs::{self, Sources};
 use super::seccomp::Filter;
 use super::{
-    LauncherError, Network, Sharing, Spec, Sysctl, Tried, User, UserMode, privilege, ulimit, userns,
+    LauncherError, Sharing, Spec, Sysctl, Tried, User, UserMode, privilege, ulimit, userns,
 };
 
 /// Where programs are looked for, and the container's own `PATH`.
@@ -69,7 +69,7 @@ impl Init<'_> {
             let hostname = self.spec.hostname.as_deref().unwrap_or(self.spec.id.as_str());
             sethostname(hostname).tried(|| format!("set the host name to {hostname}"))?;
         }
-        if self.spec.network == Network::None {
+        if self.spec.network.is_own() {
             loopback_up().tried(|| "bring the loopback device up".to_owned())?;
         }
         sysctls.into_iter().try_for_each(set_sysctl)?;

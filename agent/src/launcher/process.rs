@@ -17,14 +17,13 @@ use super::detached::Detached;
 use super::device::Devices;
 use super::image::{Image, ImageConfig};
 use super::init::{GO, Init, read_report};
+use super::network::Membership;
 use super::rootfs::{self, Sources};
 use super::signal::Signals;
 use super::state::State;
 use super::storage;
 use super::userns::UserNamespace;
-use super::{
-    LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, UserMode, seal, seccomp, ulimit,
-};
+use super::{LauncherError, PidMode, Root, Sharing, Spec, Tried, UserMode, seal, seccomp, ulimit};
 
 /// A command that does not mind being asked to end is killed when it is asked that often.
 const LAST_WARNING: u32 = 3;
@@ -46,7 +45,8 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     let state = State::create(&spec.id)?;
     let volumes = rootfs::volumes(spec)?;
     let (root, config) = provide_root(spec, &state, &signals)?;
-    let sources = Sources { root, volumes };
+    let (membership, files) = Membership::join(spec, &state, &signals)?.unzip();
+    let sources = Sources { root, volumes, files: files.unwrap_or_default() };
     let command = if spec.command.is_empty() { config.command } else { spec.command.clone() };
     if command.is_empty() {
         return Err(LauncherError::NoCommand);
@@ -74,7 +74,9 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
         init.run(theirs)
     };
     drop((theirs, unified));
-    let outcome = supervise(spec, &sources, &cgroup, &task, &mut launcher, &signals);
+    let attach = || membership.as_ref().map_or(Ok(()), |joined| joined.attach(task.pid));
+    let outcome =
+        attach().and_then(|()| supervise(spec, &sources, &cgroup, &task, &mut launcher, &signals));
     if outcome.is_err() {
         // It may have ended by itself, and is to be waited for in any case.
         let _ = task.signal(Signal::SIGKILL);
@@ -192,7 +194,7 @@ fn namespaces(spec: &Spec) -> libc::c_int {
     if spec.pid == PidMode::Private {
         flags |= libc::CLONE_NEWPID;
     }
-    if spec.network == Network::None {
+    if spec.network.is_own() {
         flags |= libc::CLONE_NEWNET;
     }
     // The others belong to it then.

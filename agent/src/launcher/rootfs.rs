@@ -2,7 +2,7 @@
 //! what of them is masked or read-only; and the move into it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, umask};
@@ -51,6 +51,8 @@ pub(super) struct Sources {
     pub(super) root: Detached,
     /// The volumes, in the order of the specification.
     pub(super) volumes: Vec<Detached>,
+    /// Files of its own, each with its place.
+    pub(super) files: Vec<(PathBuf, Detached)>,
 }
 
 impl Sources {
@@ -89,7 +91,7 @@ pub(super) fn enter(
     let tree = Tree::over_root(&sources.root)?;
     umask(Mode::empty());
     kernel_file_systems(spec, devices, &tree)?;
-    mounts(spec, &sources.volumes, &tree)?;
+    mounts(spec, sources, &tree)?;
     if !spec.privileged {
         restrict(&tree)?;
     }
@@ -104,18 +106,25 @@ pub(super) fn enter(
 }
 
 /// Mounts what was asked for: what is above first.
-fn mounts(spec: &Spec, volumes: &[Detached], tree: &Tree) -> Result<(), LauncherError> {
+fn mounts(spec: &Spec, sources: &Sources, tree: &Tree) -> Result<(), LauncherError> {
     enum Mount<'a> {
+        File(&'a Detached),
         Volume(&'a Volume, &'a Detached),
         Tmpfs(&'a Tmpfs),
     }
-    let volumes = spec.volumes.iter().zip(volumes);
+    // First, so that a volume in the same place covers them.
+    let files = sources.files.iter().map(|(target, file)| (target, Mount::File(file)));
+    let volumes = spec.volumes.iter().zip(&sources.volumes);
     let volumes = volumes.map(|(volume, shown)| (&volume.target, Mount::Volume(volume, shown)));
     let tmpfs = spec.tmpfs.iter().map(|tmpfs| (&tmpfs.target, Mount::Tmpfs(tmpfs)));
-    let mut mounts: Vec<_> = volumes.chain(tmpfs).collect();
+    let mut mounts: Vec<_> = files.chain(volumes).chain(tmpfs).collect();
     mounts.sort_by_key(|&(target, _)| target);
     for (target, mount) in mounts {
         let read_only = match mount {
+            Mount::File(file) => {
+                tree.attach(file, target)?;
+                spec.read_only
+            }
             Mount::Volume(volume, shown) => {
                 tree.attach(shown, target)?;
                 volume.read_only

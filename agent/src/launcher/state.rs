@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::cgroup::Cgroup;
 use super::image::LayerId;
 use super::storage::Store;
-use super::{ContainerId, LauncherError, Tried};
+use super::{ContainerId, LauncherError, Tried, network};
 
 /// Where running containers have a folder each, locked while they run.
 const RUNNING: &str = "/run/shrike/containers";
@@ -132,6 +132,18 @@ impl Running {
     }
 }
 
+/// The folder of a container's files, as long as it has any.
+pub(super) fn folder(id: &ContainerId) -> PathBuf {
+    Path::new(FILES).join(id.as_str())
+}
+
+/// Whether a container runs: here, or with its name in another `/run`.
+pub(super) fn is_running(id: &ContainerId) -> Result<bool, LauncherError> {
+    let dir = Path::new(RUNNING).join(id.as_str());
+    let is_elsewhere = || Cgroup::all_of(id).iter().any(|dir| Cgroup::is_populated(dir));
+    Ok(is_held(&dir)? || !dir.exists() && is_elsewhere())
+}
+
 /// Whether somebody has the name with this folder. One that nobody holds was left behind.
 fn is_held(dir: &Path) -> Result<bool, LauncherError> {
     let Some(file) = open(dir)? else { return Ok(false) };
@@ -184,6 +196,7 @@ pub(crate) fn clean_up(is_kept: bool) -> Result<Vec<PathBuf>, LauncherError> {
         }
         left.extend(layers);
     }
+    left.extend(network::clean_up(is_kept)?);
     if !is_kept {
         remove_parents();
     }
@@ -230,7 +243,7 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Makes a folder that only root may look into.
-fn make(dir: &Path) -> io::Result<()> {
+pub(super) fn make(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 

@@ -1,5 +1,6 @@
 //! `shrike container`.
 
+mod network;
 mod run;
 
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use self::network::NetworkArgs;
 use self::run::RunArgs;
 use crate::launcher::{self, ContainerId, LauncherError};
 
@@ -20,6 +22,7 @@ pub(super) struct ContainerArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     Run(Box<RunArgs>),
+    Network(NetworkArgs),
     Diff(DiffArgs),
     Gc(GcArgs),
 }
@@ -36,7 +39,8 @@ struct DiffArgs {
     json: bool,
 }
 
-/// Remove what is left of containers whose launcher was killed, and layers that no container has
+/// Remove what is left of containers whose launcher was killed, layers that no container has, and
+/// what is left of networks
 #[derive(Args, Debug)]
 struct GcArgs {
     /// Only tell what would be removed
@@ -51,7 +55,8 @@ struct GcArgs {
 /// Does what is asked for, and hands the exit code of a container on. No thread may have been started yet.
 pub(super) fn run(args: ContainerArgs) -> ExitCode {
     let outcome = match args.action {
-        Action::Run(args) => launcher::run(&args.spec()),
+        Action::Run(args) => args.spec().and_then(|spec| launcher::run(&spec)),
+        Action::Network(args) => network::run(args).map(|()| 0),
         Action::Diff(args) => diff(&args).map(|()| 0),
         Action::Gc(args) => gc(&args).map(|()| 0),
     };

@@ -1,20 +1,22 @@
 //! `shrike container run`: what a container is to be.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use crate::capability::Capabilities;
 use crate::launcher::{
-    self, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, Rate,
-    Resources, Root, SecurityOption, Size, Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User,
-    Volume, Way,
+    self, BitRate, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule,
+    HostEntry, LauncherError, Network, NetworkOptions, Rate, Resources, Root, SecurityOption, Size,
+    Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User, Volume, Way,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   shrike container run --rootfs ./rootfs -- sh -c 'id; ls /'
   shrike container run --image shrike.tar --privileged --pid host --network host
+  shrike container run --rootfs ./rootfs --network front,back --ip 172.18.0.9 -- httpd -f
   shrike container run --rootfs ./rootfs --memory 64m --pids-limit 32 -v /srv:/data:ro -- sh
 
 Exit codes:
@@ -43,9 +45,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_enum, default_value_t = PidMode::Private)]
     pid: PidMode,
 
-    /// The network namespace: a new one with a loopback device only, or the host's
-    #[arg(long, value_enum, default_value_t = Network::None)]
-    network: Network,
+    #[command(flatten)]
+    network: NetworkArgs,
 
     /// The UTS namespace, which has the host name
     #[arg(long, value_enum, default_value_t = Sharing::Private)]
@@ -149,6 +150,34 @@ pub(super) struct RunArgs {
 }
 
 #[derive(Args, Debug)]
+struct NetworkArgs {
+    /// The network: none, which is a loopback device only, the host's, or networks to be joined to,
+    /// separated by commas (see shrike container network); may be given several times
+    #[arg(long, value_name = "none|host|NAME", default_value = "none")]
+    network: Vec<Network>,
+
+    /// The container's address in its first network; a free one by default
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<Ipv4Addr>,
+
+    /// A name that the container knows beside those of its networks; may be given several times
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    add_host: Vec<HostEntry>,
+
+    /// The server that the container asks for names, instead of the host's; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<IpAddr>,
+
+    /// The most bits in a second that the container is sent by each network, for example 10m
+    #[arg(long, value_name = "RATE")]
+    ingress_bandwidth: Option<BitRate>,
+
+    /// The most bits in a second that the container sends to each network
+    #[arg(long, value_name = "RATE")]
+    egress_bandwidth: Option<BitRate>,
+}
+
+#[derive(Args, Debug)]
 struct ResourceArgs {
     /// The most memory that the container may use, for example 64m
     #[arg(short, long, value_name = "SIZE")]
@@ -230,14 +259,6 @@ enum PidMode {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Network {
-    /// A new one with a loopback device
-    None,
-    /// The host's
-    Host,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Sharing {
     /// A new one
     Private,
@@ -256,10 +277,11 @@ impl From<Sharing> for launcher::Sharing {
 
 impl RunArgs {
     /// What was asked for.
-    pub(super) fn spec(self) -> Spec {
+    pub(super) fn spec(self) -> Result<Spec, LauncherError> {
         let drops = self.cap_drop.into_iter().map(CapabilityChange::Drop);
         let adds = self.cap_add.into_iter().map(CapabilityChange::Add);
-        Spec {
+        let (network, network_options) = self.network.network()?;
+        Ok(Spec {
             id: self.name.unwrap_or_else(ContainerId::random),
             root: self.root.root(),
             command: self.command,
@@ -272,10 +294,8 @@ impl RunArgs {
                 PidMode::Private => launcher::PidMode::Private,
                 PidMode::Host => launcher::PidMode::Host,
             },
-            network: match self.network {
-                Network::None => launcher::Network::None,
-                Network::Host => launcher::Network::Host,
-            },
+            network,
+            network_options,
             uts: self.uts.into(),
             ipc: self.ipc.into(),
             cgroupns: self.cgroupns.map(Into::into),
@@ -297,7 +317,20 @@ impl RunArgs {
             workdir: self.workdir,
             hostname: self.hostname,
             pid_file: self.pid_file,
-        }
+        })
+    }
+}
+
+impl NetworkArgs {
+    fn network(self) -> Result<(Network, NetworkOptions), LauncherError> {
+        let options = NetworkOptions {
+            address: self.ip,
+            hosts: self.add_host,
+            nameservers: self.dns,
+            ingress: self.ingress_bandwidth,
+            egress: self.egress_bandwidth,
+        };
+        Ok((Network::of(self.network)?, options))
     }
 }
 
