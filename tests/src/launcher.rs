@@ -28,9 +28,10 @@ use device::{
     devices_that_cannot_be_had_are_named,
 };
 use network::{
-    network_has_a_way_out_or_none, network_is_cleaned_up_after_a_killed_launcher,
-    network_is_made_again_when_it_is_gone, network_is_the_same_from_inside_and_outside,
-    network_names_come_and_go, network_rates_are_kept,
+    network_files_are_where_links_lead, network_has_a_way_out_or_none,
+    network_is_cleaned_up_after_a_killed_launcher, network_is_made_again_when_it_is_gone,
+    network_is_the_same_from_inside_and_outside, network_names_come_and_go,
+    network_of_users_of_its_own, network_rates_are_kept,
     network_takes_a_containers_own_addresses_only, networks_are_kept_apart,
     networks_that_cannot_be_had_are_named,
 };
@@ -105,6 +106,8 @@ pub const SUITE: Suite = Suite {
         userns_says_what_it_cannot_have,
         network_is_the_same_from_inside_and_outside,
         network_names_come_and_go,
+        network_files_are_where_links_lead,
+        network_of_users_of_its_own,
         networks_are_kept_apart,
         network_has_a_way_out_or_none,
         network_takes_a_containers_own_addresses_only,

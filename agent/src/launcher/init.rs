@@ -16,6 +16,7 @@ use nix::unistd::{chdir, execve, getcwd, sethostname, write};
 use super::device::Devices;
 use super::label::Label;
 use super::mount::c_string;
+use super::network::Membership;
 use super::rootfs::{self, Sources};
 use super::seccomp::Filter;
 use super::{
@@ -36,6 +37,8 @@ pub(super) struct Init<'a> {
     /// What of the host the container sees.
     pub(super) sources: &'a Sources,
     pub(super) devices: &'a Devices,
+    /// Its place in networks, if it is joined to any.
+    pub(super) membership: Option<&'a Membership>,
     pub(super) user: User,
     pub(super) env: &'a [String],
     pub(super) workdir: &'a Path,
@@ -72,6 +75,7 @@ impl Init<'_> {
         if self.spec.network.is_own() {
             loopback_up().tried(|| "bring the loopback device up".to_owned())?;
         }
+        self.membership.map_or(Ok(()), Membership::configure)?;
         sysctls.into_iter().try_for_each(set_sysctl)?;
         let label = Label::prepare(&self.spec.security)?;
         rootfs::enter(self.spec, self.devices, self.sources)?;

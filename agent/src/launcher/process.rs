@@ -57,6 +57,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
         command: &command,
         sources: &sources,
         devices: &devices,
+        membership: membership.as_ref(),
         user: spec.user.or(config.user).unwrap_or_default(),
         env: &env,
         workdir: spec.workdir.as_deref().or(config.workdir.as_deref()).unwrap_or(Path::new("/")),

@@ -51,8 +51,14 @@ pub(super) struct Sources {
     pub(super) root: Detached,
     /// The volumes, in the order of the specification.
     pub(super) volumes: Vec<Detached>,
-    /// Files of its own, each with its place.
-    pub(super) files: Vec<(PathBuf, Detached)>,
+    /// Files of its own.
+    pub(super) files: Vec<OwnFile>,
+}
+
+/// A file of the container's own that the host keeps for it.
+pub(super) struct OwnFile {
+    pub(super) target: PathBuf,
+    pub(super) mount: Detached,
 }
 
 impl Sources {
@@ -113,7 +119,7 @@ fn mounts(spec: &Spec, sources: &Sources, tree: &Tree) -> Result<(), LauncherErr
         Tmpfs(&'a Tmpfs),
     }
     // First, so that a volume in the same place covers them.
-    let files = sources.files.iter().map(|(target, file)| (target, Mount::File(file)));
+    let files = sources.files.iter().map(|file| (&file.target, Mount::File(&file.mount)));
     let volumes = spec.volumes.iter().zip(&sources.volumes);
     let volumes = volumes.map(|(volume, shown)| (&volume.target, Mount::Volume(volume, shown)));
     let tmpfs = spec.tmpfs.iter().map(|tmpfs| (&tmpfs.target, Mount::Tmpfs(tmpfs)));
@@ -122,8 +128,12 @@ fn mounts(spec: &Spec, sources: &Sources, tree: &Tree) -> Result<(), LauncherErr
     for (target, mount) in mounts {
         let read_only = match mount {
             Mount::File(file) => {
+                let target = &tree.behind_links(target)?;
                 tree.attach(file, target)?;
-                spec.read_only
+                if spec.read_only {
+                    tree.make_read_only(target)?;
+                }
+                false
             }
             Mount::Volume(volume, shown) => {
                 tree.attach(shown, target)?;

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -13,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
+use super::userns::on_disk;
 use super::{leaves_nothing, wait};
 use crate::container::{Ended, Rootfs};
 use crate::shell::Shell;
@@ -75,25 +77,27 @@ pub(crate) fn field(described: &Value, pointer: &str) -> Result<String> {
 
 /// Runs a test with networks, each by its name with its options, and asserts that nothing is left of them.
 fn with_networks(networks: &[&[&str]], test: impl FnOnce(&Rootfs) -> Result<()>) -> Result<()> {
-    leaves_nothing(|rootfs| {
-        let forwards = fs::read_to_string(FORWARDING)?;
-        let rules = fs::read_to_string(RULES)?;
-        for words in networks {
-            network(&[&["create"][..], words].concat())?.text()?;
+    leaves_nothing(|rootfs| among(networks, || test(rootfs)))
+}
+
+fn among(networks: &[&[&str]], test: impl FnOnce() -> Result<()>) -> Result<()> {
+    let forwards = fs::read_to_string(FORWARDING)?;
+    let rules = fs::read_to_string(RULES)?;
+    for words in networks {
+        network(&[&["create"][..], words].concat())?.text()?;
+    }
+    let done = test();
+    for words in networks {
+        let removed = network(&["rm", words[0]])?;
+        // What went wrong before is told first.
+        if done.is_ok() {
+            removed.text()?;
         }
-        let done = test(rootfs);
-        for words in networks {
-            let removed = network(&["rm", words[0]])?;
-            // What went wrong before is told first.
-            if done.is_ok() {
-                removed.text()?;
-            }
-        }
-        fs::write(FORWARDING, forwards)?;
-        done?;
-        ensure!(fs::read_to_string(RULES)? == rules, "rules are left");
-        Ok(())
-    })
+    }
+    fs::write(FORWARDING, forwards)?;
+    done?;
+    ensure!(fs::read_to_string(RULES)? == rules, "rules are left");
+    Ok(())
 }
 
 /// What a file of a network device says on the host.
@@ -200,12 +204,12 @@ pub(super) fn network_names_come_and_go() -> Result<()> {
         ensure!(names(&mut web)?.is_empty());
         let both = ["--name=app", "--hostname=api", "--network=back", "--network=front"];
         let mut app = Shell::start(rootfs, &both)?;
-        let mut db = Shell::start(rootfs, &["--name=db", "--network=back", "--userns=remap"])?;
+        let mut db = Shell::start(rootfs, &["--name=db", "--network=back"])?;
         let of_app = field(&inspect("front")?, "/containers/1/address")?;
         ensure!(names(&mut web)? == format!("{of_app}\tapi app"));
         let expected = format!("{}\tdb\n{}\tweb", db.address()?, web.address()?);
         ensure!(names(&mut app)? == expected);
-        // What the container writes above stays when the rest is written anew, also as another user.
+        // What the container writes above stays when the rest is written anew.
         db.text("sed 's/localhost$/localhost mine/' /etc/hosts > /tmp/h; cat /tmp/h > /etc/hosts; rm /tmp/h")?;
         ensure!(web.text("busybox ping -c 1 -W 3 app | grep ' 0% packet loss'").is_ok());
         ensure!(web.text("busybox ping -c 1 -W 3 api | grep ' 0% packet loss'").is_ok());
@@ -214,6 +218,50 @@ pub(super) fn network_names_come_and_go() -> Result<()> {
         ensure!(db.text("cat /etc/hosts")?.starts_with("127.0.0.1\tlocalhost mine\n"));
         db.end()?;
         web.end()
+    })
+}
+
+pub(super) fn network_of_users_of_its_own() -> Result<()> {
+    on_disk(|rootfs, _| {
+        among(&[&["front", "--subnet=10.77.0.0/24"]], || {
+            let options = ["--name=mapped", "--network=front", "--userns=remap"];
+            let more = ["--sysctl=net.ipv4.conf.eth0.send_redirects=0", "--read-only"];
+            let mut shell = Shell::start(rootfs, &options)?;
+            ensure!(shell.text("stat -c %u:%g /etc/hosts")? == "0:0");
+            shell.text("echo 10.1.1.1 mine >> /etc/hosts")?;
+            shell.serve()?;
+            ensure!(answers(&shell.address()?.to_string())?, "the host does not reach it");
+            let mut listener = Listener::start("10.77.0.1")?;
+            ensure!(shell.reaches("10.77.0.1")?, "it does not reach the host");
+            listener.peer()?;
+            shell.end()?;
+            let mut shell = Shell::start(rootfs, &[&options[..], &more].concat())?;
+            ensure!(shell.run("echo 10.1.1.1 mine >> /etc/hosts")?.contains("Read-only"));
+            ensure!(shell.text("cat /proc/sys/net/ipv4/conf/eth0/send_redirects")? == "0");
+            shell.end()
+        })
+    })
+}
+
+pub(super) fn network_files_are_where_links_lead() -> Result<()> {
+    with_networks(&[&["front", "--internal"]], |rootfs| {
+        let etc = rootfs.path().join("etc");
+        fs::remove_file(etc.join("resolv.conf"))?;
+        symlink("../run/resolver/stub.conf", etc.join("resolv.conf"))?;
+        let options = ["--network=front", "--dns=10.0.0.53"];
+        let script = "cat /etc/resolv.conf /run/resolver/stub.conf";
+        let said = rootfs.script(&options, script)?;
+        ensure!(said.text()? == "nameserver 10.0.0.53\nnameserver 10.0.0.53", "{said:?}");
+        // Of a volume, and not of the host's.
+        fs::write(rootfs.path().join("own"), "10.2.2.2 own\n")?;
+        let volume = format!("--volume={}/own:/etc/hosts", rootfs.path().display());
+        let said = rootfs.script(&["--network=front", &volume], "cat /etc/hosts")?;
+        ensure!(said.text()? == "10.2.2.2 own", "{said:?}");
+        fs::remove_file(rootfs.path().join("own"))?;
+        fs::remove_file(etc.join("resolv.conf"))?;
+        fs::remove_dir_all(rootfs.path().join("run"))?;
+        fs::write(etc.join("resolv.conf"), "")?;
+        Ok(())
     })
 }
 
@@ -386,7 +434,7 @@ pub(super) fn network_rates_are_kept() -> Result<()> {
     const INGRESS: f64 = 500_000.0;
     const EGRESS: f64 = 250_000.0;
     const BYTES: usize = 1_500_000;
-    /// A bucket that is full at the beginning, and headers that the rate counts and this does not.
+    // A bucket is full at the beginning, and headers count for the rate, and not here.
     let within = |what: &str, rate: f64, limit: f64| {
         eprintln!("{what}: {rate:.0} of {limit:.0} bytes in a second");
         ensure!(rate < limit * 1.05, "{what}: {rate} bytes in a second");
@@ -395,7 +443,7 @@ pub(super) fn network_rates_are_kept() -> Result<()> {
     };
     #[expect(clippy::cast_precision_loss, reason = "far below what a float counts exactly")]
     let rate = |bytes: usize, time: Duration| bytes as f64 / time.as_secs_f64();
-    with_networks(&[&["front", "--internal"]], |rootfs| {
+    with_networks(&[&["front", "--subnet=10.77.0.0/24"]], |rootfs| {
         let limits = ["--ingress-bandwidth=4m", "--egress-bandwidth=2M"];
         let options = ["--name=slow", "--network=front", "--cap-add=NET_ADMIN"];
         let mut slow = Shell::start(rootfs, &[&options[..], &limits].concat())?;
@@ -410,24 +458,21 @@ pub(super) fn network_rates_are_kept() -> Result<()> {
         sender.join().ok().context("the sender panicked")??;
         ensure!(counted.parse::<usize>()? == BYTES, "{counted}");
         within("sent to it", rate(BYTES, time), INGRESS)?;
-        // From the container to another one: it sends, and that one counts.
-        let mut other = Shell::start(rootfs, &["--name=other", "--network=front"])?;
-        let there = other.address()?;
+        // From the container: the host counts and takes the time, and so does the container.
+        let listener = TcpListener::bind(("10.77.0.1", PORT))?;
         let reader = thread::spawn(move || -> Result<(usize, Duration)> {
+            let (mut stream, _) = listener.accept()?;
             let started = Instant::now();
-            let text = other.text(&format!("busybox nc -l -p {PORT} | wc -c"))?;
-            let time = started.elapsed();
-            other.end()?;
-            Ok((text.parse()?, time))
+            let counted = std::io::copy(&mut stream, &mut std::io::sink())?;
+            Ok((usize::try_from(counted)?, started.elapsed()))
         });
-        thread::sleep(Duration::from_millis(300));
         let started = Instant::now();
-        let script = format!("head -c {BYTES} /dev/zero | busybox nc -w 5 {there} {PORT}");
-        let said = slow.run(&script)?;
+        slow.text(&format!("head -c {BYTES} /dev/zero | busybox nc 10.77.0.1 {PORT}"))?;
         let inside = started.elapsed();
-        let (counted, _) = reader.join().ok().context("the reader panicked")??;
-        ensure!(counted == BYTES, "{counted} came: {said}");
-        within("sent by it", rate(BYTES, inside), EGRESS)?;
+        let (counted, outside) = reader.join().ok().context("the reader panicked")??;
+        ensure!(counted == BYTES, "{counted} came");
+        within("sent by it, as the host sees it", rate(BYTES, outside), EGRESS)?;
+        within("sent by it, as it sees it", rate(BYTES, inside), EGRESS)?;
         slow.end()?;
         // Without limits it is faster than that.
         let mut fast = Shell::start(rootfs, &["--name=fast", "--network=front"])?;

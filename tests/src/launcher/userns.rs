@@ -53,7 +53,7 @@ fn shell(dir: &Path, script: &str) -> Result<()> {
 }
 
 /// Runs a test with a root file system on a disk, and asserts that nothing is left.
-fn on_disk(test: impl FnOnce(&Rootfs, &Path) -> Result<()>) -> Result<()> {
+pub(super) fn on_disk(test: impl FnOnce(&Rootfs, &Path) -> Result<()>) -> Result<()> {
     let disk = Disk::new()?;
     let rootfs = Rootfs::at(disk.path().join("root"))?;
     leaves_nothing_in(&rootfs, || test(&rootfs, &disk.path()))

@@ -72,7 +72,7 @@ pub(super) fn run() -> Result<()> {
     let mut web = start(&rootfs, "web", "frontend,backend")?;
     serve(&mut web, "nginx -c /etc/nginx.conf -g 'daemon off;'", WEB)?;
     let mut client = start(&rootfs, "client", "frontend")?;
-    let mut probe = start(&rootfs, "probe", "frontend")?;
+    let probe = start(&rootfs, "probe", "frontend")?;
 
     let load = thread::spawn(move || -> Result<()> {
         answered(&mut client, &format!("ab -q -n {PAGES} -c 8 http://web/page"), PAGES)?;
@@ -80,32 +80,35 @@ pub(super) fn run() -> Result<()> {
         client.end()
     });
     // Meanwhile nobody reaches what is none of his business, whatever he knows of it.
-    let at = |network: &str, name: &str| address(network, name);
-    let (front, back) = (at("frontend", "web")?, at("backend", "web")?);
-    let (inner, behind) = (at("backend", "app")?, at("data", "app")?);
-    let db = at("data", "db")?;
-    for (what, shell, address, port, expected) in [
-        ("a client reaches the web server", &mut probe, &front, WEB, true),
-        ("a client reaches the program", &mut probe, &inner, PROGRAM, false),
-        ("a client reaches the database", &mut probe, &db, DATABASE, false),
-        ("a client reaches the web server from behind", &mut probe, &back, WEB, false),
-        ("the web server reaches the program", &mut web, &inner, PROGRAM, true),
-        ("the web server reaches the database", &mut web, &db, DATABASE, false),
-        ("the web server reaches the program from behind", &mut web, &behind, PROGRAM, false),
-        ("the program reaches the database", &mut program, &db, DATABASE, true),
-        ("the program reaches the web server's front", &mut program, &front, WEB, false),
-        ("the database reaches the web server", &mut database, &front, WEB, false),
-        ("the database reaches the web server from behind", &mut database, &back, WEB, false),
+    let (front, back) = (address("frontend", "web")?, address("backend", "web")?);
+    let (inner, behind) = (address("backend", "app")?, address("data", "app")?);
+    let db = address("data", "db")?;
+    let mut shells = [probe, web, program, database];
+    let [from_client, from_web, from_program, from_database] = [0, 1, 2, 3];
+    for (what, from, address, port, expected) in [
+        ("a client reaches the web server", from_client, &front, WEB, true),
+        ("a client reaches the program", from_client, &inner, PROGRAM, false),
+        ("a client reaches the database", from_client, &db, DATABASE, false),
+        ("a client reaches the web server from behind", from_client, &back, WEB, false),
+        ("the web server reaches the program", from_web, &inner, PROGRAM, true),
+        ("the web server reaches the database", from_web, &db, DATABASE, false),
+        ("the web server reaches the program from behind", from_web, &behind, PROGRAM, false),
+        ("the program reaches the database", from_program, &db, DATABASE, true),
+        ("the program reaches the web server's front", from_program, &front, WEB, false),
+        ("the database reaches the web server", from_database, &front, WEB, false),
+        ("the database reaches the web server from behind", from_database, &back, WEB, false),
     ] {
-        let script = format!("busybox nc -w 3 {address} {port} </dev/null");
-        let reached = shell.run(&script)?.ends_with('0');
+        let script = format!("busybox nc -w 3 {address} {port}");
+        let reached = shells[from].run(&script)?.ends_with('0');
         ensure!(reached == expected, "{what}: {reached}");
     }
     for name in ["app", "db"] {
-        ensure!(probe.text(&format!("grep -w {name} /etc/hosts")).is_err(), "{name} is known");
+        let known = shells[from_client].run(&format!("grep -w {name} /etc/hosts"))?;
+        ensure!(known == "1", "{name} is known: {known}");
     }
     load.join().ok().context("the load panicked")??;
     // The database has counted what was answered.
+    let program = &mut shells[from_program];
     let counted = program.text("redis-cli -h db get hits")?;
     ensure!(counted == COUNTS.to_string(), "{counted} of {COUNTS}");
     let queries = format!("redis-benchmark -h db -n {QUERIES} -c 10 -t set,get --csv");
@@ -119,11 +122,11 @@ pub(super) fn run() -> Result<()> {
         });
         ensure!(calls.is_some_and(|calls| calls >= QUERIES), "{command}: {calls:?}: {stats}");
     }
-    for shell in [probe, web, program, database] {
-        shell.end()?;
-    }
     let rules = || output(Command::new("nft").args(["list", "ruleset"]));
     ensure!(rules()?.contains("table bridge shrike"), "no rules: {}", rules()?);
+    for shell in shells {
+        shell.end()?;
+    }
     for name in ["frontend", "backend", "data"] {
         network(&["rm", name])?.text()?;
     }
@@ -161,7 +164,7 @@ fn start(rootfs: &Rootfs, name: &str, networks: &str) -> Result<Shell> {
 
 /// Has a container run a service, and waits until somebody listens there.
 fn serve(shell: &mut Shell, service: &str, port: u16) -> Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
     let log = format!("/tmp/{port}.log");
     shell.text(&format!("{service} > {log} 2>&1 &"))?;
     let deadline = Instant::now() + PATIENCE;

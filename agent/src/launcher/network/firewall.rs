@@ -99,7 +99,7 @@ fn rules<'a>(
             add(FORWARD, arriving().established().verdict(Verdict::Accept));
             add(FORWARD, arriving().verdict(Verdict::Drop));
             let outside = Rule::default().other_device(Device::Out, bridge);
-            add(MASQUERADE, outside.from_network(network.subnet).masquerade());
+            add(MASQUERADE, outside.sent_from(network.subnet).masquerade());
         }
     }
     for lease in leases {

@@ -8,7 +8,6 @@ use std::os::fd::AsRawFd;
 use base16ct::lower::encode_string;
 use ipnet::Ipv4Net;
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::SockProtocol;
 use sha2::{Digest, Sha256};
 
@@ -136,17 +135,6 @@ impl Links {
     /// Those of the namespace that this task is in.
     pub(super) fn here() -> Result<Self, Refusal> {
         Netlink::open(SockProtocol::NetlinkRoute).map(Self)
-    }
-
-    /// Those of another namespace.
-    pub(super) fn of(namespace: &File) -> Result<Self, Refusal> {
-        let own = File::open("/proc/self/ns/net")
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
-        setns(namespace, CloneFlags::CLONE_NEWNET)?;
-        // A socket stays in the namespace where it was opened.
-        let opened = Self::here();
-        setns(own, CloneFlags::CLONE_NEWNET)?;
-        opened
     }
 
     /// The socket, for what is asked of devices beyond this.

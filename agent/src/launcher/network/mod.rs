@@ -31,6 +31,7 @@ use self::link::{Link, Links, Role};
 use self::netlink::Refusal;
 use self::store::Networks;
 use super::detached::Detached;
+use super::rootfs::OwnFile;
 use super::signal::Signals;
 use super::spec::{Network, NetworkName, NetworkOptions};
 use super::state::{self, State};
@@ -237,7 +238,7 @@ impl Membership {
         spec: &Spec,
         state: &State,
         signals: &Signals,
-    ) -> Result<Option<(Self, Vec<(PathBuf, Detached)>)>, LauncherError> {
+    ) -> Result<Option<(Self, Vec<OwnFile>)>, LauncherError> {
         let Network::Named(names) = &spec.network else { return Ok(None) };
         let hostname = hostname(spec)?;
         let mut networks = Networks::open(|| signals.check())?;
@@ -272,7 +273,7 @@ impl Membership {
         networks: &mut Networks,
         spec: &Spec,
         state: &State,
-    ) -> Result<Vec<(PathBuf, Detached)>, LauncherError> {
+    ) -> Result<Vec<OwnFile>, LauncherError> {
         let leases: Vec<Lease> = self.joined.iter().map(|(_, lease)| lease.clone()).collect();
         let hostname = leases.first().map(|lease| lease.hostname.as_str()).unwrap_or_default();
         let written = files::write(state.own()?, hostname, &leases, &self.options)?;
@@ -287,7 +288,7 @@ impl Membership {
             if spec.users == UserMode::Remapped {
                 userns::give(&path)?;
             }
-            files.push((target, Detached::open(&path)?));
+            files.push(OwnFile { target, mount: Detached::open(&path)? });
         }
         Ok(files)
     }
@@ -296,19 +297,24 @@ impl Membership {
     pub(super) fn attach(&self, pid: libc::pid_t) -> Result<(), LauncherError> {
         let path = format!("/proc/{pid}/ns/net");
         let namespace = File::open(&path).tried(|| format!("open {path}"))?;
-        let mut outer = Links::here().tried(|| "list network devices".to_owned())?;
-        let mut inner =
-            Links::of(&namespace).tried(|| "look into the container's network".to_owned())?;
+        let mut links = Links::here().tried(|| "list network devices".to_owned())?;
+        for (network, lease) in &self.joined {
+            connect(network, lease, &mut links, &namespace)
+                .map_err(|refusal| missing(refusal, "veth"))
+                .tried(|| format!("connect the container with the network {}", network.name))?;
+            self.limit(lease, &mut links)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the devices up, in the container's first task.
+    pub(super) fn configure(&self) -> Result<(), LauncherError> {
+        let mut links = Links::here().tried(|| "list network devices".to_owned())?;
         // Of several networks, the first that leads anywhere.
         let way_out = self.joined.iter().position(|(network, _)| !network.internal);
         for (index, (network, lease)) in self.joined.iter().enumerate() {
-            let name = &network.name;
-            connect(network, lease, &mut outer, &namespace)
-                .map_err(|refusal| missing(refusal, "veth"))
-                .tried(|| format!("connect the container with the network {name}"))?;
-            self.limit(lease, &mut outer)?;
-            configure(network, lease, &mut inner, way_out == Some(index))
-                .tried(|| format!("set up {} of the network {name}", lease.device()))?;
+            configure(network, lease, &mut links, way_out == Some(index))
+                .tried(|| format!("set up {} of the network {}", lease.device(), network.name))?;
         }
         Ok(())
     }

@@ -94,7 +94,7 @@ impl Rule {
     }
 
     /// If the packet is IPv4, and comes from this network.
-    pub(super) fn from_network(self, subnet: Ipv4Net) -> Self {
+    pub(super) fn sent_from(self, subnet: Ipv4Net) -> Self {
         /// Where an address is that a packet comes from.
         const SOURCE: u32 = 12;
         let family = u8::try_from(libc::NFPROTO_IPV4).unwrap_or_default();
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_network_is_compared_by_its_mask() {
-        let rule = Rule::default().from_network("172.18.0.0/16".parse().unwrap());
+        let rule = Rule::default().sent_from("172.18.0.0/16".parse().unwrap());
         assert_eq!(names(&rule), ["meta", "cmp", "payload", "bitwise", "cmp"]);
         let all = expressions(&rule);
         let value = |of: &[u8], kind| attribute(attribute(of, kind).unwrap(), 1).unwrap().to_vec();
