@@ -189,7 +189,7 @@ fields! {
     ContainerBoundaryNoNewPrivs "container.boundary.no_new_privs" Bool NoArgument, BOUNDARY, "whether no_new_privs is set";
     ContainerBoundaryPrivileged "container.boundary.privileged" Bool NoArgument, BOUNDARY, "whether it can have every capability";
     ContainerBoundaryHostNamespaces "container.boundary.host_namespaces" Text NoArgument, BOUNDARY, "types of its namespaces that are the host's, joined by |";
-    ContainerBoundaryHostPaths "container.boundary.host_paths" Text NoArgument, BOUNDARY, "paths of the host that are mounted in it, joined by |, but for what runtimes and kubelets manage; absent if there are none, or if it ended at once";
+    ContainerBoundaryHostPaths "container.boundary.host_paths" Text NoArgument, BOUNDARY, "paths of the host that are mounted in it, joined by |, but for what runtimes and kubelets manage, and for sockets of runtimes; absent if there are none, or if it ended at once";
     ContainerBoundaryRuntimeSockets "container.boundary.runtime_sockets" Text NoArgument, BOUNDARY, "sockets of container runtimes that it can reach by those, joined by |";
     ContainerBoundaryMemoryLimited "container.boundary.memory_limited" Bool NoArgument, BOUNDARY, "whether its cgroup, or one above, limits its memory";
     ContainerBoundaryPidsLimited "container.boundary.pids_limited" Bool NoArgument, BOUNDARY, "whether its cgroup, or one above, limits the number of its tasks";

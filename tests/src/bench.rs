@@ -27,7 +27,7 @@ use operation::{OPEN, OPERATIONS, Operation};
 const RESULTS: &str = "/dev/virtio-ports/shrike.results";
 
 /// The default rules.
-const DEFAULT_RULES: &str = concat!(
+pub const DEFAULT_RULES: &str = concat!(
     include_str!("../../rules/default/boundary.yaml"),
     include_str!("../../rules/default/container.yaml"),
     include_str!("../../rules/default/credentials.yaml"),

@@ -6,10 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::configuration::Configuration;
-use crate::container::{Ended, Rootfs, UNCONFINED};
+use crate::container::{Background, Ended, Rootfs, UNCONFINED};
 use crate::crossing::{self, CROSSINGS, Crossed, Props};
 use crate::escape::ORDINARY;
 use crate::exploit::SELF_MOUNTED;
@@ -21,10 +22,10 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "boundary",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(10),
     wants: Configuration::is_plain,
-    tests: tests![every_crossing_is_told, running_containers_are_found],
+    tests: tests![every_crossing_is_told, running_containers_are_found, what_joins_is_a_member],
 };
 
 pub const RULES: &str = concat!(
@@ -120,6 +121,64 @@ fn every_crossing_is_told() -> Result<()> {
     }
     crossing::leave_core_dumps(&pattern)?;
     cross(&theirs)?;
+    for alert in agent.alerts().iter().filter(|alert| alert["priority"] == "Critical") {
+        ensure!(acts.iter().any(|act| act.is_of(alert)), "nobody did this: {alert}");
+    }
+    ensure!(agent.stop()?.success(), "the agent did not end well");
+    Ok(())
+}
+
+/// What joins a container is a member of it from its first program on, and that is no breach; what it does then,
+/// may be one.
+fn what_joins_is_a_member() -> Result<()> {
+    /// In the arguments of what joins.
+    const MARK: &str = "joined-by-exec";
+    let rules = format!(
+        "{RULES}
+- rule: Joined
+  desc: A command has been executed that carries the mark.
+  condition: evt.type = execve and proc.args contains {MARK}
+  output: \"%proc.pid %container.membership %container.number\"
+  priority: NOTICE
+"
+    );
+    let rootfs = Rootfs::new()?;
+    let _props = Props::set()?;
+    let agent = Agent::start(&rules, &[])?;
+    let crossing = CROSSINGS.iter().find(|crossing| crossing.name == "setns-uts");
+    let crossing = crossing.context("no such crossing")?;
+    let mut acts = Vec::new();
+    for options in [crossing.options, &[crossing.options, &["--privileged"]].concat()] {
+        let joined = Background::run(&rootfs, "joined", options, &["sleep", "1000"])?;
+        let pid = joined.pid()?;
+        let record = agent.alert("the record of the boundary", |alert| {
+            alert["rule"] == "Boundary recorded" && alert["output_fields"]["proc.pid"] == pid
+        })?;
+        let number = &record["output_fields"]["container.number"];
+        for exec in [&[][..], &["--user=1000"], &["--privileged"]] {
+            let said = joined.script(exec, &format!("cat /proc/self/cgroup; : {MARK}"))?;
+            ensure!(said.text()? == "0::/shrike/joined" || said.text()? == "0::/", "{said:?}");
+        }
+        let is_joined = |alert: &&Value| {
+            let fields = &alert["output_fields"];
+            alert["rule"] == "Joined"
+                && fields["container.membership"] == "member"
+                && fields["container.number"] == *number
+        };
+        agent.wait("told of three commands", |agent| {
+            agent.alerts().iter().filter(is_joined).count() == 3
+        })?;
+        // With the host's pids it knows its own there.
+        let run = |_: &[&str], script: &str| {
+            let said = joined.script(&[], &format!("echo $$; {script}"))?;
+            Ok(Ended { pid: Some(said.stdout.trim().parse()?), ..said })
+        };
+        let act = crossing.cross(&rootfs, &run)?;
+        agent.alert("the breach of one", |alert| {
+            act.is_told_by(alert) && alert["output_fields"]["container.number"] == *number
+        })?;
+        acts.push(act);
+    }
     for alert in agent.alerts().iter().filter(|alert| alert["priority"] == "Critical") {
         ensure!(acts.iter().any(|act| act.is_of(alert)), "nobody did this: {alert}");
     }

@@ -5,10 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::agent::scratch;
 
@@ -110,15 +115,82 @@ impl Drop for Rootfs {
     }
 }
 
+/// `shrike container` with these arguments.
+pub fn container(arguments: &[&str]) -> Result<Ended> {
+    let mut command = Command::new("shrike");
+    command.args(["--log", "warn", "container"]).args(arguments).stdin(Stdio::null());
+    Ended::new(&command.output()?, None)
+}
+
+/// A container in the background; removed at the end.
+pub struct Background(pub &'static str);
+
+impl Background {
+    pub fn run(
+        rootfs: &Rootfs,
+        name: &'static str,
+        options: &[&str],
+        command: &[&str],
+    ) -> Result<Self> {
+        let options = [&["--detach", "--name", name], options].concat();
+        let said = Ended::new(&rootfs.launcher(&options, command).output()?, None)?;
+        ensure!(said.text()? == name, "{said:?}");
+        Ok(Self(name))
+    }
+
+    /// What `inspect` tells.
+    pub fn details(&self) -> Result<Value> {
+        let said = container(&["inspect", self.0])?;
+        let all: Value = serde_json::from_str(said.text()?)?;
+        Ok(all[0].clone())
+    }
+
+    pub fn state(&self) -> Result<String> {
+        Ok(self.details()?["status"]["state"].as_str().context("no state")?.to_owned())
+    }
+
+    pub fn pid(&self) -> Result<u64> {
+        self.details()?["status"]["pid"].as_u64().context("no pid")
+    }
+
+    /// Runs a script in it to its end.
+    pub fn script(&self, options: &[&str], script: &str) -> Result<Ended> {
+        container(&[&["exec"], options, &[self.0, "sh", "-c", script]].concat())
+    }
+
+    /// The launcher's pid.
+    pub fn launcher(&self) -> Result<i32> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        Ok(parent.context("no parent")?.trim().parse()?)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = container(&["rm", "--force", self.0]);
+    }
+}
+
 impl Ended {
-    pub fn new(output: &Output, pid: Option<u32>) -> Result<Self> {
+    /// The code of one that was killed, as shells have it.
+    pub const KILLED: i32 = 128 + Signal::SIGKILL as i32;
+
+    /// What became of a launcher that may have been killed.
+    pub fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        Ok(Self {
-            code: output.status.code().context("the launcher was killed")?,
+        let signal = output.status.signal().map(|signal| 128 + signal);
+        Self {
+            code: output.status.code().or(signal).unwrap_or(-1),
             stdout: text(&output.stdout),
             stderr: text(&output.stderr),
-            pid,
-        })
+            pid: None,
+        }
+    }
+
+    pub fn new(output: &Output, pid: Option<u32>) -> Result<Self> {
+        output.status.code().context("the launcher was killed")?;
+        Ok(Self { pid, ..Self::of(output) })
     }
 
     /// What it wrote to standard output, if it went well.
@@ -137,8 +209,10 @@ pub struct Traces {
     namespaces: BTreeSet<PathBuf>,
     processes: BTreeMap<u32, PathBuf>,
     files: BTreeSet<PathBuf>,
-    /// Network devices.
-    links: BTreeSet<PathBuf>,
+    /// The network interfaces.
+    interfaces: BTreeSet<PathBuf>,
+    /// Sets of keys, by number and name.
+    keyrings: BTreeSet<String>,
 }
 
 impl Traces {
@@ -149,8 +223,12 @@ impl Traces {
             namespaces: BTreeSet::new(),
             processes: BTreeMap::new(),
             files: BTreeSet::new(),
-            links: BTreeSet::new(),
+            interfaces: BTreeSet::new(),
+            keyrings: keyrings()?,
         };
+        collect(Path::new("/sys/class/net"), &mut |path| {
+            traces.interfaces.insert(path.to_owned());
+        });
         collect(Path::new("/sys/fs/cgroup"), &mut |path| {
             if path.is_dir() {
                 traces.cgroups.insert(path.to_owned());
@@ -160,9 +238,6 @@ impl Traces {
             collect(Path::new(folder), &mut |path| {
                 traces.files.insert(path.to_owned());
             });
-        }
-        for entry in fs::read_dir("/sys/class/net")?.flatten() {
-            traces.links.insert(entry.path());
         }
         for entry in fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
@@ -185,10 +260,45 @@ impl Traces {
         left("cgroups", &self.cgroups, &now.cgroups)?;
         left("namespaces", &self.namespaces, &now.namespaces)?;
         left("files", &self.files, &now.files)?;
-        left("network devices", &self.links, &now.links)?;
+        left("interfaces", &self.interfaces, &now.interfaces)?;
         let processes = |traces: &Self| traces.processes.clone().into_iter().collect();
-        left::<(u32, PathBuf)>("processes", &processes(self), &processes(&now))
+        left::<(u32, PathBuf)>("processes", &processes(self), &processes(&now))?;
+        // The kernel removes them by and by.
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let mut keyrings = now.keyrings;
+        while !keyrings.is_subset(&self.keyrings) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
+            keyrings = self::keyrings()?;
+        }
+        left("keyrings", &self.keyrings, &keyrings)
     }
+
+    /// Waits until the host is as it was: what was killed takes a moment to be gone.
+    pub fn are_gone_soon(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match self.are_gone() {
+                Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
+                gone => return gone,
+            }
+        }
+    }
+}
+
+/// The sets of keys that there are: `keyrings(7)`.
+fn keyrings() -> Result<BTreeSet<String>> {
+    // It is not in every kernel.
+    let keys = match fs::read_to_string("/proc/keys") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        keys => keys?,
+    };
+    let keyrings = keys.lines().filter(|line| line.contains(" keyring "));
+    // Columns between them tell who uses it how much.
+    let name = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some(format!("{} {}", words.next()?, words.nth(7)?))
+    };
+    Ok(keyrings.filter_map(name).collect())
 }
 
 fn left<T: Ord + std::fmt::Debug>(

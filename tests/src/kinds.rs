@@ -28,7 +28,7 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "kinds",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(3),
     wants: Configuration::is_plain,
     tests: tests![each_kind_tells_what_was_done, the_stream_can_be_watched],

@@ -1,9 +1,14 @@
 //! The launcher: what a container is isolated from, what it is told, and that nothing of it is left.
 
+mod attack;
 mod device;
+pub mod fault;
+mod life;
 pub(crate) mod network;
+mod posture;
 pub mod seccomp;
 mod storage;
+mod switch;
 mod userns;
 
 use std::fs;
@@ -23,9 +28,23 @@ use crate::container::{Ended, Rootfs, Traces, own_namespace};
 use crate::profile::{self, FORBIDDEN};
 use crate::suite::{Suite, Tier};
 use crate::tests;
+use attack::{
+    cgroups_cannot_be_written, descriptors_do_not_reach_it, its_first_task_cannot_be_looked_into,
+    its_program_as_the_command_is_of_no_use, links_in_the_kernels_places_are_refused,
+    names_and_users_are_taken_strictly, nothing_is_shown_in_proc, targets_cannot_be_exchanged,
+    the_hosts_root_is_refused, what_an_image_has_in_them_is_not_believed,
+    what_the_caller_has_is_not_inherited,
+};
 use device::{
     block_devices_are_shared_out, devices_are_handed_over, devices_are_those_that_are_allowed,
     devices_that_cannot_be_had_are_named,
+};
+use life::{
+    a_killed_monitor_takes_its_container_along, commands_are_joined_as_it_is_asked_for,
+    commands_join_a_container, commands_join_a_container_with_users_of_its_own,
+    containers_are_paused, containers_live_in_the_background, created_containers_are_started_later,
+    what_cannot_be_started_is_not_there, what_containers_use_is_told,
+    what_containers_write_is_logged,
 };
 use network::{
     network_files_are_where_links_lead, network_has_a_way_out_or_none,
@@ -35,6 +54,7 @@ use network::{
     network_takes_a_containers_own_addresses_only, networks_are_kept_apart,
     networks_that_cannot_be_had_are_named,
 };
+use posture::each_misconfiguration_is_told_alone;
 use seccomp::{
     seccomp_follows_a_profile_of_ones_own, seccomp_is_there_unless_it_is_not_wanted,
     seccomp_lets_ordinary_programs_work, seccomp_refuses_what_containers_do_not_need,
@@ -43,6 +63,10 @@ use seccomp::{
 use storage::{
     layers_are_put_together, many_containers_share_layers, waiting_for_layers_can_be_interrupted,
     what_is_written_is_a_containers_own, what_runs_is_left_alone,
+};
+use switch::{
+    every_switch_is_declared, every_switch_is_seen_from_both_sides,
+    no_switch_is_an_alarm_by_itself, nothing_is_left_at_the_end,
 };
 use userns::{
     userns_has_devices_and_cannot_make_any, userns_has_ids_that_the_host_does_not_know,
@@ -55,7 +79,7 @@ use userns::{
 pub const SUITE: Suite = Suite {
     name: "launcher",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(9),
+    budget: Duration::from_mins(18),
     // It does not depend on the probes.
     wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,
     tests: tests![
@@ -81,6 +105,27 @@ pub const SUITE: Suite = Suite {
         a_name_is_used_once_at_a_time,
         a_killed_launcher_takes_its_container_along,
         a_container_runs_in_a_container,
+        containers_live_in_the_background,
+        what_cannot_be_started_is_not_there,
+        created_containers_are_started_later,
+        commands_join_a_container,
+        commands_join_a_container_with_users_of_its_own,
+        commands_are_joined_as_it_is_asked_for,
+        containers_are_paused,
+        what_containers_write_is_logged,
+        what_containers_use_is_told,
+        a_killed_monitor_takes_its_container_along,
+        descriptors_do_not_reach_it,
+        its_program_as_the_command_is_of_no_use,
+        its_first_task_cannot_be_looked_into,
+        links_in_the_kernels_places_are_refused,
+        what_an_image_has_in_them_is_not_believed,
+        nothing_is_shown_in_proc,
+        targets_cannot_be_exchanged,
+        what_the_caller_has_is_not_inherited,
+        cgroups_cannot_be_written,
+        names_and_users_are_taken_strictly,
+        the_hosts_root_is_refused,
         devices_are_those_that_are_allowed,
         devices_are_handed_over,
         devices_that_cannot_be_had_are_named,
@@ -104,6 +149,10 @@ pub const SUITE: Suite = Suite {
         userns_keeps_what_is_asked_for,
         userns_owns_an_image,
         userns_says_what_it_cannot_have,
+        each_misconfiguration_is_told_alone,
+        every_switch_is_declared,
+        every_switch_is_seen_from_both_sides,
+        no_switch_is_an_alarm_by_itself,
         network_is_the_same_from_inside_and_outside,
         network_names_come_and_go,
         network_files_are_where_links_lead,
@@ -115,6 +164,7 @@ pub const SUITE: Suite = Suite {
         network_is_cleaned_up_after_a_killed_launcher,
         network_is_made_again_when_it_is_gone,
         networks_that_cannot_be_had_are_named,
+        nothing_is_left_at_the_end,
     ],
 };
 

@@ -60,6 +60,7 @@ pub const SUITES: &[Suite] = &[
     health::SUITE,
     errors::SUITE,
     launcher::SUITE,
+    launcher::fault::SUITE,
     escape::SUITE,
     boundary::SUITE,
     exploit::SUITE,

@@ -27,7 +27,7 @@ use crate::{nameserver, runc, tests};
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "mission",
-    tier: Tier::Quick,
+    tier: Tier::QuickAcross,
     budget: Duration::from_mins(8),
     wants: |guest| guest.is_plain() && !guest.preempt_full,
     tests: tests![the_agent_from_its_image_sees_every_escape, a_webhook_is_found_by_name_anywhere],

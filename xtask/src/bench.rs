@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: what the agent costs. Instructions are counted by the guest's own clock,
-//! which QEMU drives by them; they do not depend on the machine that this runs on.
+//! which QEMU drives by them; they do not depend on the machine that this runs on. What the launcher costs
+//! does, and so it is measured beside others.
+
+mod launcher;
 
 use std::fs;
 use std::io;
@@ -38,12 +41,20 @@ pub struct Options {
     /// By fentry, as where bpf is not among the active security modules
     #[arg(long)]
     fentry: bool,
+    /// How often each launcher runs a container
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    rounds: usize,
+    /// Instead of that: so many containers while all processors are busy, and 200 at once
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10000")]
+    stress: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Part {
     /// What the probes add to operations of tasks, in instructions, and what memory they take
     Kernel,
+    /// What the launcher takes to run a container on this machine, beside crun, runc and bubblewrap; takes root
+    Launcher,
 }
 
 /// A figure as the guest tells it.
@@ -66,12 +77,11 @@ struct Figure {
 
 /// Measures, shows and keeps the figures. Returns whether every goal is met.
 pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
-    let Part::Kernel = options.part;
-    let kernels = if options.kernels.is_empty() { &Series::ALL[..] } else { &options.kernels };
-    let mut figures = Vec::new();
-    for &series in kernels {
-        figures.extend(measure(cache, series, !options.fentry, offline)?);
-    }
+    let figures = match (options.part, options.stress) {
+        (Part::Kernel, _) => kernel(cache, options, offline)?,
+        (Part::Launcher, None) => launcher::compare(cache, options.rounds, offline)?,
+        (Part::Launcher, Some(count)) => launcher::stress(cache, count, offline)?,
+    };
     let mut met = true;
     for figure in &figures {
         let Figure { name, value, unit, kernel, goal, method: _ } = figure;
@@ -83,13 +93,23 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
             Some(goal) => muted(&format!("at most {goal}")),
             None => String::new(),
         };
-        println!("{value:10.0} {unit:12} {kernel:10} {name}  {verdict}");
+        let digits = usize::from(*unit == "ms");
+        println!("{value:10.digits$} {unit:12} {kernel:10} {name}  {verdict}");
     }
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&figures)? + "\n";
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(met)
+}
+
+fn kernel(cache: &Cache, options: &Options, offline: bool) -> Result<Vec<Figure>> {
+    let kernels = if options.kernels.is_empty() { &Series::ALL[..] } else { &options.kernels };
+    let mut figures = Vec::new();
+    for &series in kernels {
+        figures.extend(measure(cache, series, !options.fentry, offline)?);
+    }
+    Ok(figures)
 }
 
 fn measure(cache: &Cache, series: Series, lsm_bpf: bool, offline: bool) -> Result<Vec<Figure>> {

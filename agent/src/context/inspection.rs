@@ -12,7 +12,7 @@ use super::mountinfo::{MountInfo, below};
 /// What was found.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Inspection {
-    /// The host's paths that are mounted in it, but for those that runtimes manage.
+    /// The host's paths that are mounted in it, but for those that runtimes manage, and their sockets.
     pub(crate) host_paths: Vec<Vec<u8>>,
     /// The sockets of container runtimes that are reachable below such paths.
     pub(crate) runtime_sockets: Vec<&'static str>,
@@ -121,6 +121,8 @@ impl Inspector {
             host_paths: given
                 .iter()
                 .filter(|path| !is_within(path, &MANAGED) && !is_within(path, &DEVICES))
+                // Told by itself.
+                .filter(|path| !SOCKETS.iter().any(|socket| socket.as_bytes() == path.as_slice()))
                 .cloned()
                 .collect(),
             is_memory_limited: is_limited("memory", ["memory.max", "memory.limit_in_bytes"]),
@@ -206,7 +208,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mounts = "1 0 0:9 / / rw - overlay o rw\n2 1 0:10 / /proc rw - proc proc rw\n\
             3 1 8:1 /var/lib/docker/containers/x/hosts /etc/hosts rw - ext4 d rw\n\
-            4 1 8:1 /srv/data /data rw - ext4 d rw\n5 1 0:5 / /host/run rw - tmpfs t rw\n";
+            4 1 8:1 /srv/data /data rw - ext4 d rw\n5 1 0:5 / /host/run rw - tmpfs t rw\n\
+            6 1 0:5 /docker.sock /docker.sock rw - tmpfs t rw\n";
         let inspector = host(dir.path(), mounts, "0::/pod/c\n", "docker-default (enforce)\n");
         let found = inspector.inspect(Pid(7)).unwrap();
         assert_eq!(found.host_paths, [b"/srv/data".to_vec(), b"/run".to_vec()]);

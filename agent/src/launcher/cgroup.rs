@@ -13,12 +13,14 @@ use cgroups_rs::CgroupPid;
 use cgroups_rs::fs::devices::DevicesController;
 use cgroups_rs::fs::hierarchies::{self, UNIFIED_MOUNTPOINT};
 use cgroups_rs::fs::{Cgroup as Controllers, Subsystem};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::block::{self, BlockError};
 use super::device::{DeviceError, Devices};
 use super::spec::Resources;
 use super::state::State;
-use super::{ContainerId, limit};
+use super::{ContainerId, fault, limit};
 
 /// The cgroup that holds those of all containers.
 const PARENT: &str = "shrike";
@@ -96,13 +98,18 @@ impl Cgroup {
         remove_left(state, &dirs)?;
         let cgroup = Self { controllers, unified, legacy };
         cgroup.make(&path)?;
+        let step =
+            |what| fault::step().map_err(|source| folder_error(what, Path::new(&path), source));
         limit::set(&cgroup.controllers, is_v2, resources)?;
+        step("limit")?;
         if let Some(&controller) = block.first() {
             let dir = cgroup.folder_of(controller).ok_or(CgroupError::NoController(controller))?;
             block::set(dir, is_v2, &resources.block)?;
+            step("share out disks to")?;
         }
         if !devices.are_all() {
             cgroup.keep_to(devices)?;
+            step("confine")?;
         }
         Ok(cgroup)
     }
@@ -118,6 +125,42 @@ impl Cgroup {
         dirs.filter(|dir| dir.is_dir()).collect()
     }
 
+    /// Whether a task is in the cgroup of a container, or below it.
+    pub(super) fn has(id: &ContainerId, pid: libc::pid_t) -> bool {
+        let own = format!("/{PARENT}/{id}/");
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        cgroups.lines().any(|line| format!("{line}/").contains(&own))
+    }
+
+    /// Adds a task to the v1 hierarchies of a container that runs; it is born into that of v2.
+    pub(super) fn join_legacy_of(id: &ContainerId, pid: libc::pid_t) -> io::Result<()> {
+        let is_legacy = |dir: &&PathBuf| !dir.join("cgroup.events").exists();
+        Self::all_of(id)
+            .iter()
+            .filter(is_legacy)
+            .try_for_each(|dir| fs::write(dir.join("cgroup.procs"), pid.to_string()))
+    }
+
+    /// The folder of a container in the v2 hierarchy, if this host has one.
+    pub(super) fn unified_of(id: &ContainerId) -> Option<PathBuf> {
+        Self::all_of(id).into_iter().find(|dir| dir.join("cgroup.events").exists())
+    }
+
+    /// Whether the kernel has stopped all tasks of a container where they were.
+    pub(super) fn is_frozen(id: &ContainerId) -> bool {
+        let events = Self::unified_of(id).map(|dir| fs::read_to_string(dir.join("cgroup.events")));
+        events.is_some_and(|events| {
+            events.is_ok_and(|text| text.lines().any(|line| line == "frozen 1"))
+        })
+    }
+
+    /// Has the kernel stop them, or lets them go on.
+    pub(super) fn freeze(id: &ContainerId, is_frozen: bool) -> io::Result<()> {
+        let dir = Self::unified_of(id)
+            .ok_or_else(|| io::Error::other("this host has no cgroup v2, which can do that"))?;
+        fs::write(dir.join("cgroup.freeze"), if is_frozen { "1" } else { "0" })
+    }
+
     /// Whether there is a task in a cgroup, or below it.
     pub(super) fn is_populated(dir: &Path) -> bool {
         match fs::read_to_string(dir.join("cgroup.events")) {
@@ -131,11 +174,24 @@ impl Cgroup {
 
     /// Removes the folder of a container that is gone, with what still runs in it.
     pub(super) fn left(dir: &Path) -> io::Result<()> {
-        // Absent in v1 hierarchies.
-        let _ = fs::write(dir.join("cgroup.kill"), "1");
+        if fs::write(dir.join("cgroup.kill"), "1").is_err() {
+            // A hierarchy of v1, or Linux before 5.14.
+            let tasks = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            for pid in tasks.lines().filter_map(|line| line.parse().ok()) {
+                // It may just have ended.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
         remove(dir)?;
         let _ = dir.parent().map(fs::remove_dir);
         Ok(())
+    }
+
+    /// Removes the cgroups that hold those of all containers, where there is none left.
+    pub(super) fn remove_parents() {
+        for dir in parents() {
+            let _ = fs::remove_dir(dir);
+        }
     }
 
     /// The folder in the v2 hierarchy, for `CLONE_INTO_CGROUP`.
@@ -146,7 +202,7 @@ impl Cgroup {
             );
             return Ok(None);
         };
-        let opened = File::open(path);
+        let opened = File::open(path).and_then(|file| fault::step().map(|()| file));
         opened.map(Some).map_err(|source| folder_error("open", path, source))
     }
 
@@ -157,7 +213,8 @@ impl Cgroup {
         }
         self.controllers
             .add_task_by_tgid(CgroupPid::from(u64::from(pid)))
-            .map_err(CgroupError::Join)
+            .map_err(CgroupError::Join)?;
+        fault::step().map_err(|source| folder_error("join", Path::new(PARENT), source))
     }
 
     /// By the controller of v1 where there is one, by a program in the v2 hierarchy else.
@@ -182,11 +239,13 @@ impl Cgroup {
         self.controllers
             .create()
             .map_err(|source| CgroupError::Create { path: path.to_owned(), source })?;
+        fault::step().map_err(|source| folder_error("make", Path::new(path), source))?;
         let Some(unified) = &self.unified else { return Ok(()) };
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o755)
             .create(unified)
+            .and_then(|()| fault::step())
             .map_err(|source| folder_error("make", unified, source))
     }
 
@@ -275,7 +334,7 @@ fn remove(dir: &Path) -> io::Result<()> {
     let mut pause = Duration::from_millis(1);
     loop {
         match fs::remove_dir(dir) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return fault::step(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error)
                 if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>

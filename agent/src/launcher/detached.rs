@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{SFlag, fstat};
 
-use super::mount::{Depth, Kind, UNCHANGED, c_string, is_folder, set_attributes};
+use super::mount::{Depth, Kind, UNCHANGED, by_descriptor, c_string, is_folder, set_attributes};
 use super::userns::UserNamespace;
 use super::{LauncherError, Tried};
 
@@ -30,6 +30,12 @@ impl Detached {
     /// A mount that was made so, for what is at `source`.
     pub(super) fn new(source: &Path, mount: OwnedFd) -> Self {
         Self { source: source.to_owned(), mount }
+    }
+
+    /// The same once more, of one that has its place.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        let mount = open_tree(&by_descriptor(&self.mount))?;
+        Ok(Self { source: self.source.clone(), mount })
     }
 
     /// Where it was opened.

@@ -15,10 +15,9 @@ use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, fstatat};
 use xattr::FileExt;
 
+use super::container::Container;
 use super::overlay::UPPER;
-use super::state::Running;
-use super::storage;
-use super::{ContainerId, LauncherError, Tried};
+use super::{ContainerId, LauncherError, Tried, state, storage};
 
 /// What has become of a file.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -57,9 +56,10 @@ impl fmt::Display for Change {
     }
 }
 
-/// What a running container has changed, by path.
+/// What a container has changed, by path.
 pub(crate) fn diff(id: &ContainerId) -> Result<Vec<Change>, LauncherError> {
-    let Running { files, layers } = Running::find(id)?;
+    let Container { files, .. } = Container::find(id)?;
+    let layers = state::layers(&files)?;
     if layers.is_empty() {
         return Err(LauncherError::NoLayers(id.clone()));
     }

@@ -19,8 +19,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tar::{Archive, Entry, EntryType};
 
-use super::User;
 use super::spec::SpecError;
+use super::{User, fault};
 
 /// The longest JSON document of an image that is read, in bytes.
 const DOCUMENT: u64 = 4 << 20;
@@ -234,6 +234,7 @@ impl Files {
     fn open(path: &Path) -> Result<Self, ImageError> {
         let error = |source| ImageError::Read { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(error)?;
+        fault::step().map_err(error)?;
         let mut places = HashMap::new();
         let mut archive = Archive::new(BufReader::new(&mut file));
         // What names of more than 100 bytes take is read into memory otherwise, however much that is.
@@ -280,7 +281,8 @@ impl Files {
     fn document<T: for<'a> Deserialize<'a>>(&mut self, name: &str) -> Result<T, ImageError> {
         let mut bytes = Vec::new();
         let read = self.content(name)?.take(DOCUMENT).read_to_end(&mut bytes);
-        read.map_err(|source| ImageError::Read { path: self.path.clone(), source })?;
+        read.and_then(|_| fault::step())
+            .map_err(|source| ImageError::Read { path: self.path.clone(), source })?;
         if let Some(digest) = digest_of(name)
             && encode_string(&Sha256::digest(&bytes)) != digest
         {
@@ -305,7 +307,7 @@ impl Files {
         } else {
             unpack_tar(name, reader, root)?;
         }
-        io::copy(&mut content, &mut io::sink()).map_err(error)?;
+        io::copy(&mut content, &mut io::sink()).and_then(|_| fault::step()).map_err(error)?;
         if encode_string(&content.hash.finalize()) != *digest {
             return Err(ImageError::Digest { name: name.clone() });
         }

@@ -2,74 +2,43 @@
 //! and executes it. Runs in the child of `clone3`, with the namespaces made; every error goes back
 //! to the launcher.
 
-use std::ffi::CString;
+use std::convert::Infallible;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::SigSet;
-use nix::unistd::{chdir, execve, getcwd, sethostname, write};
+use nix::unistd::sethostname;
 
 use super::device::Devices;
+use super::execution::Execution;
 use super::label::Label;
-use super::mount::c_string;
 use super::network::Membership;
 use super::rootfs::{self, Sources};
-use super::seccomp::Filter;
-use super::{
-    LauncherError, Sharing, Spec, Sysctl, Tried, User, UserMode, privilege, ulimit, userns,
-};
-
-/// Where programs are looked for, and the container's own `PATH`.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What the launcher sends when the task may go on.
-pub(super) const GO: u8 = b'g';
+use super::{LauncherError, Sharing, Spec, Sysctl, Tried, UserMode, userns};
 
 /// Everything that the task is to do.
 pub(super) struct Init<'a> {
     pub(super) spec: &'a Spec,
-    /// The command with its arguments; not empty.
-    pub(super) command: &'a [String],
     /// What of the host the container sees.
     pub(super) sources: &'a Sources,
     pub(super) devices: &'a Devices,
     /// Its place in networks, if it is joined to any.
     pub(super) membership: Option<&'a Membership>,
-    pub(super) user: User,
-    pub(super) env: &'a [String],
-    pub(super) workdir: &'a Path,
-    /// What decides which system calls the command may make.
-    pub(super) filter: Option<&'a Filter>,
-    /// The signals that the command should find unblocked.
-    pub(super) signals: SigSet,
+    /// What it ends with.
+    pub(super) execution: Execution<'a>,
 }
 
 impl Init<'_> {
-    /// Never comes back: the command takes over, or the task ends.
-    pub(super) fn run(&self, mut launcher: UnixStream) -> ! {
-        let Err(error) = self.start(&mut launcher);
-        // Nobody is there to read it if the launcher was killed. By write(2), which the filter allows.
-        let _ = write(&launcher, &report(&error));
-        // Without the launcher's own clean-up, which this is a copy of.
-        // SAFETY: ends the task and does nothing else.
-        unsafe { libc::_exit(125) }
-    }
-
-    fn start(&self, launcher: &mut UnixStream) -> Result<std::convert::Infallible, LauncherError> {
-        die_with_launcher()?;
-        hide_from_tracers()?;
-        let mut go = [0];
-        launcher.read_exact(&mut go).tried(|| "hear from the launcher".to_owned())?;
-        let sysctls = self.enter_users()?;
+    /// Makes the system that the command finds, and executes it. It has the namespaces that were made with it.
+    pub(super) fn perform(&self, launcher: &UnixStream) -> Result<Infallible, LauncherError> {
+        let sysctls = self.enter_users(launcher)?;
         if self.spec.has_own_cgroupns() {
             unshare(CloneFlags::CLONE_NEWCGROUP).tried(|| "leave the host's cgroups".to_owned())?;
         }
         if self.spec.uts == Sharing::Private {
-            let hostname = self.spec.hostname.as_deref().unwrap_or(self.spec.id.as_str());
+            let hostname = self.spec.hostname();
             sethostname(hostname).tried(|| format!("set the host name to {hostname}"))?;
         }
         if self.spec.network.is_own() {
@@ -79,160 +48,20 @@ impl Init<'_> {
         sysctls.into_iter().try_for_each(set_sysctl)?;
         let label = Label::prepare(&self.spec.security)?;
         rootfs::enter(self.spec, self.devices, self.sources)?;
-        self.enter_workdir()?;
-        label.map_or(Ok(()), Label::apply)?;
-        let keep = privilege::available(self.spec.capability_set())?;
-        let no_new_privs = self.spec.security.no_new_privs(self.spec.privileged);
-        if !no_new_privs {
-            // It takes a privilege that may be gone afterwards.
-            self.filter()?;
-        }
-        // Not earlier: what is done above may take more.
-        ulimit::set(&self.spec.ulimits)?;
-        privilege::drop_to(self.user, &self.spec.groups, keep)?;
-        // Changing the user has cleared it.
-        die_with_launcher()?;
-        if no_new_privs {
-            privilege::forbid_new()?;
-        }
-        close_on_exec().tried(|| "mark descriptors to be closed".to_owned())?;
-        self.signals.thread_set_mask().tried(|| "unblock signals".to_owned())?;
-        let execution = Execution::prepare(self)?;
-        if no_new_privs {
-            self.filter()?;
-        }
-        execution.perform()
-    }
-
-    fn filter(&self) -> Result<(), LauncherError> {
-        match self.filter {
-            Some(filter) => filter.install().tried(|| "install the seccomp filter".to_owned()),
-            None => Ok(()),
-        }
+        self.execution.perform(launcher, label)
     }
 
     /// Becomes root of the user namespace if that is the container's own. Which parameters of the kernel only
     /// the host's root may set depends on the kernel: those are set before, and the others returned.
-    fn enter_users(&self) -> Result<Vec<&Sysctl>, LauncherError> {
+    fn enter_users(&self, launcher: &UnixStream) -> Result<Vec<&Sysctl>, LauncherError> {
         let sysctls = self.spec.sysctls.iter();
         if self.spec.users == UserMode::Host {
             return Ok(sysctls.collect());
         }
         let refused = sysctls.filter(|sysctl| set_sysctl(sysctl).is_err()).collect();
-        userns::become_root()?;
-        // Changing the user has cleared it.
-        die_with_launcher()?;
+        userns::become_root(launcher)?;
         Ok(refused)
     }
-
-    fn enter_workdir(&self) -> Result<(), LauncherError> {
-        let dir = self.workdir;
-        chdir(dir).tried(|| format!("enter {}", dir.display()))?;
-        // A folder that was reached through a descriptor of the host's has no path in here.
-        let cwd = getcwd().tried(|| format!("tell where {} is", dir.display()))?;
-        if cwd.starts_with("(unreachable)") {
-            return Err(LauncherError::Setup(format!("{} is outside", dir.display())));
-        }
-        Ok(())
-    }
-
-    /// The default environment, what the image adds to it, and what was asked for; later ones win.
-    fn environment(&self) -> Vec<String> {
-        let home = if self.user.uid == 0 { "/root" } else { "/" };
-        let hostname = self.spec.hostname.as_deref().unwrap_or(self.spec.id.as_str());
-        let mut all =
-            vec![format!("PATH={PATH}"), format!("HOME={home}"), format!("HOSTNAME={hostname}")];
-        if let Ok(term) = std::env::var("TERM") {
-            all.push(format!("TERM={term}"));
-        }
-        for variable in self.env {
-            let name = variable.split('=').next().unwrap_or_default();
-            all.retain(|other| other.split('=').next() != Some(name));
-            all.push(variable.clone());
-        }
-        all
-    }
-}
-
-/// What execve(2) is called with, made before a filter may forbid what making it takes.
-struct Execution {
-    /// As it was asked for.
-    name: String,
-    /// Where the program may be, in order.
-    programs: Vec<(PathBuf, CString)>,
-    arguments: Vec<CString>,
-    environment: Vec<CString>,
-}
-
-impl Execution {
-    fn prepare(init: &Init<'_>) -> Result<Self, LauncherError> {
-        let env = init.environment();
-        let invalid = |error: io::Error| LauncherError::NotExecutable(error.to_string());
-        let strings = |texts: &[String]| -> Result<Vec<CString>, LauncherError> {
-            texts.iter().map(|text| c_string(text.as_str()).map_err(invalid)).collect()
-        };
-        let name = init.command.first().cloned().unwrap_or_default();
-        let programs = candidates(&name, &env).into_iter().map(|program| {
-            let path = c_string(&program).map_err(invalid)?;
-            Ok((program, path))
-        });
-        Ok(Self {
-            programs: programs.collect::<Result<_, LauncherError>>()?,
-            arguments: strings(init.command)?,
-            environment: strings(&env)?,
-            name,
-        })
-    }
-
-    fn perform(self) -> Result<std::convert::Infallible, LauncherError> {
-        let Self { name, programs, arguments, environment } = self;
-        let mut denied = None;
-        for (program, path) in programs {
-            match execve(&path, &arguments, &environment) {
-                Ok(never) => return Ok(never),
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(errno) => denied = denied.or(Some((program, errno))),
-            }
-        }
-        Err(match denied {
-            Some((program, errno)) => {
-                LauncherError::NotExecutable(format!("{}: {}", program.display(), errno.desc()))
-            }
-            None => LauncherError::NotFound(format!("{name}: no such file in the container")),
-        })
-    }
-}
-
-/// Where the program `name` may be.
-fn candidates(name: &str, env: &[String]) -> Vec<PathBuf> {
-    if name.contains('/') {
-        return vec![PathBuf::from(name)];
-    }
-    let path = env.iter().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(PATH);
-    path.split(':').filter(|dir| !dir.is_empty()).map(|dir| Path::new(dir).join(name)).collect()
-}
-
-/// What the launcher reads of an error: the exit code, and the text behind it.
-fn report(error: &LauncherError) -> Vec<u8> {
-    let text = match error {
-        LauncherError::System { source, .. } => format!("{error}: {source}"),
-        LauncherError::Setup(text)
-        | LauncherError::NotExecutable(text)
-        | LauncherError::NotFound(text) => text.clone(),
-        _ => error.to_string(),
-    };
-    [&[error.exit_code()], text.as_bytes()].concat()
-}
-
-/// The error that such a report was made of.
-pub(super) fn read_report(report: &[u8]) -> Option<LauncherError> {
-    let (code, text) = report.split_first()?;
-    let text = String::from_utf8_lossy(text).into_owned();
-    Some(match code {
-        126 => LauncherError::NotExecutable(text),
-        127 => LauncherError::NotFound(text),
-        _ => LauncherError::Setup(text),
-    })
 }
 
 /// Sets a parameter of the kernel, by the host's own `/proc`: that of the container is what is in its root
@@ -242,32 +71,10 @@ fn set_sysctl(sysctl: &Sysctl) -> Result<(), LauncherError> {
     fs::write(&path, &sysctl.value).tried(|| format!("set {} to {}", path.display(), sysctl.value))
 }
 
-/// A launcher that is killed takes the container with it.
-fn die_with_launcher() -> Result<(), LauncherError> {
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
-        .tried(|| "follow the launcher's end".to_owned())
-}
-
-/// Until the command takes over, nobody in the container or in the namespaces that it joins may look into this
-/// task: it has descriptors of the host's (CVE-2016-9962).
-fn hide_from_tracers() -> Result<(), LauncherError> {
-    nix::sys::prctl::set_dumpable(false).tried(|| "hide from tracers".to_owned())
-}
-
-/// Descriptors that the launcher was handed must not reach the container.
-fn close_on_exec() -> io::Result<()> {
-    /// Behind standard input, output and error.
-    const FIRST: libc::c_uint = 3;
-    // SAFETY: marks descriptors and touches no memory.
-    let result = unsafe {
-        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 fn loopback_up() -> io::Result<()> {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
     use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: all bytes zero are a valid `ifreq`.
@@ -280,37 +87,4 @@ fn loopback_up() -> io::Result<()> {
     // SAFETY: the request is what this operation reads.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_arrives_as_it_was_sent() {
-        let arrived = |error: LauncherError| {
-            let error = read_report(&report(&error)).unwrap();
-            (error.exit_code(), error.to_string())
-        };
-        let source = io::Error::from_raw_os_error(libc::EPERM);
-        let system = LauncherError::System { what: "mount proc at /proc".into(), source };
-        let (code, text) = arrived(system);
-        assert_eq!(code, 125);
-        assert!(
-            text.starts_with("cannot set up the container: cannot mount proc at /proc: "),
-            "{text}"
-        );
-        assert!(text.contains("not permitted"), "{text}");
-        let (code, text) = arrived(LauncherError::NotFound("x: no such file".into()));
-        assert_eq!((code, text.as_str()), (127, "cannot find the command: x: no such file"));
-        assert_eq!(arrived(LauncherError::NotExecutable("x".into())).0, 126);
-        assert!(read_report(b"").is_none(), "nothing was sent: the command runs");
-    }
-
-    #[test]
-    fn programs_are_looked_for_in_path() {
-        let env = ["PATH=/a::/b".to_owned()];
-        assert_eq!(candidates("sh", &env), [Path::new("/a/sh"), Path::new("/b/sh")]);
-        assert_eq!(candidates("./sh", &env), [Path::new("./sh")]);
-    }
 }

@@ -6,25 +6,34 @@
 //!
 //! The way of a container: a [`Spec`] is what was asked for; [`process`] prepares what the
 //! container needs from outside ([`state`], [`cgroup`], [`device`], [`storage`], [`network`]), makes its first
-//! task in new namespaces, and waits for it; [`init`] is that task: it builds what the container sees
-//! ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`], [`label`]), and
-//! executes the command.
+//! [`task`] in new namespaces, and waits for it, in the background by a [`monitor`]; [`init`] is that task: it builds what
+//! the container sees ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`], [`label`]), and
+//! executes the command ([`execution`]). [`exec`] has another task do that last part in a container that
+//! runs. A [`container`] is what the other commands see of it.
 
 mod block;
 mod cgroup;
+mod container;
+mod context;
 mod detached;
 mod device;
 mod diff;
+mod exec;
+mod execution;
+mod fault;
 mod image;
 mod init;
 mod label;
 mod limit;
 mod lock;
+mod log;
+mod monitor;
 mod mount;
 pub(crate) mod network;
 mod overlay;
 mod privilege;
 mod process;
+mod record;
 mod rootfs;
 mod seal;
 mod seccomp;
@@ -32,9 +41,12 @@ mod security;
 mod signal;
 mod spec;
 mod state;
+mod stdio;
 mod storage;
+mod task;
 mod ulimit;
 mod unpacker;
+mod usage;
 mod userns;
 
 use std::io;
@@ -42,8 +54,11 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
+pub(crate) use container::{Container, Status, freeze, kill, remove, stop, wait};
 pub(crate) use diff::{Change, diff};
-pub(crate) use process::run;
+pub(crate) use exec::{Command, exec};
+pub(crate) use log::{LogQuery, Stream};
+pub(crate) use process::{create, run, run_detached, start, start_attached};
 pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
     BitRate, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, HostEntry,
@@ -52,6 +67,7 @@ pub(crate) use spec::{
     capabilities, operations_per_second,
 };
 pub(crate) use state::clean_up;
+pub(crate) use usage::Usage;
 
 /// Why a container could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +76,20 @@ pub(crate) enum LauncherError {
     System { what: String, source: io::Error },
     #[error(transparent)]
     Spec(#[from] spec::SpecError),
-    #[error("no container with the name {0} is running")]
+    #[error("there is no container {0}")]
     NoContainer(ContainerId),
+    #[error("{0} does not run")]
+    NotRunning(ContainerId),
+    #[error("{0} runs: stop it before, or use --force where that is offered")]
+    Running(ContainerId),
+    #[error("{0} is paused")]
+    Paused(ContainerId),
+    #[error("{0} is not paused")]
+    NotPaused(ContainerId),
+    #[error("{0} has ended while nobody was there to see how")]
+    Lost(ContainerId),
+    #[error("{0} is being started or cleaned up after, and that takes long")]
+    Busy(ContainerId),
     #[error(
         "{0} has no layers (it is run from a folder, with users of its own, or where overlays cannot be \
          had): there is nothing to compare it with"
@@ -69,6 +97,10 @@ pub(crate) enum LauncherError {
     NoLayers(ContainerId),
     #[error("the name {0} is in use by a running container")]
     NameInUse(ContainerId),
+    #[error(
+        "the name {0} is in use by a container that does not run: remove it (shrike container rm)"
+    )]
+    NameKept(ContainerId),
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
     #[error(transparent)]
@@ -81,6 +113,8 @@ pub(crate) enum LauncherError {
     Seccomp(#[from] seccomp::SeccompError),
     #[error("{0} came before there was a container")]
     Interrupted(Signal),
+    #[error("only one container can be attached to")]
+    OneOnly,
     #[error("no command is given, and the image names none")]
     NoCommand,
     #[error("cannot set up the container: {0}")]
@@ -91,6 +125,12 @@ pub(crate) enum LauncherError {
     NotFound(String),
     #[error("{} is not a directory", .0.display())]
     NoRootfs(PathBuf),
+    #[error(
+        "{} is the host's own root, which a container would change as its own: name another folder \
+         (--rootfs), or show it beside one (-v /:/host)",
+        .0.display()
+    )]
+    HostRootfs(PathBuf),
     #[error(
         "{}, or something below it, is on a file system that cannot show its files as those of other users: \
          use one that can, such as ext4 or xfs, or {instead}",
@@ -111,13 +151,20 @@ impl LauncherError {
     }
 }
 
-/// Adds to a system error what was tried.
+/// Adds to a system error what was tried. Each is a step that tests can have fail ([`fault`]).
 trait Tried<T> {
     fn tried(self, what: impl FnOnce() -> String) -> Result<T, LauncherError>;
 }
 
 impl<T, E: Into<io::Error>> Tried<T> for Result<T, E> {
     fn tried(self, what: impl FnOnce() -> String) -> Result<T, LauncherError> {
-        self.map_err(|error| LauncherError::System { what: what(), source: error.into() })
+        let source = match self {
+            Ok(done) => match fault::step() {
+                Ok(()) => return Ok(done),
+                Err(injected) => injected,
+            },
+            Err(error) => error.into(),
+        };
+        Err(LauncherError::System { what: what(), source })
     }
 }

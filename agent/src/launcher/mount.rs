@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::detached::Detached;
 use super::{LauncherError, Tried};
@@ -28,11 +29,26 @@ pub(super) enum Kind {
     File,
 }
 
+/// What becomes of symbolic links on the way to a target.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Links {
+    /// They lead where they lead, in the tree.
+    Followed,
+    /// There may be none.
+    Refused,
+}
+
 impl Tree {
     /// The tree at `path`, which must be a mount.
     pub(super) fn open(path: &Path) -> Result<Self, LauncherError> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = open(path, flags, Mode::empty()).tried(|| format!("open {}", path.display()))?;
+        Ok(Self { root })
+    }
+
+    /// The tree of a mount that has its place.
+    pub(super) fn of(mount: &Detached) -> Result<Self, LauncherError> {
+        let root = mount.root().tried(|| format!("open {}", mount.source().display()))?;
         Ok(Self { root })
     }
 
@@ -46,7 +62,7 @@ impl Tree {
 
     /// Opens what is at `path` in the tree; `None` if nothing is.
     pub(super) fn find(&self, path: &Path) -> Result<Option<OwnedFd>, LauncherError> {
-        match self.resolve(path, OFlag::O_PATH) {
+        match self.resolve(path, OFlag::O_PATH, Links::Followed) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             Err(errno) => Err(errno).tried(|| format!("open {} in the container", path.display())),
@@ -55,7 +71,8 @@ impl Tree {
 
     /// Opens what is at `path` in the tree; makes it where nothing is.
     pub(super) fn find_or_make(&self, path: &Path, kind: Kind) -> Result<OwnedFd, LauncherError> {
-        self.make(path, kind).tried(|| format!("make {} in the container", path.display()))
+        self.make(path, kind, Links::Followed)
+            .tried(|| format!("make {} in the container", path.display()))
     }
 
     /// Where links lead that begin at `path`. What is there need not be: in many root file systems
@@ -66,7 +83,7 @@ impl Tree {
         let what = || format!("follow {} in the container", path.display());
         let mut at = path.to_owned();
         for _ in 0..MOST {
-            let link = match self.resolve(&at, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
+            let link = match self.resolve(&at, OFlag::O_PATH | OFlag::O_NOFOLLOW, Links::Followed) {
                 Ok(link) if is_link(link.as_fd()).tried(what)? => link,
                 Ok(_) | Err(Errno::ENOENT) => return Ok(at),
                 Err(errno) => return Err(errno).tried(what),
@@ -94,6 +111,7 @@ impl Tree {
         options: &str,
     ) -> Result<(), LauncherError> {
         let at = self.find_or_make(target, Kind::Folder)?;
+        refuse_proc(&at, target)?;
         mount(Some(fs_type), &by_descriptor(&at), Some(fs_type), flags, Some(options))
             .tried(|| format!("mount {fs_type} at {}", target.display()))
     }
@@ -103,10 +121,26 @@ impl Tree {
         self.attach(&Detached::open(source)?, target)
     }
 
-    /// Gives a mount its place.
+    /// Gives a mount its place, which is none in proc: what is shown there would be taken for what the kernel
+    /// says, or would be written instead of it (CVE-2019-16884, CVE-2019-19921).
     pub(super) fn attach(&self, mount: &Detached, target: &Path) -> Result<(), LauncherError> {
         let what = || format!("bind {} at {}", mount.source().display(), target.display());
         let at = self.find_or_make(target, mount.kind().tried(what)?)?;
+        refuse_proc(&at, target)?;
+        mount.attach(&at).tried(what)
+    }
+
+    /// Gives a mount that every container has its place, where the root file system may have a folder, or
+    /// nothing: a link would have it elsewhere than everybody thinks.
+    pub(super) fn put(&self, mount: &Detached, target: &Path) -> Result<(), LauncherError> {
+        let what = || format!("mount {} at {}", mount.source().display(), target.display());
+        let at = match self.make(target, Kind::Folder, Links::Refused) {
+            Err(Errno::ELOOP) => {
+                let why = "of the root file system is a symbolic link";
+                return Err(LauncherError::Setup(format!("{} {why}", target.display())));
+            }
+            at => at.tried(what)?,
+        };
         mount.attach(&at).tried(what)
     }
 
@@ -117,31 +151,31 @@ impl Tree {
         set_read_only(&at, Depth::Whole).tried(|| shown("make read-only", target))
     }
 
-    fn resolve(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    fn resolve(&self, path: &Path, flags: OFlag, links: Links) -> Result<OwnedFd, Errno> {
+        let mut resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        resolve.set(ResolveFlag::RESOLVE_NO_SYMLINKS, links == Links::Refused);
+        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
         openat2(&self.root, path, how)
     }
 
-    fn make(&self, path: &Path, kind: Kind) -> Result<OwnedFd, Errno> {
+    fn make(&self, path: &Path, kind: Kind, links: Links) -> Result<OwnedFd, Errno> {
         let mut prefix = PathBuf::from("/");
-        let mut at = self.resolve(&prefix, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let mut at = self.resolve(&prefix, OFlag::O_PATH | OFlag::O_DIRECTORY, links)?;
         let mut names = path.components().filter_map(name).peekable();
         while let Some(name) = names.next() {
             prefix.push(name);
             let is_last = names.peek().is_none();
-            at = match self.resolve(&prefix, OFlag::O_PATH) {
+            at = match self.resolve(&prefix, OFlag::O_PATH, links) {
                 Ok(found) => found,
                 Err(Errno::ENOENT) if is_last && kind == Kind::File => {
                     let flags =
                         OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                     drop(openat(at.as_fd(), name, flags, Mode::from_bits_truncate(0o644))?);
-                    self.resolve(&prefix, OFlag::O_PATH)?
+                    self.resolve(&prefix, OFlag::O_PATH, links)?
                 }
                 Err(Errno::ENOENT) => {
                     mkdirat(at.as_fd(), name, Mode::from_bits_truncate(0o755))?;
-                    self.resolve(&prefix, OFlag::O_PATH)?
+                    self.resolve(&prefix, OFlag::O_PATH, links)?
                 }
                 Err(errno) => return Err(errno),
             };
@@ -158,6 +192,16 @@ impl AsFd for Tree {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
+}
+
+/// An error if a target is in proc.
+fn refuse_proc(at: &OwnedFd, target: &Path) -> Result<(), LauncherError> {
+    let stat = fstatfs(at).tried(|| shown("look at", target))?;
+    if stat.filesystem_type() == PROC_SUPER_MAGIC {
+        let why = "is in proc, which has what the kernel says and nothing else";
+        return Err(LauncherError::Setup(format!("{} {why}", target.display())));
+    }
+    Ok(())
 }
 
 /// How far a change of mounts goes.

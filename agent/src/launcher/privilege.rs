@@ -1,6 +1,5 @@
 //! What the command may do: user, capabilities, `no_new_privs`.
 
-use std::fs;
 use std::io;
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
@@ -32,23 +31,15 @@ pub(super) fn drop_to(user: User, groups: &[u32], keep: Capabilities) -> Result<
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     setresgid(gid, gid, gid).tried(|| format!("become group {gid}"))?;
     setresuid(uid, uid, uid).tried(|| format!("become user {uid}"))?;
-    if uid.is_root() {
-        set(keep).tried(|| "set the capabilities".to_owned())?;
-    }
-    Ok(())
+    // Also of another user: the launcher may have been handed inheritable ones (CVE-2022-29162), or secure bits
+    // by which a change of the user takes none.
+    let keep = if uid.is_root() { keep } else { Capabilities::from_bits(0) };
+    set(keep).tried(|| "set the capabilities".to_owned())
 }
 
 /// Sets `no_new_privs`: no program gives the command more than it has.
 pub(super) fn forbid_new() -> Result<(), LauncherError> {
     nix::sys::prctl::set_no_new_privs().tried(|| "set no_new_privs".to_owned())
-}
-
-/// The capabilities that this task may use.
-fn permitted() -> io::Result<Capabilities> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let set = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
-    let bits = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-    bits.map(Capabilities::from_bits).ok_or_else(|| io::Error::other("no CapPrm in its status"))
 }
 
 fn drop_from_bounding(number: u32) -> io::Result<()> {
@@ -58,27 +49,45 @@ fn drop_from_bounding(number: u32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How `capget(2)` and `capset(2)` have the sets of a task.
+#[repr(C)]
+struct Head {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`, of this task: two words for each set.
+const OWN: Head = Head { version: 0x2008_0522, pid: 0 };
+
+/// The capabilities that this task may use. Asked by a call: a container's `/proc` may say anything.
+fn permitted() -> io::Result<Capabilities> {
+    let mut head = OWN;
+    let mut data = [Data::default(); 2];
+    // SAFETY: both are laid out as the kernel has them for this version, and outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut head, data.as_mut_ptr()) };
+    let [low, high] = data.map(|half| u64::from(half.permitted));
+    if result == 0 {
+        Ok(Capabilities::from_bits(low | high << 32))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Makes the set permitted and effective, and nothing inheritable.
 fn set(set: Capabilities) -> io::Result<()> {
-    #[repr(C)]
-    struct Head {
-        version: u32,
-        pid: i32,
-    }
-    #[repr(C)]
-    #[derive(Clone, Copy)]
-    struct Data {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    /// `_LINUX_CAPABILITY_VERSION_3`: two words for each set.
-    const VERSION: u32 = 0x2008_0522;
+    let head = OWN;
     let half = |bits: u64| {
         let word = u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
         Data { effective: word, permitted: word, inheritable: 0 }
     };
-    let head = Head { version: VERSION, pid: 0 };
     let data = [half(set.bits()), half(set.bits() >> 32)];
     // SAFETY: both are laid out as the kernel has them for this version, and outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const head, data.as_ptr()) };

@@ -2,126 +2,212 @@
 //! namespaces and in its cgroup by one `clone3`, watched by a pidfd, and cleaned up after.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::cgroup::Cgroup;
 use super::detached::Detached;
 use super::device::Devices;
+use super::execution::{self, Execution, GO, read_report};
 use super::image::{Image, ImageConfig};
-use super::init::{GO, Init, read_report};
+use super::init::Init;
+use super::log::Log;
+use super::monitor;
 use super::network::Membership;
+use super::record::{End, Process};
 use super::rootfs::{self, Sources};
 use super::signal::Signals;
-use super::state::State;
+use super::state::{State, is_at};
+use super::stdio::Stdio;
 use super::storage;
+use super::task::{Task, clone3};
 use super::userns::UserNamespace;
-use super::{LauncherError, PidMode, Root, Sharing, Spec, Tried, UserMode, seal, seccomp, ulimit};
+use super::{
+    ContainerId, LauncherError, PidMode, Root, Sharing, Spec, Tried, UserMode, seal, seccomp,
+    ulimit,
+};
 
 /// A command that does not mind being asked to end is killed when it is asked that often.
 const LAST_WARNING: u32 = 3;
 
-/// The first task of a container.
-struct Task {
-    pid: libc::pid_t,
-    pidfd: OwnedFd,
-}
-
 /// Runs a container and returns its command's exit code: 128 and the signal's number if a signal
 /// ended it. Nothing of it is left afterwards.
 pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
+    let signals = begin(spec)?;
+    let state = State::create(spec, false)?;
+    perform(state, &signals, Stdio::inherited(), || Ok(()))
+}
+
+/// Runs a container in the background, and comes back when its command has been started. It is removed when
+/// that has ended, unless it is kept.
+pub(crate) fn run_detached(spec: &Spec, is_kept: bool) -> Result<(), LauncherError> {
+    let signals = begin(spec)?;
+    let mut state = State::create(spec, false)?;
+    if is_kept {
+        state.keep();
+    }
+    detach(state, &signals)
+}
+
+/// Makes a container, which is started later.
+pub(crate) fn create(spec: &Spec) -> Result<(), LauncherError> {
     spec.check()?;
+    seccomp::prepare(spec)?;
+    // Better told now than at its start.
+    let (Root::Folder(root) | Root::Archive(root)) = &spec.root;
+    fs::metadata(root).tried(|| format!("open {}", root.display()))?;
+    State::create(spec, true).map(drop)
+}
+
+/// Starts a container that does not run, in the background.
+pub(crate) fn start(id: &ContainerId) -> Result<(), LauncherError> {
     seal::ensure()?;
     let signals = Signals::block()?;
+    detach(State::open(id)?, &signals)
+}
+
+/// Starts a container that does not run, and stays until its command has ended. Returns its exit code.
+pub(crate) fn start_attached(id: &ContainerId) -> Result<u8, LauncherError> {
+    seal::ensure()?;
+    let signals = Signals::block()?;
+    perform(State::open(id)?, &signals, Stdio::inherited(), || Ok(()))
+}
+
+fn detach(state: State, signals: &Signals) -> Result<(), LauncherError> {
+    let files = state.own().to_owned();
+    monitor::detach(&files, signals, |started| {
+        perform(state, signals, Stdio::logged(&files)?, started)
+    })
+}
+
+fn begin(spec: &Spec) -> Result<Signals, LauncherError> {
+    spec.check()?;
+    seal::ensure()?;
+    Signals::block()
+}
+
+/// Runs a container from its beginning to its end.
+fn perform(
+    mut state: State,
+    signals: &Signals,
+    stdio: Stdio,
+    started: impl FnOnce() -> Result<(), LauncherError>,
+) -> Result<u8, LauncherError> {
+    let spec = &state.spec().clone();
     let devices = Devices::find(spec)?;
     let filter = seccomp::prepare(spec)?;
-    let state = State::create(&spec.id)?;
     let volumes = rootfs::volumes(spec)?;
-    let (root, config) = provide_root(spec, &state, &signals)?;
-    let (membership, files) = Membership::join(spec, &state, &signals)?.unzip();
+    let (root, config) = provide_root(spec, &state, signals)?;
+    let (membership, files) = Membership::join(spec, &state, signals)?.unzip();
     let sources = Sources { root, volumes, files: files.unwrap_or_default() };
-    let command = if spec.command.is_empty() { config.command } else { spec.command.clone() };
-    if command.is_empty() {
-        return Err(LauncherError::NoCommand);
-    }
-    let env: Vec<String> = config.env.into_iter().chain(spec.env.iter().cloned()).collect();
-    let init = Init {
+    let process = process(spec, config)?;
+    let execution = Execution {
         spec,
-        command: &command,
-        sources: &sources,
-        devices: &devices,
-        membership: membership.as_ref(),
-        user: spec.user.or(config.user).unwrap_or_default(),
-        env: &env,
-        workdir: spec.workdir.as_deref().or(config.workdir.as_deref()).unwrap_or(Path::new("/")),
+        process: &process,
+        capabilities: spec.capability_set(),
         filter: filter.as_ref(),
         signals: signals.before,
     };
+    let membership = membership.as_ref();
+    let init = Init { spec, sources: &sources, devices: &devices, membership, execution };
     let cgroup = Cgroup::create(&state, &spec.resources, &devices)?;
-    let (mut launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
+    let (launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     let unified = cgroup.open_unified()?;
+    // The task has descriptors of the host's until the command takes over.
+    execution::hide_from_tracers()?;
     let task = clone3(namespaces(spec), unified.as_ref());
     let task =
         task.tried(|| "make the namespaces (are there limits in /proc/sys/user?)".to_owned());
     let Some(task) = task? else {
         drop(launcher);
-        init.run(theirs)
+        execution::run(theirs, |launcher| {
+            stdio.take()?;
+            init.perform(launcher)
+        })
     };
     drop((theirs, unified));
-    let attach = || membership.as_ref().map_or(Ok(()), |joined| joined.attach(task.pid));
-    let outcome =
-        attach().and_then(|()| supervise(spec, &sources, &cgroup, &task, &mut launcher, &signals));
+    let mut log = stdio.log();
+    let attach = || membership.map_or(Ok(()), |joined| joined.attach(task.pid));
+    let outcome = adjust(spec, &sources, &cgroup, &task)
+        .and_then(|()| attach())
+        .and_then(|()| state.take_pid(task.pid))
+        .and_then(|()| let_go(launcher))
+        .and_then(|()| state.start(process.clone()))
+        .and_then(|()| started())
+        .and_then(|()| watch(&task, signals, log.as_mut()));
     if outcome.is_err() {
         // It may have ended by itself, and is to be waited for in any case.
         let _ = task.signal(Signal::SIGKILL);
         let _ = task.wait();
     }
-    outcome
-}
-
-/// Lets the task go, and stays until it ends.
-fn supervise(
-    spec: &Spec,
-    sources: &Sources,
-    cgroup: &Cgroup,
-    task: &Task,
-    launcher: &mut UnixStream,
-    signals: &Signals,
-) -> Result<u8, LauncherError> {
-    cgroup.join_legacy(task.pid.unsigned_abs())?;
-    adjust(spec, sources, task)?;
-    if let Some(file) = &spec.pid_file {
-        fs::write(file, format!("{}\n", task.pid)).tried(|| format!("write {}", file.display()))?;
-    }
-    launcher.write_all(&[GO]).tried(|| "start the container".to_owned())?;
-    // Closed without a word when the command takes over.
-    let mut report = Vec::new();
-    launcher.read_to_end(&mut report).tried(|| "hear from the container".to_owned())?;
-    if let Some(error) = read_report(&report) {
-        return Err(error);
-    }
-    let code = watch(task, signals)?;
-    if let Some(killed @ 1..) = cgroup.killed_for_memory() {
+    let code = outcome?;
+    let killed = cgroup.killed_for_memory().unwrap_or_default();
+    if killed > 0 {
         tracing::warn!(
             "the kernel has killed {killed} of the container's processes: it had no memory left \
              (--memory)"
         );
     }
+    // Nothing writes any more then.
+    drop(cgroup);
+    let log_lost = log.map_or(0, Log::finish);
+    state.end(End { at: Timestamp::now(), code, oom_killed: killed > 0, log_lost })?;
     Ok(code)
 }
 
-/// Sets what only the host's root may set of a task, and whom the container's files belong to.
-fn adjust(spec: &Spec, sources: &Sources, task: &Task) -> Result<(), LauncherError> {
+/// What is executed, by what was asked for and what the image says.
+fn process(spec: &Spec, config: ImageConfig) -> Result<Process, LauncherError> {
+    let args = if spec.command.is_empty() { config.command } else { spec.command.clone() };
+    if args.is_empty() {
+        return Err(LauncherError::NoCommand);
+    }
+    let cwd = spec.workdir.clone().or(config.workdir);
+    Ok(Process {
+        args,
+        env: config.env.into_iter().chain(spec.env.iter().cloned()).collect(),
+        cwd: cwd.unwrap_or_else(|| "/".into()),
+        user: spec.user.or(config.user).unwrap_or_default(),
+    })
+}
+
+/// Lets a task go on, and comes back when its command has taken over.
+pub(super) fn let_go(mut task: UnixStream) -> Result<(), LauncherError> {
+    task.write_all(&[GO]).tried(|| "start the container".to_owned())?;
+    // Closed without a word when the command takes over.
+    let mut report = Vec::new();
+    task.read_to_end(&mut report).tried(|| "hear from the container".to_owned())?;
+    read_report(&report).map_or(Ok(()), Err)
+}
+
+/// Adds the first task to what it was not born in, and sets whom the container's files belong to.
+fn adjust(
+    spec: &Spec,
+    sources: &Sources,
+    cgroup: &Cgroup,
+    task: &Task,
+) -> Result<(), LauncherError> {
+    cgroup.join_legacy(task.pid.unsigned_abs())?;
     if spec.users == UserMode::Remapped {
         sources.map(spec, &UserNamespace::map(task.pid)?)?;
     }
+    allow(spec, task)?;
+    match &spec.pid_file {
+        Some(file) => {
+            fs::write(file, format!("{}\n", task.pid)).tried(|| format!("write {}", file.display()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Sets what only the host's root may set of a task that executes something.
+pub(super) fn allow(spec: &Spec, task: &Task) -> Result<(), LauncherError> {
     if let Some(adjustment) = spec.oom_score_adj {
         fs::write(format!("/proc/{}/oom_score_adj", task.pid), adjustment.to_string())
             .tried(|| format!("set oom_score_adj to {adjustment}"))?;
@@ -129,20 +215,28 @@ fn adjust(spec: &Spec, sources: &Sources, task: &Task) -> Result<(), LauncherErr
     spec.ulimits.iter().try_for_each(|limit| ulimit::allow(task.pid, limit))
 }
 
-/// Passes signals on until the task ends.
-fn watch(task: &Task, signals: &Signals) -> Result<u8, LauncherError> {
+/// Passes signals on, and writes down what is said, until the task ends. Returns its exit code.
+pub(super) fn watch(
+    task: &Task,
+    signals: &Signals,
+    mut log: Option<&mut Log>,
+) -> Result<u8, LauncherError> {
     let mut warnings = 0;
     loop {
-        let mut fds = [
-            PollFd::new(task.pidfd.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN),
-        ];
+        let watched = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![watched(task.pidfd.as_fd()), watched(signals.fd.as_fd())];
+        fds.extend(log.iter().flat_map(|log| log.pipes()).map(watched));
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).tried(|| "wait for the container".to_owned()),
         }
-        if fds[0].any().unwrap_or(false) {
+        let has_ended = fds.first().and_then(PollFd::any).unwrap_or(false);
+        drop(fds);
+        if has_ended {
             return task.wait().tried(|| "wait for the container".to_owned());
+        }
+        if let Some(log) = &mut log {
+            log.drain();
         }
         while let Some(mut signal) = signals.next() {
             if matches!(signal, Signal::SIGINT | Signal::SIGTERM) {
@@ -168,6 +262,10 @@ fn provide_root(
             let folder = fs::canonicalize(folder).tried(|| format!("open {}", folder.display()))?;
             if !folder.is_dir() {
                 return Err(LauncherError::NoRootfs(folder));
+            }
+            let opened = File::open(&folder).tried(|| format!("open {}", folder.display()))?;
+            if is_at(&opened, Path::new("/")) {
+                return Err(LauncherError::HostRootfs(folder));
             }
             Ok((Detached::open(&folder)?, ImageConfig::default()))
         }
@@ -203,61 +301,4 @@ fn namespaces(spec: &Spec) -> libc::c_int {
         flags |= libc::CLONE_NEWUSER;
     }
     flags
-}
-
-/// Makes a task in new namespaces, in this cgroup from its birth. `None` in the new task.
-fn clone3(namespaces: libc::c_int, cgroup: Option<&File>) -> io::Result<Option<Task>> {
-    /// `libc` has it in a type that is too narrow.
-    const CLONE_INTO_CGROUP: u64 = 1 << 33;
-    let mut pidfd: libc::c_int = -1;
-    // SAFETY: all bytes zero are a valid `clone_args`.
-    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    let flags = namespaces | libc::CLONE_PIDFD;
-    arguments.flags = u64::from(flags.cast_unsigned());
-    arguments.pidfd = (&raw mut pidfd) as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
-    if let Some(cgroup) = cgroup {
-        arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
-    }
-    // SAFETY: without CLONE_VM the new task has a copy of everything, as after fork(2); this
-    // program has one thread here, so no lock of the C library is held by another one.
-    let result = unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>())
-    };
-    match result {
-        0 => Ok(None),
-        1.. => {
-            let pid = libc::pid_t::try_from(result).map_err(io::Error::other)?;
-            // SAFETY: the kernel has just made this descriptor for us.
-            Ok(Some(Task { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }))
-        }
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-impl Task {
-    /// Sends a signal to this very task: its pid may be another's by now.
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        let none: *const libc::siginfo_t = std::ptr::null();
-        let fd = self.pidfd.as_raw_fd();
-        // SAFETY: the descriptor is open, and no information is handed over.
-        let result =
-            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, none, 0) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// Waits for its end and returns the exit code.
-    fn wait(&self) -> io::Result<u8> {
-        loop {
-            match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED) {
-                Ok(WaitStatus::Exited(_, code)) => return Ok(u8::try_from(code).unwrap_or(u8::MAX)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => {
-                    return Ok(128 + u8::try_from(signal as i32).unwrap_or_default());
-                }
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
 }

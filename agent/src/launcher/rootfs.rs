@@ -1,14 +1,19 @@
 //! What the container sees: its root file system, the kernel's file systems in it, devices, volumes;
 //! what of them is masked or read-only; and the move into it.
 
+use std::ffi::{CStr, OsStr};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fstat, makedev, umask};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{chdir, fchdir, pivot_root, symlinkat};
 
+use super::context::Context;
 use super::detached::Detached;
 use super::device::Devices;
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
@@ -96,10 +101,10 @@ pub(super) fn enter(
     detach_from_host()?;
     let tree = Tree::over_root(&sources.root)?;
     umask(Mode::empty());
-    kernel_file_systems(spec, devices, &tree)?;
+    let kernel = kernel_file_systems(spec, devices, &tree)?;
     mounts(spec, sources, &tree)?;
-    if !spec.privileged {
-        restrict(&tree)?;
+    if let Some(kernel) = kernel {
+        kernel.restrict(&tree)?;
     }
     pivot(&tree)?;
     if spec.read_only {
@@ -160,28 +165,61 @@ fn detach_from_host() -> Result<(), LauncherError> {
         .tried(|| "make the mounts private".to_owned())
 }
 
-fn kernel_file_systems(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherError> {
-    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    tree.mount("proc", Path::new("/proc"), safe, "")?;
+/// The file systems by which a container sees the kernel, found by descriptor: what the root file system has in
+/// their places may be changed meanwhile, by whoever else has it.
+struct Kernel {
+    proc: Tree,
+    sys: Tree,
+}
+
+/// Mounts them; those that are to be restricted are returned.
+fn kernel_file_systems(
+    spec: &Spec,
+    devices: &Devices,
+    tree: &Tree,
+) -> Result<Option<Kernel>, LauncherError> {
+    let safe = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let proc = new_mount(c"proc", safe, &[])?;
+    tree.put(&proc, Path::new("/proc"))?;
     if spec.privileged {
         // With everything that is mounted there: devices, cgroups, securityfs, bpf, tracefs.
-        tree.bind(Path::new("/dev"), Path::new("/dev"))?;
-        return tree.bind(Path::new("/sys"), Path::new("/sys"));
+        for hosts in ["/dev", "/sys"].map(Path::new) {
+            tree.put(&Detached::open(hosts)?, hosts)?;
+        }
+        return Ok(None);
     }
     make_dev(spec, devices, tree)?;
-    tree.mount("sysfs", Path::new("/sys"), safe | MsFlags::MS_RDONLY, "")?;
+    let sys = new_mount(c"sysfs", safe | libc::MOUNT_ATTR_RDONLY, &[])?;
+    tree.put(&sys, Path::new("/sys"))?;
+    let kernel = Kernel { proc: Tree::of(&proc)?, sys: Tree::of(&sys)? };
     if host_has_cgroup2() {
-        tree.mount("cgroup2", Path::new("/sys/fs/cgroup"), safe | MsFlags::MS_RDONLY, "")?;
+        let cgroups = new_mount(c"cgroup2", safe | libc::MOUNT_ATTR_RDONLY, &[])?;
+        kernel.sys.put(&cgroups, Path::new("/fs/cgroup"))?;
     }
-    Ok(())
+    Ok(Some(kernel))
+}
+
+/// Mounts a file system of this type where nobody sees it.
+fn new_mount(
+    fs_type: &CStr,
+    attributes: u64,
+    options: &[(&CStr, &str)],
+) -> Result<Detached, LauncherError> {
+    let name = Path::new(OsStr::from_bytes(fs_type.to_bytes()));
+    let mount = Context::open(fs_type).and_then(|context| {
+        options.iter().try_for_each(|(key, value)| context.set(key, value))?;
+        context.mount(attributes)
+    });
+    Ok(Detached::new(name, mount.tried(|| format!("mount {}", name.display()))?))
 }
 
 /// A `/dev` with what programs need, and nothing of the host's but what was asked for.
 fn make_dev(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherError> {
     let (nosuid, noexec) = (MsFlags::MS_NOSUID, MsFlags::MS_NOEXEC);
     let nodev = MsFlags::MS_NODEV;
-    let strict = nosuid | MsFlags::MS_STRICTATIME;
-    tree.mount("tmpfs", Path::new("/dev"), strict, "mode=755,size=64k")?;
+    let strict = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_STRICTATIME;
+    let options: [(&CStr, &str); 2] = [(c"mode", "755"), (c"size", "64k")];
+    tree.put(&new_mount(c"tmpfs", strict, &options)?, Path::new("/dev"))?;
     let pts = "newinstance,ptmxmode=0666,mode=0620,gid=5";
     tree.mount("devpts", Path::new("/dev/pts"), nosuid | noexec, pts)?;
     if spec.ipc == Sharing::Host {
@@ -207,45 +245,89 @@ fn host_has_cgroup2() -> bool {
     is_cgroup2("/sys/fs/cgroup") || is_cgroup2("/sys/fs/cgroup/unified")
 }
 
-/// Masks and protects what a container has no business with, as far as this kernel has it.
-fn restrict(tree: &Tree) -> Result<(), LauncherError> {
-    let null = tree.find(Path::new("/dev/null"))?;
-    for path in MASKED.into_iter().map(str::to_owned).chain(thermal_throttles(tree)?) {
-        let Some(at) = tree.find(Path::new(&path))? else { continue };
-        mask(&at, null.as_ref()).tried(|| format!("mask {path}"))?;
-    }
-    for path in READ_ONLY {
-        let Some(at) = tree.find(Path::new(path))? else { continue };
-        let at = by_descriptor(&at);
-        mount(Some(&at), &at, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-            .tried(|| format!("bind {path}"))?;
-        tree.make_read_only(Path::new(path))?;
-    }
-    Ok(())
-}
-
-/// The counters of each processor that Docker masks as well.
-fn thermal_throttles(tree: &Tree) -> Result<Vec<String>, LauncherError> {
-    let mut paths = Vec::new();
-    for number in 0.. {
-        let cpu = format!("/sys/devices/system/cpu/cpu{number}");
-        if tree.find(Path::new(&cpu))?.is_none() {
-            break;
+impl Kernel {
+    /// Masks and protects what a container has no business with, as far as this kernel has it.
+    fn restrict(&self, tree: &Tree) -> Result<(), LauncherError> {
+        let mut covers = Covers::new(tree)?;
+        for path in MASKED.into_iter().map(str::to_owned).chain(self.thermal_throttles()?) {
+            let Some(at) = self.find(&path)? else { continue };
+            covers.cover(&at).tried(|| format!("mask {path}"))?;
         }
-        paths.push(format!("{cpu}/thermal_throttle"));
+        for path in READ_ONLY {
+            let Some(at) = self.find(path)? else { continue };
+            let what = || format!("make {path} read-only in the container");
+            let shown = Detached::open(&by_descriptor(&at))?;
+            set_read_only(&shown.root().tried(what)?, Depth::Whole).tried(what)?;
+            shown.attach(&at).tried(what)?;
+        }
+        Ok(())
     }
-    Ok(paths)
+
+    /// Opens what one of the two has at this path of the container's.
+    fn find(&self, path: &str) -> Result<Option<OwnedFd>, LauncherError> {
+        let of = |tree: &Tree, path: &str| tree.find(Path::new(path));
+        match (path.strip_prefix("/proc/"), path.strip_prefix("/sys/")) {
+            (Some(path), _) => of(&self.proc, path),
+            (_, Some(path)) => of(&self.sys, path),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The counters of each processor that Docker masks as well.
+    fn thermal_throttles(&self) -> Result<Vec<String>, LauncherError> {
+        let mut paths = Vec::new();
+        for number in 0.. {
+            let cpu = format!("/sys/devices/system/cpu/cpu{number}");
+            if self.find(&cpu)?.is_none() {
+                break;
+            }
+            paths.push(format!("{cpu}/thermal_throttle"));
+        }
+        Ok(paths)
+    }
 }
 
-/// Covers a folder with an empty one, a file with `/dev/null`.
-fn mask(at: &OwnedFd, null: Option<&OwnedFd>) -> Result<(), nix::Error> {
-    let target = by_descriptor(at);
-    if is_folder(at.as_fd())? {
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        return mount(Some("tmpfs"), &target, Some("tmpfs"), flags, Some("size=0,mode=755"));
+/// What covers what is masked: an empty folder a folder, `/dev/null` a file.
+struct Covers {
+    /// All are the same.
+    folder: Option<Detached>,
+    null: PathBuf,
+    _null: OwnedFd,
+}
+
+impl Covers {
+    /// Takes the container's `/dev/null`, which must be that: a volume may be in its place (CVE-2025-31133).
+    fn new(tree: &Tree) -> Result<Self, LauncherError> {
+        const NULL: libc::dev_t = makedev(1, 3);
+        let what = || "mask by /dev/null".to_owned();
+        let null = tree.find(Path::new("/dev/null"))?.ok_or(Errno::ENOENT).tried(what)?;
+        let stat = fstat(&null).tried(what)?;
+        if stat.st_mode & libc::S_IFMT != libc::S_IFCHR || stat.st_rdev != NULL {
+            return Err(LauncherError::Setup(
+                "/dev/null is not the device of that name".to_owned(),
+            ));
+        }
+        Ok(Self { folder: None, null: by_descriptor(&null), _null: null })
     }
-    let null = by_descriptor(null.ok_or(nix::Error::ENOENT)?);
-    mount(Some(&null), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+
+    fn cover(&mut self, at: &OwnedFd) -> io::Result<()> {
+        if !is_folder(at.as_fd())? {
+            let (null, none) = (Some(&self.null), None::<&str>);
+            return Ok(mount(null, &by_descriptor(at), none, MsFlags::MS_BIND, none)?);
+        }
+        if let Some(folder) = &self.folder {
+            return folder.again()?.attach(at);
+        }
+        let context = Context::open(c"tmpfs")?;
+        // That of the folder itself.
+        context.set(c"nr_inodes", "1")?;
+        context.set(c"mode", "755")?;
+        let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        let folder = Detached::new(Path::new("tmpfs"), context.mount(attributes)?);
+        folder.attach(at)?;
+        self.folder = Some(folder);
+        Ok(())
+    }
 }
 
 /// Makes the tree the root, and leaves the old one behind (see the notes of

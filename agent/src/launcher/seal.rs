@@ -14,6 +14,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::execveat;
 
 use super::detached::Detached;
+use super::fault::{self, Role};
 use super::mount::{Depth, c_string, set_read_only};
 use super::{LauncherError, Tried};
 
@@ -26,6 +27,7 @@ pub(super) fn ensure() -> Result<(), LauncherError> {
     if is_sealed {
         return Ok(());
     }
+    fault::enter(Role::Seal);
     let program = Detached::open(Path::new(SELF))?;
     let Err(error) = execute(&program);
     Err(error).tried(|| "protect the launcher's program from containers".to_owned())

@@ -77,6 +77,14 @@ impl Security {
         }
     }
 
+    /// The file of the seccomp profile, if it is in one.
+    pub(super) fn file(&mut self) -> Option<&mut PathBuf> {
+        match &mut self.seccomp {
+            Some(SeccompProfile::File(file)) => Some(file),
+            _ => None,
+        }
+    }
+
     /// The name of the `AppArmor` profile, if there is to be one.
     pub(super) fn apparmor(&self) -> Option<&str> {
         match &self.apparmor {

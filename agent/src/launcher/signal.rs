@@ -51,6 +51,17 @@ impl Signals {
     }
 }
 
+/// Has this task mind all signals in their usual ways: what the launcher ignores, or was told to, is not the
+/// command's.
+pub(super) fn reset() {
+    /// The last one of those in real time.
+    const LAST: libc::c_int = 64;
+    for number in 1..=LAST {
+        // SAFETY: no handler is set, and those that cannot be changed are left alone.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+}
+
 impl Drop for Signals {
     fn drop(&mut self) {
         // A signal that came too late for the container ends the launcher, now that all is cleaned

@@ -8,7 +8,7 @@ mod process;
 mod resource;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub(crate) use self::network::{BitRate, HostEntry, NetworkName, NetworkOptions};
 pub(crate) use self::process::{Sysctl, Ulimit, User};
 pub(crate) use self::resource::{CpuList, Cpus, Resources, Size, Swap};
 use super::security::Security;
-use super::userns;
+use super::{LauncherError, Tried, userns};
 use crate::capability::{self, Capabilities};
 
 /// A container as it was asked for.
@@ -252,6 +252,16 @@ pub(crate) enum SpecError {
 }
 
 impl Spec {
+    /// The same, with paths that do not depend on where the launcher is: it may be started again from elsewhere.
+    pub(crate) fn absolute(mut self) -> Result<Self, LauncherError> {
+        let (Root::Folder(root) | Root::Archive(root)) = &mut self.root;
+        for path in [root].into_iter().chain(&mut self.pid_file).chain(self.security.file()) {
+            let absolute = path::absolute(&*path);
+            *path = absolute.tried(|| format!("tell where {} is", path.display()))?;
+        }
+        Ok(self)
+    }
+
     /// What cannot be had together.
     pub(crate) fn check(&self) -> Result<(), SpecError> {
         if self.uts == Sharing::Host && self.hostname.is_some() {
@@ -315,6 +325,11 @@ impl Spec {
     pub(crate) fn has_own_cgroupns(&self) -> bool {
         let default = if self.privileged { Sharing::Host } else { Sharing::Private };
         self.cgroupns.unwrap_or(default) == Sharing::Private
+    }
+
+    /// The host name that it has in a UTS namespace of its own.
+    pub(crate) fn hostname(&self) -> &str {
+        self.hostname.as_deref().unwrap_or(self.id.as_str())
     }
 
     /// The capabilities that the command may use: bounding, permitted and effective set.

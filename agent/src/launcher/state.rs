@@ -1,5 +1,5 @@
-//! The folders of a container on this host: they hold its name while it runs, say which layers it has, and
-//! take what it writes. They go with it.
+//! The folders of a container on this host: one holds its name while it runs, the other has what is written down
+//! of it, which layers it has, and what it writes.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -7,13 +7,15 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::cgroup::Cgroup;
 use super::image::LayerId;
+use super::record::{End, Process, Record};
 use super::storage::Store;
-use super::{ContainerId, LauncherError, Tried, network};
+use super::{ContainerId, LauncherError, Spec, Tried, network};
 
 /// Where running containers have a folder each, locked while they run.
 const RUNNING: &str = "/run/shrike/containers";
@@ -21,28 +23,57 @@ const RUNNING: &str = "/run/shrike/containers";
 /// Where containers have a folder for files each: below `/run` nothing may be executed on many hosts.
 const FILES: &str = "/var/lib/shrike/containers";
 
-/// What says which layers a running container has, in its folder.
+/// What says which layers a container has, in the folder of its files.
 const LAYERS: &str = "layers";
 
-/// The folders of one container; removed when this is dropped.
+/// What has the host's pid of a container's first task, in the folder of its name.
+const PID: &str = "pid";
+
+/// The folders of a container that somebody works on; removed when this is dropped, but for the files of one
+/// that is kept.
 pub(super) struct State {
-    id: ContainerId,
     name: Name,
     files: PathBuf,
+    record: Record,
+    /// Whether it is to be kept once it has been started.
+    keeps: bool,
 }
 
 impl State {
-    /// Takes the name. What an earlier container of that name has left behind is removed.
-    pub(super) fn create(id: &ContainerId) -> Result<Self, LauncherError> {
+    /// Takes a name for a new container. What an earlier one has left behind is removed.
+    pub(super) fn create(spec: &Spec, is_kept: bool) -> Result<Self, LauncherError> {
+        let id = &spec.id;
         let name = Name::take(id)?.ok_or_else(|| LauncherError::NameInUse(id.clone()))?;
-        let files = Path::new(FILES).join(id.as_str());
+        let files = folder(id);
+        if Record::read(&files)?.is_some_and(|record| record.is_kept) {
+            return Err(LauncherError::NameKept(id.clone()));
+        }
         remove(&files)?;
-        Ok(Self { id: id.clone(), name, files })
+        make(&files).tried(|| format!("create {}", files.display()))?;
+        let state = Self { name, files, record: Record::new(spec, is_kept), keeps: false };
+        state.record.write(&state.files)?;
+        Ok(state)
+    }
+
+    /// Takes the name of a container that is there and does not run.
+    pub(super) fn open(id: &ContainerId) -> Result<Self, LauncherError> {
+        let files = folder(id);
+        let unknown = || LauncherError::NoContainer(id.clone());
+        // Before the name makes a folder.
+        Record::read(&files)?.ok_or_else(unknown)?;
+        let name = Name::take(id)?.ok_or_else(|| LauncherError::Running(id.clone()))?;
+        let record = Record::read(&files)?.ok_or_else(unknown)?;
+        Ok(Self { name, files, record, keeps: false })
     }
 
     /// The container's name.
     pub(super) fn id(&self) -> &ContainerId {
-        &self.id
+        &self.record.spec.id
+    }
+
+    /// What the container was to be.
+    pub(super) fn spec(&self) -> &Spec {
+        &self.record.spec
     }
 
     /// Whether an earlier container of that name was left behind: what is there of it, is nobody's.
@@ -50,34 +81,62 @@ impl State {
         self.name.was_left
     }
 
-    /// A folder for the container's own files, empty at first.
-    pub(super) fn own(&self) -> Result<&Path, LauncherError> {
-        let dir = &self.files;
-        make(dir).tried(|| format!("create {}", dir.display()))?;
-        Ok(dir)
+    /// The folder for the container's own files.
+    pub(super) fn own(&self) -> &Path {
+        &self.files
     }
 
     /// Says which layers the container has, from the lowest on.
     pub(super) fn take_layers(&self, layers: &[LayerId]) -> Result<(), LauncherError> {
-        let file = self.name.dir.join(LAYERS);
+        let file = self.files.join(LAYERS);
         let lines: Vec<&str> = layers.iter().map(LayerId::as_str).collect();
         fs::write(&file, lines.join("\n")).tried(|| format!("write {}", file.display()))
+    }
+
+    /// Says that the container's first task is there.
+    pub(super) fn take_pid(&self, pid: libc::pid_t) -> Result<(), LauncherError> {
+        let file = self.name.dir.join(PID);
+        fs::write(&file, format!("{pid}\n")).tried(|| format!("write {}", file.display()))
+    }
+
+    /// Says that the container's command has been started. From then on it is kept, if it is to be.
+    pub(super) fn start(&mut self, process: Process) -> Result<(), LauncherError> {
+        self.record.started = Some(Timestamp::now());
+        self.record.process = Some(process);
+        self.record.ended = None;
+        self.record.is_kept |= self.keeps;
+        self.record.write(&self.files)
+    }
+
+    /// Has the container kept once it has been started.
+    pub(super) fn keep(&mut self) {
+        self.keeps = true;
+    }
+
+    /// Says how the container has ended.
+    pub(super) fn end(&mut self, end: End) -> Result<(), LauncherError> {
+        self.record.ended = Some(end);
+        if self.record.is_kept { self.record.write(&self.files) } else { Ok(()) }
+    }
+
+    /// Has the container removed with all its files.
+    pub(super) fn forget(mut self) {
+        self.record.is_kept = false;
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
         // Still under its name.
-        for dir in [&self.files, &self.name.dir] {
-            if let Err(error) = remove(dir) {
-                tracing::warn!("{:#}", anyhow::Error::from(error));
-            }
+        if !self.record.is_kept
+            && let Err(error) = remove(&self.files)
+        {
+            tracing::warn!("{:#}", anyhow::Error::from(error));
         }
-        remove_parents();
     }
 }
 
-/// The name of a container, which nobody else can take meanwhile.
+/// The name of a container, which nobody else can take meanwhile. Its folder is removed when this is dropped.
 struct Name {
     dir: PathBuf,
     /// Whether its folder was there already, of a launcher that was killed.
@@ -90,14 +149,26 @@ impl Name {
     /// Takes a name; `None` if somebody has it.
     fn take(id: &ContainerId) -> Result<Option<Self>, LauncherError> {
         let dir = Path::new(RUNNING).join(id.as_str());
+        Self::lock(&dir).inspect_err(|_| {
+            // Unless somebody else has it by now.
+            let lock =
+                File::open(&dir).ok().map(|dir| Flock::lock(dir, FlockArg::LockExclusiveNonblock));
+            if let Some(Ok(_lock)) = lock {
+                let _ = fs::remove_dir(&dir);
+            }
+            remove_parents();
+        })
+    }
+
+    fn lock(dir: &Path) -> Result<Option<Self>, LauncherError> {
         loop {
             let was_left = dir.exists();
-            make(&dir).tried(|| format!("create {}", dir.display()))?;
-            let Some(file) = open(&dir)? else { continue };
+            make(dir).tried(|| format!("create {}", dir.display()))?;
+            let Some(file) = open(dir)? else { continue };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 // Whoever had it may have removed it between the two.
-                Ok(lock) if is_at(&lock, &dir) => {
-                    return Ok(Some(Self { dir, was_left, _lock: lock }));
+                Ok(lock) if is_at(&lock, dir) => {
+                    return Ok(Some(Self { dir: dir.to_owned(), was_left, _lock: lock }));
                 }
                 Ok(_) => {}
                 Err((_, Errno::EAGAIN)) => return Ok(None),
@@ -107,41 +178,58 @@ impl Name {
     }
 }
 
+impl Drop for Name {
+    fn drop(&mut self) {
+        // Still under the lock.
+        if let Err(error) = remove(&self.dir) {
+            tracing::warn!("{:#}", anyhow::Error::from(error));
+        }
+        remove_parents();
+    }
+}
+
 /// Whether a file is the one at a path.
 pub(super) fn is_at(file: &File, path: &Path) -> bool {
     let id = |data: io::Result<fs::Metadata>| data.ok().map(|data| (data.dev(), data.ino()));
     id(file.metadata()).is_some_and(|own| id(fs::metadata(path)) == Some(own))
 }
 
-/// A container that runs, as others see it.
-pub(super) struct Running {
-    /// The folder of its files.
-    pub(super) files: PathBuf,
-    /// Its layers, from the lowest on; none if it is not run from an image.
-    pub(super) layers: Vec<LayerId>,
-}
-
-impl Running {
-    /// The container of that name.
-    pub(super) fn find(id: &ContainerId) -> Result<Self, LauncherError> {
-        let dir = Path::new(RUNNING).join(id.as_str());
-        if !is_held(&dir)? {
-            return Err(LauncherError::NoContainer(id.clone()));
-        }
-        Ok(Self { files: Path::new(FILES).join(id.as_str()), layers: layers(&dir)? })
-    }
-}
-
-/// The folder of a container's files, as long as it has any.
+/// The folder of a container's files.
 pub(super) fn folder(id: &ContainerId) -> PathBuf {
     Path::new(FILES).join(id.as_str())
 }
 
-/// Whether a container runs: here, or with its name in another `/run`.
+/// Whether somebody works on the container of that name: its launcher, as long as it runs.
 pub(super) fn is_running(id: &ContainerId) -> Result<bool, LauncherError> {
-    let dir = Path::new(RUNNING).join(id.as_str());
+    is_held(&Path::new(RUNNING).join(id.as_str()))
+}
+
+/// Whether a container runs: here, or with its name in another `/run`.
+pub(super) fn runs_anywhere(id: &ContainerId) -> Result<bool, LauncherError> {
+    let is_known = Path::new(RUNNING).join(id.as_str()).exists();
     let is_elsewhere = || Cgroup::all_of(id).iter().any(|dir| Cgroup::is_populated(dir));
-    Ok(is_held(&dir)? || !dir.exists() && is_elsewhere())
+    Ok(is_running(id)? || !is_known && is_elsewhere())
+}
+
+/// The host's pid of a running container's first task, once there is one.
+pub(super) fn pid(id: &ContainerId) -> Result<Option<libc::pid_t>, LauncherError> {
+    let file = Path::new(RUNNING).join(id.as_str()).join(PID);
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok(text.trim().parse().ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).tried(|| format!("read {}", file.display())),
+    }
+}
+
+/// Removes the files of a container of which nothing can be known.
+pub(super) fn discard(id: &ContainerId) -> Result<(), LauncherError> {
+    let _name = Name::take(id)?.ok_or_else(|| LauncherError::Running(id.clone()))?;
+    remove(&folder(id))
+}
+
+/// The names of all containers that have files.
+pub(super) fn all() -> BTreeSet<ContainerId> {
+    entries(Path::new(FILES)).iter().filter_map(|dir| name(dir)).collect()
 }
 
 /// Whether somebody has the name with this folder. One that nobody holds was left behind.
@@ -150,9 +238,9 @@ fn is_held(dir: &Path) -> Result<bool, LauncherError> {
     Ok(matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EAGAIN))))
 }
 
-/// Removes what is left of containers that do not run any more, and layers that no container has, and
-/// returns what that was; only tells it if it is to be kept.
-pub(crate) fn clean_up(is_kept: bool) -> Result<Vec<PathBuf>, LauncherError> {
+/// Removes what is left of containers whose launcher was killed, and layers that no container has, and returns
+///  what that was; only tells it if it is to be kept.
+pub(crate) fn clean_up(is_dry: bool) -> Result<Vec<PathBuf>, LauncherError> {
     // Held until the end: nobody can take a layer meanwhile.
     let store = Store::find()?;
     let mut left = Vec::new();
@@ -164,22 +252,35 @@ pub(crate) fn clean_up(is_kept: bool) -> Result<Vec<PathBuf>, LauncherError> {
         // It runs, and another `/run` has its name: an agent in a container has one of its own.
         let is_elsewhere = !was_there && cgroups.iter().any(|dir| Cgroup::is_populated(dir));
         are_others |= is_elsewhere;
+        let files = folder(&id);
         let is_running = is_elsewhere || is_held(&dir)?;
-        let name = if is_running || is_kept { None } else { Name::take(&id)? };
-        if is_running || !is_kept && name.is_none() {
-            used.extend(layers(&dir)?);
+        let name = if is_running || is_dry { None } else { Name::take(&id)? };
+        if is_running || !is_dry && name.is_none() {
+            used.extend(layers(&files)?);
             continue;
         }
-        let files = Path::new(FILES).join(id.as_str());
-        if !is_kept {
+        // One that has not been removed: only what it has while it runs is left behind.
+        let is_container = match Record::read(&files) {
+            Ok(record) => record.is_some_and(|record| record.is_kept),
+            Err(error) => {
+                tracing::warn!("{:#}", anyhow::Error::from(error));
+                true
+            }
+        };
+        if is_container {
+            used.extend(layers(&files)?);
+        }
+        if !is_dry {
             // Whatever still runs in them keeps the rest busy.
             for dir in &cgroups {
                 Cgroup::left(dir).tried(|| format!("remove the cgroup {}", dir.display()))?;
             }
         }
         left.extend(cgroups);
-        for (dir, is_there) in [(files.clone(), files.exists()), (dir, was_there)] {
-            if !is_kept {
+        let files = (!is_container).then_some(files);
+        let files = files.into_iter().map(|dir| (dir.exists(), dir));
+        for (is_there, dir) in files.chain([(was_there, dir)]) {
+            if !is_dry {
                 remove(&dir)?;
             }
             if is_there {
@@ -190,15 +291,16 @@ pub(crate) fn clean_up(is_kept: bool) -> Result<Vec<PathBuf>, LauncherError> {
     if let Some(store) = store {
         // What others have is not known here.
         let layers = if are_others { Vec::new() } else { store.others(&used) };
-        if !is_kept {
+        if !is_dry {
             layers.iter().try_for_each(|dir| remove(dir))?;
             store.remove_if_empty();
         }
         left.extend(layers);
     }
-    left.extend(network::clean_up(is_kept)?);
-    if !is_kept {
+    left.extend(network::clean_up(is_dry)?);
+    if !is_dry {
         remove_parents();
+        Cgroup::remove_parents();
     }
     Ok(left)
 }
@@ -206,12 +308,16 @@ pub(crate) fn clean_up(is_kept: bool) -> Result<Vec<PathBuf>, LauncherError> {
 /// The names of all containers of which there is something.
 fn names() -> BTreeSet<ContainerId> {
     let dirs = [RUNNING, FILES].into_iter().flat_map(|dir| entries(Path::new(dir)));
-    let name = |dir: PathBuf| dir.file_name()?.to_str()?.parse().ok();
-    dirs.chain(Cgroup::all()).filter_map(name).collect()
+    dirs.chain(Cgroup::all()).filter_map(|dir| name(&dir)).collect()
 }
 
-/// The layers of the container with this folder.
-fn layers(dir: &Path) -> Result<Vec<LayerId>, LauncherError> {
+/// The name of the container with this folder.
+fn name(dir: &Path) -> Option<ContainerId> {
+    dir.file_name()?.to_str()?.parse().ok()
+}
+
+/// The layers of the container with this folder of files.
+pub(super) fn layers(dir: &Path) -> Result<Vec<LayerId>, LauncherError> {
     let file = dir.join(LAYERS);
     match fs::read_to_string(&file) {
         Ok(text) => Ok(text.lines().filter_map(LayerId::parse).collect()),

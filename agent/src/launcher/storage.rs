@@ -30,6 +30,9 @@ const NEW: &str = "new";
 /// Where an overlay shows itself, in the folder that has what is written.
 const MERGED: &str = "merged";
 
+/// What says that a container has a copy of its layers, in its own folder.
+const COPIED: &str = "copied";
+
 /// All layers on this host. While one has it, nobody else adds or removes any.
 pub(super) struct Store {
     dir: &'static Path,
@@ -45,7 +48,7 @@ pub(super) fn provide(
     is_shared: bool,
 ) -> Result<Detached, LauncherError> {
     let ids = image.layers();
-    let own = state.own()?;
+    let own = state.own();
     let (upper, empty) = (own.join(UPPER), own.join(MERGED));
     for (folder, mode) in [(&upper, 0o755), (&own.join(WORK), 0o700), (&empty, 0o700)] {
         make(folder, mode)?;
@@ -69,8 +72,13 @@ pub(super) fn provide(
         shown.is_ok()
     };
     if !is_possible {
-        let unpack = |root: &Path| (0..ids.len()).try_for_each(|layer| image.unpack(layer, root));
-        unpacker::run(signals, unpack, || Ok(&upper))?;
+        let done = own.join(COPIED);
+        if !done.exists() {
+            let unpack =
+                |root: &Path| (0..ids.len()).try_for_each(|layer| image.unpack(layer, root));
+            unpacker::run(signals, unpack, || Ok(&upper))?;
+            fs::write(&done, "").tried(|| format!("write {}", done.display()))?;
+        }
         return Detached::open(&upper);
     }
     let store = Store::open(|| signals.check())?;
@@ -103,6 +111,18 @@ impl Store {
         ids: &[LayerId],
         signals: &Signals,
     ) -> Result<Vec<PathBuf>, LauncherError> {
+        let layers = self.unpack_missing(image, ids, signals);
+        // Also of a layer that could not be unpacked.
+        let cleared = self.clear();
+        layers.and_then(|layers| cleared.map(|()| layers))
+    }
+
+    fn unpack_missing(
+        &self,
+        image: &mut Image,
+        ids: &[LayerId],
+        signals: &Signals,
+    ) -> Result<Vec<PathBuf>, LauncherError> {
         let mut layers: Vec<PathBuf> = Vec::new();
         for (index, id) in ids.iter().enumerate() {
             let layer = folder(id);
@@ -117,7 +137,6 @@ impl Store {
             }
             layers.push(layer);
         }
-        self.clear()?;
         Ok(layers)
     }
 

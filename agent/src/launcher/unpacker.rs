@@ -15,8 +15,9 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, chdir, chroot, fork};
+use nix::unistd::{ForkResult, Pid, chdir, chroot, fork, getpid, getppid};
 
+use super::fault::{self, Role};
 use super::image::ImageError;
 use super::signal::Signals;
 use super::{LauncherError, Tried};
@@ -34,11 +35,13 @@ pub(super) fn run<'a>(
     folder: impl FnOnce() -> Result<&'a Path, LauncherError>,
 ) -> Result<(), LauncherError> {
     let (ours, mut theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
+    let launcher = getpid();
     // SAFETY: this program has one thread here, so no lock of the C library is held by another one.
     match unsafe { fork() }.tried(|| "make a process that unpacks".to_owned())? {
         ForkResult::Child => {
             drop(ours);
-            let unpacked = confine(folder).and_then(|()| Ok(unpack(Path::new("/"))?));
+            fault::enter(Role::Unpacker);
+            let unpacked = confine(launcher, folder).and_then(|()| Ok(unpack(Path::new("/"))?));
             if let Err(error) = unpacked {
                 // Nobody is there to read it if the launcher was killed.
                 let _ = write!(theirs, "{:#}", anyhow::Error::from(error));
@@ -106,9 +109,14 @@ fn ended(child: Pid) -> nix::Result<WaitStatus> {
 
 /// Makes a folder the root of this process, in mounts of its own.
 fn confine<'a>(
+    launcher: Pid,
     folder: impl FnOnce() -> Result<&'a Path, LauncherError>,
 ) -> Result<(), LauncherError> {
     set_pdeathsig(Signal::SIGKILL).tried(|| "follow the launcher's end".to_owned())?;
+    if getppid() != launcher {
+        // It ended before that: who comes next may remove what is unpacked here.
+        return Err(LauncherError::Setup("the launcher has ended".to_owned()));
+    }
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).tried(|| "limit its memory".to_owned())?;
     unshare(CloneFlags::CLONE_NEWNS).tried(|| "leave the host's mounts".to_owned())?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;

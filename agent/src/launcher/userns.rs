@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-use super::{LauncherError, Tried};
+use super::{LauncherError, Tried, execution};
 
 /// What the container's id 0 is on the host. Every container has the same ids, as with Docker's
 /// `userns-remap`. Where distributions give such ids away (`/etc/subuid`), they begin here.
@@ -45,11 +46,14 @@ impl AsFd for UserNamespace {
 
 /// Becomes root of the task's own namespace, which has its ids by now. Before, the task is the host's root, for
 /// whom the namespace has no id.
-pub(super) fn become_root() -> Result<(), LauncherError> {
+pub(super) fn become_root(launcher: &UnixStream) -> Result<(), LauncherError> {
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     setgroups(&[]).tried(|| "leave the host's groups".to_owned())?;
     setresgid(gid, gid, gid).tried(|| "become the container's root group".to_owned())?;
-    setresuid(uid, uid, uid).tried(|| "become the container's root".to_owned())
+    setresuid(uid, uid, uid).tried(|| "become the container's root".to_owned())?;
+    // Changing the user has undone both.
+    execution::hide_from_tracers()?;
+    execution::die_with(launcher)
 }
 
 /// Gives a folder with all that is in it to the container: each file to the user who has its owner's id there.

@@ -14,7 +14,7 @@ use crate::agent::scratch;
 use crate::container::{Ended, Rootfs};
 
 /// A loop device that no other test uses, and the one beside it, which is used by none.
-const LOOP: &str = "/dev/loop3";
+pub(super) const LOOP: &str = "/dev/loop3";
 const MINOR: u64 = 3;
 const OTHER: &str = "/dev/loop4";
 
@@ -23,10 +23,10 @@ const CONTENT: &str = "content";
 const SIZE: usize = 4 << 20;
 
 /// A disk: a file behind [`LOOP`].
-struct Disk(PathBuf);
+pub(super) struct Disk(PathBuf);
 
 impl Disk {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let file = scratch()?.join("disk");
         let mut bytes = vec![0; SIZE];
         bytes[..CONTENT.len()].copy_from_slice(CONTENT.as_bytes());

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
+use super::switch::{Inside, Outside, seen};
 use super::userns::on_disk;
 use super::{leaves_nothing, wait};
 use crate::container::{Ended, Rootfs};
@@ -146,6 +147,23 @@ pub(super) fn network_is_the_same_from_inside_and_outside() -> Result<()> {
         for line in ["10.77.0.9\twww web", "10.9.9.9\tdb"] {
             ensure!(names.lines().any(|other| other == line), "{line}: {names}");
         }
+        seen(
+            "--network NAME,NAME",
+            Inside(&shell.text("cd /sys/class/net && echo *")?),
+            Outside(&format!(
+                "ports of {} and {}",
+                field(&front, "/bridge")?,
+                field(&back, "/bridge")?
+            )),
+        );
+        let address = field(&front, "/containers/0/address")?;
+        seen("--ip ADDRESS", Inside(&shell.address()?.to_string()), Outside(&address));
+        let of_host = fs::read_to_string("/var/lib/shrike/containers/web/hosts")?;
+        let line = |text: &str| text.lines().find(|line| line.ends_with("db")).map(str::to_owned);
+        let (inside, outside) = (line(&names), line(&of_host));
+        ensure!(inside.is_some() && inside == outside, "{of_host}");
+        let [inside, outside] = [inside, outside].map(Option::unwrap_or_default);
+        seen("--add-host NAME:ADDRESS", Inside(&inside), Outside(&outside));
         // The container may write its files, and the host's are others.
         shell.text("echo 10.1.1.1 mine >> /etc/hosts")?;
         ensure!(!fs::read_to_string("/etc/hosts")?.contains("mine"));
@@ -252,6 +270,14 @@ pub(super) fn network_files_are_where_links_lead() -> Result<()> {
         let script = "cat /etc/resolv.conf /run/resolver/stub.conf";
         let said = rootfs.script(&options, script)?;
         ensure!(said.text()? == "nameserver 10.0.0.53\nnameserver 10.0.0.53", "{said:?}");
+        // It is no file of the root file system.
+        let own = fs::read_to_string(rootfs.path().join("run/resolver/stub.conf"))?;
+        ensure!(own.is_empty(), "{own}");
+        seen(
+            "--dns ADDRESS",
+            Inside("nameserver 10.0.0.53"),
+            Outside("an empty file below the mount"),
+        );
         // Of a volume, and not of the host's.
         fs::write(rootfs.path().join("own"), "10.2.2.2 own\n")?;
         let volume = format!("--volume={}/own:/etc/hosts", rootfs.path().display());
@@ -309,11 +335,11 @@ pub(super) fn networks_are_kept_apart() -> Result<()> {
 }
 
 /// Somebody outside: a network namespace that a device of the host leads to.
-struct Outside {
+struct Stranger {
     shell: Shell,
 }
 
-impl Outside {
+impl Stranger {
     const HOST: &'static str = "203.0.113.1";
     const OWN: &'static str = "203.0.113.2";
 
@@ -349,23 +375,23 @@ impl Outside {
 
 pub(super) fn network_has_a_way_out_or_none() -> Result<()> {
     with_networks(&[&["open"], &["closed", "--internal"]], |rootfs| {
-        let mut outside = Outside::new(rootfs)?;
+        let mut outside = Stranger::new(rootfs)?;
         let mut open = Shell::start(rootfs, &["--name=o", "--network=open"])?;
         let caps = ["--name=c", "--network=closed", "--cap-add=NET_ADMIN"];
         let mut closed = Shell::start(rootfs, &caps)?;
         // It is seen to come from the host: outside there is no route to the container.
         let mut listener = outside.listen()?;
-        ensure!(open.reaches(Outside::OWN)?, "no way out");
-        ensure!(listener.peer()? == Outside::HOST.parse::<IpAddr>()?, "not masqueraded");
+        ensure!(open.reaches(Stranger::OWN)?, "no way out");
+        ensure!(listener.peer()? == Stranger::HOST.parse::<IpAddr>()?, "not masqueraded");
         // The host's other addresses are within reach.
-        let mut listener = Listener::start(Outside::HOST)?;
-        ensure!(open.reaches(Outside::HOST)?, "the host is not reached");
+        let mut listener = Listener::start(Stranger::HOST)?;
+        ensure!(open.reaches(Stranger::HOST)?, "the host is not reached");
         listener.peer()?;
         let address = open.address()?;
         open.serve()?;
         // Nobody gets in from outside, even who knows the way.
         let subnet = field(&inspect("open")?, "/subnet")?;
-        outside.shell.text(&format!("busybox ip route add {subnet} via {}", Outside::HOST))?;
+        outside.shell.text(&format!("busybox ip route add {subnet} via {}", Stranger::HOST))?;
         ensure!(!outside.shell.reaches(&address.to_string())?, "somebody got in");
         // The closed one has no way out, and none that its administrator can make.
         let inner = closed.address()?;
@@ -373,7 +399,7 @@ pub(super) fn network_has_a_way_out_or_none() -> Result<()> {
         ensure!(!closed.text("busybox ip route")?.contains("default"));
         let gateway = field(&inspect("closed")?, "/gateway")?;
         closed.text(&format!("busybox ip route add default via {gateway}"))?;
-        for (address, what) in [(Outside::OWN, "out"), (Outside::HOST, "to the host")] {
+        for (address, what) in [(Stranger::OWN, "out"), (Stranger::HOST, "to the host")] {
             ensure!(!closed.reaches(address)?, "a way {what}");
         }
         let listener = TcpListener::bind((gateway.as_str(), PORT))?;
@@ -453,11 +479,19 @@ pub(super) fn network_rates_are_kept() -> Result<()> {
         // To the container: it counts, and the host takes the time.
         let started = Instant::now();
         let sender = thread::spawn(move || send(address, BYTES));
-        let counted = slow.text(&format!("busybox nc -l -p {PORT} | wc -c"))?;
+        let said = slow.text(&format!(
+            "read start rest < /proc/uptime; busybox nc -l -p {PORT} | wc -c; cut -d' ' -f1 /proc/uptime
+             echo $start"
+        ))?;
         let time = started.elapsed();
         sender.join().ok().context("the sender panicked")??;
-        ensure!(counted.parse::<usize>()? == BYTES, "{counted}");
-        within("sent to it", rate(BYTES, time), INGRESS)?;
+        let [counted, end, start] = said.lines().collect::<Vec<_>>()[..] else {
+            anyhow::bail!("a strange answer: {said}");
+        };
+        ensure!(counted.parse::<usize>()? == BYTES, "{said}");
+        let received = Duration::from_secs_f64(end.parse::<f64>()? - start.parse::<f64>()?);
+        within("sent to it, as the host sees it", rate(BYTES, time), INGRESS)?;
+        within("sent to it, as it sees it", rate(BYTES, received), INGRESS)?;
         // From the container: the host counts and takes the time, and so does the container.
         let listener = TcpListener::bind(("10.77.0.1", PORT))?;
         let reader = thread::spawn(move || -> Result<(usize, Duration)> {
@@ -473,6 +507,9 @@ pub(super) fn network_rates_are_kept() -> Result<()> {
         ensure!(counted == BYTES, "{counted} came");
         within("sent by it, as the host sees it", rate(BYTES, outside), EGRESS)?;
         within("sent by it, as it sees it", rate(BYTES, inside), EGRESS)?;
+        let bits = |time| format!("{:.2} Mbit/s", rate(BYTES, time) * 8.0 / 1e6);
+        seen("--egress-bandwidth 2M", Inside(&bits(inside)), Outside(&bits(outside)));
+        seen("--ingress-bandwidth 4m", Inside(&bits(received)), Outside(&bits(time)));
         slow.end()?;
         // Without limits it is faster than that.
         let mut fast = Shell::start(rootfs, &["--name=fast", "--network=front"])?;

@@ -15,13 +15,13 @@ use crate::agent::scratch;
 use crate::container::{Ended, Rootfs, Traces};
 
 /// An image in a file, as `docker save` writes one.
-struct Image {
+pub(super) struct Image {
     dir: PathBuf,
 }
 
 impl Image {
     /// An image of three layers: the one below has the commands.
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let dir = scratch()?;
         let rootfs = Rootfs::new()?;
         // What each is made by, and what of that is in its archive.
@@ -62,7 +62,7 @@ impl Image {
         self.dir.join("image.tar")
     }
 
-    fn launcher(&self, options: &[&str], command: &[&str]) -> Command {
+    pub(super) fn launcher(&self, options: &[&str], command: &[&str]) -> Command {
         let mut launcher = Command::new("shrike");
         launcher.args(["--log", "warn", "container", "run", "--image"]).arg(self.file());
         launcher.args(options).arg("--").args(command).stdin(Stdio::null());
@@ -91,7 +91,7 @@ fn sh(dir: &Path, script: &str) -> Result<()> {
 }
 
 /// What a command of ours prints as JSON.
-fn json_of(arguments: &[&str]) -> Result<Value> {
+pub(super) fn json_of(arguments: &[&str]) -> Result<Value> {
     let output = Command::new("shrike").args(arguments).arg("--json").output()?;
     ensure!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).with_context(|| format!("{output:?}"))

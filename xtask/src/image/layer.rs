@@ -76,6 +76,14 @@ pub(super) fn build(binary: &Path, root: &Path) -> Result<Layer> {
     Ok(Layer { bytes: gzip.finish().context("cannot compress the layer")?, diff_id })
 }
 
+/// Makes a layer of nothing but a program, which is not compressed.
+pub(super) fn of_one_program(path: &str, program: &[u8]) -> Result<Layer> {
+    let mut tar = Builder::new(Vec::new());
+    add(&mut tar, path, EntryType::Regular, 0o755, program)?;
+    let bytes = tar.into_inner().context("cannot end the layer")?;
+    Ok(Layer { diff_id: digest(&bytes), bytes })
+}
+
 /// The SHA-256 digest as images name it.
 pub(super) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", encode_string(&Sha256::digest(bytes)))

@@ -68,6 +68,12 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<()> {
     Ok(())
 }
 
+/// An image of nothing but a program, in an archive.
+pub fn of_one_program(path: &str, program: &[u8]) -> Result<Vec<u8>> {
+    let layer = layer::of_one_program(path, program)?;
+    Ok(archive::build(&layer, "program:latest")?.1)
+}
+
 /// Writes an image with this agent to `output`.
 pub fn write(binary: &Path, output: &Path, tag: &str) -> Result<Image> {
     let cannot = || format!("cannot write {}", output.display());

@@ -31,6 +31,10 @@ pub enum Tool {
     Mke2fs,
     /// Loads `AppArmor` profiles. Always from the package: it goes into guests.
     ApparmorParser,
+    /// A sandbox to compare our launcher with.
+    Bubblewrap,
+    /// A container runtime to compare our launcher with.
+    Crun,
 }
 
 /// A tool that can be run.
@@ -50,6 +54,8 @@ impl Tool {
             Self::Depmod => find_program("depmod"),
             Self::Make => find_program("make"),
             Self::Mke2fs => find_program("mke2fs"),
+            Self::Bubblewrap => find_program("bwrap"),
+            Self::Crun => find_program("crun"),
             Self::Busybox | Self::Runc | Self::ApparmorParser => None,
         };
         if let Some(path) = installed {
@@ -98,6 +104,8 @@ impl Tool {
             Self::Runc => "runc",
             Self::Mke2fs => "e2fsprogs",
             Self::ApparmorParser => "apparmor",
+            Self::Bubblewrap => "bubblewrap",
+            Self::Crun => "crun",
         }
     }
 
@@ -110,6 +118,8 @@ impl Tool {
             Self::Runc => "runc",
             Self::Mke2fs => "e2fsprogs",
             Self::ApparmorParser => "apparmor",
+            Self::Bubblewrap => "bubblewrap",
+            Self::Crun => "crun",
         }
     }
 
@@ -124,6 +134,8 @@ impl Tool {
             Self::Runc => &["usr/sbin/runc", "usr/bin/runc"],
             Self::Mke2fs => &["usr/sbin/mke2fs", "sbin/mke2fs"],
             Self::ApparmorParser => &["usr/sbin/apparmor_parser", "sbin/apparmor_parser"],
+            Self::Bubblewrap => &["usr/bin/bwrap"],
+            Self::Crun => &["usr/bin/crun"],
         }
     }
 }

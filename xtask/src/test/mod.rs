@@ -8,6 +8,7 @@ pub mod lint;
 pub mod module;
 pub mod probes;
 pub mod report;
+pub mod switches;
 pub mod unit;
 
 use std::fs;
@@ -80,6 +81,13 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
     }
     if stages.guests {
         guests::run(cache, &options.selection(), offline, &mut report)?;
+    }
+    // A part of them cannot have seen all.
+    if options.full && options.filter.is_none() && report.of(switches::SUITE).next().is_some() {
+        let table = switches::Table::of(&report);
+        let (shown, held) = (table.shown(), table.check());
+        println!("{shown}");
+        report.check(switches::SUITE, "every switch was seen from both sides", || held);
     }
     if options.full {
         if stages.lint {

@@ -1,15 +1,25 @@
 //! `shrike container`.
 
+mod exec;
+mod life;
+mod list;
+mod logs;
 mod network;
 mod run;
+mod stats;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use self::exec::ExecArgs;
+use self::life::{KillArgs, Names, RemoveArgs, StartArgs, StopArgs};
+use self::list::{InspectArgs, ListArgs};
+use self::logs::LogsArgs;
 use self::network::NetworkArgs;
-use self::run::RunArgs;
+use self::run::{CreateArgs, RunArgs};
+use self::stats::StatsArgs;
 use crate::launcher::{self, ContainerId, LauncherError};
 
 /// Run containers, isolated as Docker's are by default
@@ -23,11 +33,28 @@ pub(super) struct ContainerArgs {
 enum Action {
     Run(Box<RunArgs>),
     Network(NetworkArgs),
+    Create(Box<CreateArgs>),
+    Start(StartArgs),
+    Exec(ExecArgs),
+    #[command(visible_alias = "ls")]
+    Ps(ListArgs),
+    Inspect(InspectArgs),
+    Logs(LogsArgs),
+    Stats(StatsArgs),
+    Kill(KillArgs),
+    Stop(StopArgs),
+    /// Stop all processes of containers where they are, until they are unpaused
+    Pause(Names),
+    /// Let the processes of paused containers go on
+    Unpause(Names),
+    /// Wait until containers have ended, and print their exit codes
+    Wait(Names),
+    Rm(RemoveArgs),
     Diff(DiffArgs),
     Gc(GcArgs),
 }
 
-/// Show what a running container has changed of its image: A for added, C for changed, D for deleted
+/// Show what a container has changed of its image: A for added, C for changed, D for deleted
 #[derive(Args, Debug)]
 struct DiffArgs {
     /// The container
@@ -55,8 +82,24 @@ struct GcArgs {
 /// Does what is asked for, and hands the exit code of a container on. No thread may have been started yet.
 pub(super) fn run(args: ContainerArgs) -> ExitCode {
     let outcome = match args.action {
-        Action::Run(args) => args.spec().and_then(|spec| launcher::run(&spec)),
+        Action::Run(args) => args.run(),
         Action::Network(args) => network::run(args).map(|()| 0),
+        Action::Create(args) => args.run(),
+        Action::Start(args) => args.run(),
+        Action::Exec(args) => args.run(),
+        Action::Ps(args) => {
+            args.run();
+            Ok(0)
+        }
+        Action::Inspect(args) => args.run().map(|()| 0),
+        Action::Logs(args) => args.run().map(|()| 0),
+        Action::Stats(args) => args.run().map(|()| 0),
+        Action::Kill(args) => args.run().map(|()| 0),
+        Action::Stop(args) => args.run().map(|()| 0),
+        Action::Pause(names) => names.each(|id| launcher::freeze(id, true)).map(|()| 0),
+        Action::Unpause(names) => names.each(|id| launcher::freeze(id, false)).map(|()| 0),
+        Action::Wait(names) => names.wait().map(|()| 0),
+        Action::Rm(args) => args.run().map(|()| 0),
         Action::Diff(args) => diff(&args).map(|()| 0),
         Action::Gc(args) => gc(&args).map(|()| 0),
     };
@@ -95,4 +138,17 @@ fn gc(args: &GcArgs) -> Result<(), LauncherError> {
     }
     println!("{} {}", left.len(), if left.len() == 1 { "leftover" } else { "leftovers" });
     Ok(())
+}
+
+/// Prints rows below headings, each column as wide as its widest cell.
+fn table(rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    for row in rows {
+        let cells =
+            row.iter().enumerate().map(|(column, cell)| format!("{cell:<0$}", width(column)));
+        println!("{}", cells.collect::<Vec<_>>().join("   ").trim_end());
+    }
 }

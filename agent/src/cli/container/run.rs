@@ -18,6 +18,7 @@ Examples:
   shrike container run --image shrike.tar --privileged --pid host --network host
   shrike container run --rootfs ./rootfs --network front,back --ip 172.18.0.9 -- httpd -f
   shrike container run --rootfs ./rootfs --memory 64m --pids-limit 32 -v /srv:/data:ro -- sh
+  shrike container run --detach --name web --image web.tar
 
 Exit codes:
   125     the container could not be set up
@@ -26,10 +27,32 @@ Exit codes:
   128+N   signal N ended the command
   other   the command's own";
 
-/// Run a command in a new container and wait for it; nothing of the container is left afterwards
+/// Run a command in a new container
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct RunArgs {
+    /// Leave it running in the background, and print its name; it stays until `shrike container rm`
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Remove the container when its command has ended; without --detach it always is
+    #[arg(long)]
+    rm: bool,
+
+    #[command(flatten)]
+    spec: SpecArgs,
+}
+
+/// Make a container that is started later, by `shrike container start`, and print its name
+#[derive(Args, Debug)]
+pub(super) struct CreateArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+}
+
+/// What a container is to be.
+#[derive(Args, Debug)]
+struct SpecArgs {
     #[command(flatten)]
     root: RootArgs,
 
@@ -276,12 +299,33 @@ impl From<Sharing> for launcher::Sharing {
 }
 
 impl RunArgs {
+    pub(super) fn run(self) -> Result<u8, LauncherError> {
+        let spec = self.spec.spec()?;
+        if !self.detach {
+            return launcher::run(&spec);
+        }
+        launcher::run_detached(&spec, !self.rm)?;
+        println!("{}", spec.id);
+        Ok(0)
+    }
+}
+
+impl CreateArgs {
+    pub(super) fn run(self) -> Result<u8, LauncherError> {
+        let spec = self.spec.spec()?;
+        launcher::create(&spec)?;
+        println!("{}", spec.id);
+        Ok(0)
+    }
+}
+
+impl SpecArgs {
     /// What was asked for.
-    pub(super) fn spec(self) -> Result<Spec, LauncherError> {
+    fn spec(self) -> Result<Spec, LauncherError> {
         let drops = self.cap_drop.into_iter().map(CapabilityChange::Drop);
         let adds = self.cap_add.into_iter().map(CapabilityChange::Add);
         let (network, network_options) = self.network.network()?;
-        Ok(Spec {
+        let spec = Spec {
             id: self.name.unwrap_or_else(ContainerId::random),
             root: self.root.root(),
             command: self.command,
@@ -317,7 +361,8 @@ impl RunArgs {
             workdir: self.workdir,
             hostname: self.hostname,
             pid_file: self.pid_file,
-        })
+        };
+        spec.absolute()
     }
 }
 
@@ -369,7 +414,7 @@ impl RootArgs {
     }
 }
 
-fn variable(text: &str) -> Result<String, String> {
+pub(super) fn variable(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
         _ => Err("expected NAME=VALUE".to_owned()),

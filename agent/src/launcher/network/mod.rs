@@ -161,7 +161,7 @@ pub(crate) fn inspect(name: &NetworkName) -> Result<Listed, LauncherError> {
 fn listed(network: &Definition, networks: &Networks) -> Result<Listed, LauncherError> {
     let mut containers = Vec::new();
     for lease in networks.leases_of(&network.name) {
-        if state::is_running(&lease.container)? {
+        if state::runs_anywhere(&lease.container)? {
             containers.push(Member {
                 name: lease.container.clone(),
                 address: lease.address,
@@ -276,7 +276,7 @@ impl Membership {
     ) -> Result<Vec<OwnFile>, LauncherError> {
         let leases: Vec<Lease> = self.joined.iter().map(|(_, lease)| lease.clone()).collect();
         let hostname = leases.first().map(|lease| lease.hostname.as_str()).unwrap_or_default();
-        let written = files::write(state.own()?, hostname, &leases, &self.options)?;
+        let written = files::write(state.own(), hostname, &leases, &self.options)?;
         networks.save_leases()?;
         let mut links = Links::here().tried(|| "list network devices".to_owned())?;
         for (network, _) in &self.joined {
@@ -342,9 +342,11 @@ impl Membership {
 
     fn leave(&self) -> Result<(), LauncherError> {
         let Some(mut networks) = Networks::find()? else { return Ok(()) };
-        networks.take_back(Some(&self.container))?;
-        networks.save_leases()?;
-        networks.apply_rules()
+        // Each is done, whatever becomes of the others.
+        let taken = networks.take_back(Some(&self.container)).map(drop);
+        let saved = networks.save_leases();
+        let applied = networks.apply_rules();
+        taken.and(saved).and(applied)
     }
 }
 
@@ -438,7 +440,7 @@ fn leftovers<'a>(
     if let Some(networks) = networks {
         known.extend(networks.definitions.values().map(Definition::bridge));
         for lease in &networks.leases {
-            if state::is_running(&lease.container)? {
+            if state::runs_anywhere(&lease.container)? {
                 known.extend([lease.port(), lease.queue()]);
             }
         }
@@ -447,7 +449,7 @@ fn leftovers<'a>(
     for link in all {
         let runs_elsewhere = || {
             let owner: Option<ContainerId> = link.owner().and_then(|owner| owner.parse().ok());
-            owner.map_or(Ok(false), |owner| state::is_running(&owner))
+            owner.map_or(Ok(false), |owner| state::runs_anywhere(&owner))
         };
         let is_left = match link.role() {
             Some(Role::Port | Role::Queue) => !known.contains(&link.name) && !runs_elsewhere()?,

@@ -117,25 +117,27 @@ impl Networks {
     ) -> Result<Vec<Lease>, LauncherError> {
         let mut dead = Vec::new();
         for lease in &self.leases {
-            if id == Some(&lease.container) || !state::is_running(&lease.container)? {
+            if id == Some(&lease.container) || !state::runs_anywhere(&lease.container)? {
                 dead.push(lease.clone());
             }
         }
-        if !dead.is_empty() {
-            let mut links = Links::here().tried(|| "list network devices".to_owned())?;
-            for name in dead.iter().flat_map(|lease| [lease.port(), lease.queue()]) {
-                links.remove(&name).tried(|| format!("remove the network device {name}"))?;
-            }
-            self.leases.retain(|lease| !dead.contains(lease));
+        self.leases.retain(|lease| !dead.contains(lease));
+        if dead.is_empty() {
+            return Ok(dead);
         }
-        Ok(dead)
+        let mut links = Links::here().tried(|| "list network devices".to_owned())?;
+        let names = dead.iter().flat_map(|lease| [lease.port(), lease.queue()]);
+        // What one cannot be is no reason to leave the others.
+        let removed = names
+            .map(|name| links.remove(&name).tried(|| format!("remove the network device {name}")));
+        removed.collect::<Vec<_>>().into_iter().collect::<Result<(), _>>().map(|()| dead)
     }
 
     /// Those that a container does not run with any more.
     pub(super) fn dead_leases(&self) -> Result<Vec<&Lease>, LauncherError> {
         let mut dead = Vec::new();
         for lease in &self.leases {
-            if !state::is_running(&lease.container)? {
+            if !state::runs_anywhere(&lease.container)? {
                 dead.push(lease);
             }
         }
