@@ -64,6 +64,10 @@ impl Rootfs {
             symlink("busybox", dir.join("bin").join(applet))?;
         }
         fs::write(dir.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
+        // Where containers that are joined to networks have their own.
+        for file in ["hosts", "hostname", "resolv.conf"] {
+            fs::write(dir.join("etc").join(file), "")?;
+        }
         Ok(Self { dir })
     }
 

@@ -4,6 +4,7 @@ mod attack;
 mod device;
 pub mod fault;
 mod life;
+pub(crate) mod network;
 mod posture;
 pub mod seccomp;
 mod storage;
@@ -45,6 +46,14 @@ use life::{
     what_cannot_be_started_is_not_there, what_containers_use_is_told,
     what_containers_write_is_logged,
 };
+use network::{
+    network_files_are_where_links_lead, network_has_a_way_out_or_none,
+    network_is_cleaned_up_after_a_killed_launcher, network_is_made_again_when_it_is_gone,
+    network_is_the_same_from_inside_and_outside, network_names_come_and_go,
+    network_of_users_of_its_own, network_rates_are_kept,
+    network_takes_a_containers_own_addresses_only, networks_are_kept_apart,
+    networks_that_cannot_be_had_are_named,
+};
 use posture::each_misconfiguration_is_told_alone;
 use seccomp::{
     seccomp_follows_a_profile_of_ones_own, seccomp_is_there_unless_it_is_not_wanted,
@@ -70,7 +79,7 @@ use userns::{
 pub const SUITE: Suite = Suite {
     name: "launcher",
     tier: Tier::QuickAcross,
-    budget: Duration::from_mins(15),
+    budget: Duration::from_mins(18),
     // It does not depend on the probes.
     wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,
     tests: tests![
@@ -144,6 +153,17 @@ pub const SUITE: Suite = Suite {
         every_switch_is_declared,
         every_switch_is_seen_from_both_sides,
         no_switch_is_an_alarm_by_itself,
+        network_is_the_same_from_inside_and_outside,
+        network_names_come_and_go,
+        network_files_are_where_links_lead,
+        network_of_users_of_its_own,
+        networks_are_kept_apart,
+        network_has_a_way_out_or_none,
+        network_takes_a_containers_own_addresses_only,
+        network_rates_are_kept,
+        network_is_cleaned_up_after_a_killed_launcher,
+        network_is_made_again_when_it_is_gone,
+        networks_that_cannot_be_had_are_named,
         nothing_is_left_at_the_end,
     ],
 };

@@ -42,6 +42,7 @@ pub mod record;
 pub mod runc;
 pub mod runner;
 pub mod runtimes;
+pub mod shell;
 pub mod suite;
 pub mod survival;
 

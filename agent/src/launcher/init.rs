@@ -14,8 +14,9 @@ use nix::unistd::sethostname;
 use super::device::Devices;
 use super::execution::Execution;
 use super::label::Label;
+use super::network::Membership;
 use super::rootfs::{self, Sources};
-use super::{LauncherError, Network, Sharing, Spec, Sysctl, Tried, UserMode, userns};
+use super::{LauncherError, Sharing, Spec, Sysctl, Tried, UserMode, userns};
 
 /// Everything that the task is to do.
 pub(super) struct Init<'a> {
@@ -23,6 +24,8 @@ pub(super) struct Init<'a> {
     /// What of the host the container sees.
     pub(super) sources: &'a Sources,
     pub(super) devices: &'a Devices,
+    /// Its place in networks, if it is joined to any.
+    pub(super) membership: Option<&'a Membership>,
     /// What it ends with.
     pub(super) execution: Execution<'a>,
 }
@@ -38,9 +41,10 @@ impl Init<'_> {
             let hostname = self.spec.hostname();
             sethostname(hostname).tried(|| format!("set the host name to {hostname}"))?;
         }
-        if self.spec.network == Network::None {
+        if self.spec.network.is_own() {
             loopback_up().tried(|| "bring the loopback device up".to_owned())?;
         }
+        self.membership.map_or(Ok(()), Membership::configure)?;
         sysctls.into_iter().try_for_each(set_sysctl)?;
         let label = Label::prepare(&self.spec.security)?;
         rootfs::enter(self.spec, self.devices, self.sources)?;

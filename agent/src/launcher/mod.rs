@@ -5,8 +5,8 @@
 //! only the thread that made it. The rest of the agent starts containers by executing it.
 //!
 //! The way of a container: a [`Spec`] is what was asked for; [`process`] prepares what the
-//! container needs from outside ([`state`], [`cgroup`], [`device`], [`storage`]), makes its first [`task`] in
-//! new namespaces, and waits for it, in the background by a [`monitor`]; [`init`] is that task: it builds what
+//! container needs from outside ([`state`], [`cgroup`], [`device`], [`storage`], [`network`]), makes its first
+//! [`task`] in new namespaces, and waits for it, in the background by a [`monitor`]; [`init`] is that task: it builds what
 //! the container sees ([`rootfs`]), gives up what it must not have ([`privilege`], [`seccomp`], [`label`]), and
 //! executes the command ([`execution`]). [`exec`] has another task do that last part in a container that
 //! runs. A [`container`] is what the other commands see of it.
@@ -25,9 +25,11 @@ mod image;
 mod init;
 mod label;
 mod limit;
+mod lock;
 mod log;
 mod monitor;
 mod mount;
+pub(crate) mod network;
 mod overlay;
 mod privilege;
 mod process;
@@ -59,9 +61,10 @@ pub(crate) use log::{LogQuery, Stream};
 pub(crate) use process::{create, run, run_detached, start, start_attached};
 pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
-    BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, Network, PidMode,
-    Rate, Resources, Root, Sharing, Size, Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User,
-    UserMode, Volume, Way, bytes_per_second, capabilities, operations_per_second,
+    BitRate, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, HostEntry,
+    Network, NetworkName, NetworkOptions, PidMode, Rate, Resources, Root, Sharing, Size, Spec,
+    Swap, Sysctl, Throttle, Tmpfs, Ulimit, User, UserMode, Volume, Way, bytes_per_second,
+    capabilities, operations_per_second,
 };
 pub(crate) use state::clean_up;
 pub(crate) use usage::Usage;
@@ -104,6 +107,8 @@ pub(crate) enum LauncherError {
     Device(#[from] device::DeviceError),
     #[error(transparent)]
     Image(#[from] image::ImageError),
+    #[error(transparent)]
+    Network(#[from] network::NetworkError),
     #[error(transparent)]
     Seccomp(#[from] seccomp::SeccompError),
     #[error("{0} came before there was a container")]

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
@@ -73,6 +73,33 @@ impl Tree {
     pub(super) fn find_or_make(&self, path: &Path, kind: Kind) -> Result<OwnedFd, LauncherError> {
         self.make(path, kind, Links::Followed)
             .tried(|| format!("make {} in the container", path.display()))
+    }
+
+    /// Where links lead that begin at `path`. What is there need not be: in many root file systems
+    /// `/etc/resolv.conf` is a link to what only a running system has.
+    pub(super) fn behind_links(&self, path: &Path) -> Result<PathBuf, LauncherError> {
+        /// As many as the kernel follows.
+        const MOST: u32 = 40;
+        let what = || format!("follow {} in the container", path.display());
+        let mut at = path.to_owned();
+        for _ in 0..MOST {
+            let link = match self.resolve(&at, OFlag::O_PATH | OFlag::O_NOFOLLOW, Links::Followed) {
+                Ok(link) if is_link(link.as_fd()).tried(what)? => link,
+                Ok(_) | Err(Errno::ENOENT) => return Ok(at),
+                Err(errno) => return Err(errno).tried(what),
+            };
+            let target = PathBuf::from(readlinkat(link, "").tried(what)?);
+            at.pop();
+            for part in target.components() {
+                match part {
+                    Component::Normal(name) => at.push(name),
+                    Component::ParentDir => drop(at.pop()),
+                    Component::RootDir => at = PathBuf::from("/"),
+                    Component::CurDir | Component::Prefix(_) => {}
+                }
+            }
+        }
+        Err(Errno::ELOOP).tried(what)
     }
 
     /// Mounts a file system of this type.
@@ -220,6 +247,10 @@ pub(super) fn set_attributes(
 /// Whether a descriptor is of a folder.
 pub(super) fn is_folder(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+fn is_link(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFLNK)
 }
 
 /// A path that leads to what the descriptor is of.

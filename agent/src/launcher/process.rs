@@ -20,6 +20,7 @@ use super::image::{Image, ImageConfig};
 use super::init::Init;
 use super::log::Log;
 use super::monitor;
+use super::network::Membership;
 use super::record::{End, Process};
 use super::rootfs::{self, Sources};
 use super::signal::Signals;
@@ -29,8 +30,8 @@ use super::storage;
 use super::task::{Task, clone3};
 use super::userns::UserNamespace;
 use super::{
-    ContainerId, LauncherError, Network, PidMode, Root, Sharing, Spec, Tried, UserMode, seal,
-    seccomp, ulimit,
+    ContainerId, LauncherError, PidMode, Root, Sharing, Spec, Tried, UserMode, seal, seccomp,
+    ulimit,
 };
 
 /// A command that does not mind being asked to end is killed when it is asked that often.
@@ -104,7 +105,8 @@ fn perform(
     let filter = seccomp::prepare(spec)?;
     let volumes = rootfs::volumes(spec)?;
     let (root, config) = provide_root(spec, &state, signals)?;
-    let sources = Sources { root, volumes };
+    let (membership, files) = Membership::join(spec, &state, signals)?.unzip();
+    let sources = Sources { root, volumes, files: files.unwrap_or_default() };
     let process = process(spec, config)?;
     let execution = Execution {
         spec,
@@ -113,7 +115,8 @@ fn perform(
         filter: filter.as_ref(),
         signals: signals.before,
     };
-    let init = Init { spec, sources: &sources, devices: &devices, execution };
+    let membership = membership.as_ref();
+    let init = Init { spec, sources: &sources, devices: &devices, membership, execution };
     let cgroup = Cgroup::create(&state, &spec.resources, &devices)?;
     let (launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     let unified = cgroup.open_unified()?;
@@ -131,7 +134,9 @@ fn perform(
     };
     drop((theirs, unified));
     let mut log = stdio.log();
+    let attach = || membership.map_or(Ok(()), |joined| joined.attach(task.pid));
     let outcome = adjust(spec, &sources, &cgroup, &task)
+        .and_then(|()| attach())
         .and_then(|()| state.take_pid(task.pid))
         .and_then(|()| let_go(launcher))
         .and_then(|()| state.start(process.clone()))
@@ -288,7 +293,7 @@ fn namespaces(spec: &Spec) -> libc::c_int {
     if spec.pid == PidMode::Private {
         flags |= libc::CLONE_NEWPID;
     }
-    if spec.network == Network::None {
+    if spec.network.is_own() {
         flags |= libc::CLONE_NEWNET;
     }
     // The others belong to it then.

@@ -56,6 +56,14 @@ pub(super) struct Sources {
     pub(super) root: Detached,
     /// The volumes, in the order of the specification.
     pub(super) volumes: Vec<Detached>,
+    /// Files of its own.
+    pub(super) files: Vec<OwnFile>,
+}
+
+/// A file of the container's own that the host keeps for it.
+pub(super) struct OwnFile {
+    pub(super) target: PathBuf,
+    pub(super) mount: Detached,
 }
 
 impl Sources {
@@ -94,7 +102,7 @@ pub(super) fn enter(
     let tree = Tree::over_root(&sources.root)?;
     umask(Mode::empty());
     let kernel = kernel_file_systems(spec, devices, &tree)?;
-    mounts(spec, &sources.volumes, &tree)?;
+    mounts(spec, sources, &tree)?;
     if let Some(kernel) = kernel {
         kernel.restrict(&tree)?;
     }
@@ -109,18 +117,29 @@ pub(super) fn enter(
 }
 
 /// Mounts what was asked for: what is above first.
-fn mounts(spec: &Spec, volumes: &[Detached], tree: &Tree) -> Result<(), LauncherError> {
+fn mounts(spec: &Spec, sources: &Sources, tree: &Tree) -> Result<(), LauncherError> {
     enum Mount<'a> {
+        File(&'a Detached),
         Volume(&'a Volume, &'a Detached),
         Tmpfs(&'a Tmpfs),
     }
-    let volumes = spec.volumes.iter().zip(volumes);
+    // First, so that a volume in the same place covers them.
+    let files = sources.files.iter().map(|file| (&file.target, Mount::File(&file.mount)));
+    let volumes = spec.volumes.iter().zip(&sources.volumes);
     let volumes = volumes.map(|(volume, shown)| (&volume.target, Mount::Volume(volume, shown)));
     let tmpfs = spec.tmpfs.iter().map(|tmpfs| (&tmpfs.target, Mount::Tmpfs(tmpfs)));
-    let mut mounts: Vec<_> = volumes.chain(tmpfs).collect();
+    let mut mounts: Vec<_> = files.chain(volumes).chain(tmpfs).collect();
     mounts.sort_by_key(|&(target, _)| target);
     for (target, mount) in mounts {
         let read_only = match mount {
+            Mount::File(file) => {
+                let target = &tree.behind_links(target)?;
+                tree.attach(file, target)?;
+                if spec.read_only {
+                    tree.make_read_only(target)?;
+                }
+                false
+            }
             Mount::Volume(volume, shown) => {
                 tree.attach(shown, target)?;
                 volume.read_only

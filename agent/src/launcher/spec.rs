@@ -3,6 +3,7 @@
 mod block;
 mod device;
 mod mount;
+mod network;
 mod process;
 mod resource;
 
@@ -17,6 +18,7 @@ pub(crate) use self::block::{
 };
 pub(crate) use self::device::{Access, Device, DeviceKind, DeviceRule};
 pub(crate) use self::mount::{Tmpfs, Volume};
+pub(crate) use self::network::{BitRate, HostEntry, NetworkName, NetworkOptions};
 pub(crate) use self::process::{Sysctl, Ulimit, User};
 pub(crate) use self::resource::{CpuList, Cpus, Resources, Size, Swap};
 use super::security::Security;
@@ -40,6 +42,8 @@ pub(crate) struct Spec {
     pub(crate) pid: PidMode,
     /// Its network.
     pub(crate) network: Network,
+    /// What it has of the networks that it is joined to.
+    pub(crate) network_options: NetworkOptions,
     /// Its host name, and what else the UTS namespace has.
     pub(crate) uts: Sharing,
     /// Its System V objects and message queues.
@@ -129,13 +133,15 @@ pub(crate) enum PidMode {
 }
 
 /// The network namespace.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Network {
     /// A new one with a loopback device.
     None,
     /// That of whoever starts the container.
     Host,
+    /// A new one that is joined to these networks.
+    Named(Vec<NetworkName>),
 }
 
 /// A change of the default set of capabilities.
@@ -231,6 +237,18 @@ pub(crate) enum SpecError {
     NothingToMap(PathBuf),
     #[error("there is no capability {0:?}")]
     Capability(String),
+    #[error("none and host are no networks to be joined to: each is given alone")]
+    NetworkAlone,
+    #[error("a container is joined to 16 networks at most")]
+    Networks,
+    #[error("the network {0} is given twice")]
+    NetworkTwice(NetworkName),
+    #[error("{0} needs a network to be joined to: --network NAME")]
+    NeedsNetwork(&'static str),
+    #[error("expected NAME:ADDRESS")]
+    HostEntry,
+    #[error("expected bits in a second from 1000 on, as 800k, 10m or 1g")]
+    BitRate,
 }
 
 impl Spec {
@@ -250,6 +268,7 @@ impl Spec {
             return Err(SpecError::HostnameOfHost);
         }
         self.check_users()?;
+        self.check_networks()?;
         if self.privileged && !(self.devices.is_empty() && self.device_rules.is_empty()) {
             return Err(SpecError::DevicesOfPrivileged);
         }
@@ -467,6 +486,7 @@ mod tests {
             users: UserMode::Host,
             pid: PidMode::Private,
             network: Network::None,
+            network_options: NetworkOptions::default(),
             uts: Sharing::Private,
             ipc: Sharing::Private,
             cgroupns: None,

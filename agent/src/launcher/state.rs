@@ -15,7 +15,7 @@ use super::cgroup::Cgroup;
 use super::image::LayerId;
 use super::record::{End, Process, Record};
 use super::storage::Store;
-use super::{ContainerId, LauncherError, Spec, Tried};
+use super::{ContainerId, LauncherError, Spec, Tried, network};
 
 /// Where running containers have a folder each, locked while they run.
 const RUNNING: &str = "/run/shrike/containers";
@@ -204,6 +204,13 @@ pub(super) fn is_running(id: &ContainerId) -> Result<bool, LauncherError> {
     is_held(&Path::new(RUNNING).join(id.as_str()))
 }
 
+/// Whether a container runs: here, or with its name in another `/run`.
+pub(super) fn runs_anywhere(id: &ContainerId) -> Result<bool, LauncherError> {
+    let is_known = Path::new(RUNNING).join(id.as_str()).exists();
+    let is_elsewhere = || Cgroup::all_of(id).iter().any(|dir| Cgroup::is_populated(dir));
+    Ok(is_running(id)? || !is_known && is_elsewhere())
+}
+
 /// The host's pid of a running container's first task, once there is one.
 pub(super) fn pid(id: &ContainerId) -> Result<Option<libc::pid_t>, LauncherError> {
     let file = Path::new(RUNNING).join(id.as_str()).join(PID);
@@ -290,6 +297,7 @@ pub(crate) fn clean_up(is_dry: bool) -> Result<Vec<PathBuf>, LauncherError> {
         }
         left.extend(layers);
     }
+    left.extend(network::clean_up(is_dry)?);
     if !is_dry {
         remove_parents();
         Cgroup::remove_parents();
@@ -341,7 +349,7 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Makes a folder that only root may look into.
-fn make(dir: &Path) -> io::Result<()> {
+pub(super) fn make(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 

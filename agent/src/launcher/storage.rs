@@ -8,18 +8,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::slice;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 
 use super::detached::Detached;
 use super::image::{Image, ImageError, LayerId};
 use super::overlay::{Overlay, UPPER, WORK};
 use super::signal::Signals;
-use super::state::{self, State};
-use super::{LauncherError, Tried, unpacker};
+use super::state::State;
+use super::{LauncherError, Tried, lock, unpacker};
 
 /// Where the layers are, a folder for each.
 const LAYERS: &str = "/var/lib/shrike/layers";
@@ -97,27 +94,9 @@ impl Store {
     pub(super) fn open(
         go_on: impl Fn() -> Result<(), LauncherError>,
     ) -> Result<Self, LauncherError> {
-        const PAUSE: Duration = Duration::from_millis(20);
         let dir = Path::new(LAYERS);
-        let begin = Instant::now();
-        let mut is_told = false;
-        loop {
-            make(dir, 0o700)?;
-            let file = File::open(dir).tried(|| format!("open {LAYERS}"))?;
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                // It may have been removed, as empty, between the two.
-                Ok(lock) if state::is_at(&lock, dir) => return Ok(Self { dir, _lock: lock }),
-                Ok(_) => continue,
-                Err((_, Errno::EAGAIN)) => {}
-                Err((_, errno)) => return Err(errno).tried(|| format!("lock {LAYERS}")),
-            }
-            if !is_told && begin.elapsed() > unpacker::PATIENCE {
-                is_told = true;
-                tracing::info!("waiting for another launcher that unpacks layers");
-            }
-            go_on()?;
-            thread::sleep(PAUSE);
-        }
+        let lock = lock::take(dir, "another launcher that unpacks layers", go_on)?;
+        Ok(Self { dir, _lock: lock })
     }
 
     /// The store, if there is one.

@@ -20,6 +20,7 @@ use crate::profile;
 
 /// All switches. Whoever adds one adds it here, and says by [`seen`] what it does.
 const SWITCHES: &[&str] = &[
+    "--add-host",
     "--blkio-weight",
     "--cap-add",
     "--cap-drop",
@@ -33,10 +34,14 @@ const SWITCHES: &[&str] = &[
     "--device-read-iops",
     "--device-write-bps",
     "--device-write-iops",
+    "--dns",
+    "--egress-bandwidth",
     "--env",
     "--group-add",
     "--hostname",
     "--image",
+    "--ingress-bandwidth",
+    "--ip",
     "--ipc",
     "--memory",
     "--memory-reservation",

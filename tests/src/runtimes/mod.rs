@@ -12,6 +12,7 @@ mod nested;
 mod oci;
 mod podman;
 mod sandbox;
+mod tiers;
 mod watch;
 
 use std::fs;
@@ -30,7 +31,7 @@ use crate::tests;
 pub const SUITE: Suite = Suite {
     name: "runtimes",
     tier: Tier::Full,
-    budget: Duration::from_mins(35),
+    budget: Duration::from_mins(38),
     wants: Configuration::is_debian,
     tests: tests![
         oldest_runc,
@@ -48,6 +49,7 @@ pub const SUITE: Suite = Suite {
         containerd_over_cri,
         descriptors_of_the_host,
         restored_by_criu,
+        tiers_of_an_application,
     ],
 };
 
@@ -109,6 +111,10 @@ fn descriptors_of_the_host() -> Result<()> {
 
 fn restored_by_criu() -> Result<()> {
     checkpoint::run()
+}
+
+fn tiers_of_an_application() -> Result<()> {
+    tiers::run()
 }
 
 /// Runs a command without input to its end and returns what it wrote to its standard output.

@@ -16,13 +16,14 @@ use crate::console::Step;
 use crate::process::capture;
 
 /// What there is of it in the cache. The number changes with what belongs onto the disk.
-const ENTRY: &str = "debian-3";
+const ENTRY: &str = "debian-4";
 
 /// The release that the host is of.
 const SUITES: [&str; 2] = ["trixie", "trixie-security"];
 
 /// What is installed on it.
-const PACKAGES: [&str; 33] = [
+const PACKAGES: [&str; 37] = [
+    "apache2-utils",
     "base-files",
     "bash",
     "bubblewrap",
@@ -47,9 +48,12 @@ const PACKAGES: [&str; 33] = [
     "mount",
     "netavark",
     "nftables",
+    "nginx",
     "podman",
     "procps",
     "protobuf-compiler",
+    "redis-server",
+    "redis-tools",
     "runc",
     "sed",
     "slirp4netns",

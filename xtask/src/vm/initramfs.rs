@@ -16,31 +16,37 @@ use crate::setup::kernel::Kernel;
 
 /// Modules that every guest loads: the channels to the host, what containers are made of, and what
 /// is done from within them.
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 17] = [
     "virtio_pci",
     "virtio_console",
     "virtiofs",
     "overlay",
     "veth",
     "bridge",
+    // Networks of containers: what keeps them apart, and holds them to their rates.
+    "nf_tables",
+    "nft_ct",
+    "nft_chain_nat",
+    "nft_masq",
+    "sch_tbf",
+    "sch_ingress",
+    "cls_u32",
+    "act_mirred",
+    "ifb",
     "binfmt_misc",
     "loop",
 ];
 
 /// Modules of a guest whose root file system is on a disk, and that runs the distribution's container
 /// runtimes with the networks that they make.
-const HOST_MODULES: [&str; 34] = [
+const HOST_MODULES: [&str; 30] = [
     "virtio_blk",
     "ext4",
     "fuse",
     "tun",
     "br_netfilter",
-    "nf_tables",
     "nft_compat",
-    "nft_chain_nat",
-    "nft_masq",
     "nft_nat",
-    "nft_ct",
     "nft_fib_inet",
     "nft_reject_inet",
     "nft_limit",

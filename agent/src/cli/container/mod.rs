@@ -4,6 +4,7 @@ mod exec;
 mod life;
 mod list;
 mod logs;
+mod network;
 mod run;
 mod stats;
 
@@ -16,6 +17,7 @@ use self::exec::ExecArgs;
 use self::life::{KillArgs, Names, RemoveArgs, StartArgs, StopArgs};
 use self::list::{InspectArgs, ListArgs};
 use self::logs::LogsArgs;
+use self::network::NetworkArgs;
 use self::run::{CreateArgs, RunArgs};
 use self::stats::StatsArgs;
 use crate::launcher::{self, ContainerId, LauncherError};
@@ -30,6 +32,7 @@ pub(super) struct ContainerArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     Run(Box<RunArgs>),
+    Network(NetworkArgs),
     Create(Box<CreateArgs>),
     Start(StartArgs),
     Exec(ExecArgs),
@@ -63,7 +66,8 @@ struct DiffArgs {
     json: bool,
 }
 
-/// Remove what is left of containers whose launcher was killed, and layers that no container has
+/// Remove what is left of containers whose launcher was killed, layers that no container has, and
+/// what is left of networks
 #[derive(Args, Debug)]
 struct GcArgs {
     /// Only tell what would be removed
@@ -79,6 +83,7 @@ struct GcArgs {
 pub(super) fn run(args: ContainerArgs) -> ExitCode {
     let outcome = match args.action {
         Action::Run(args) => args.run(),
+        Action::Network(args) => network::run(args).map(|()| 0),
         Action::Create(args) => args.run(),
         Action::Start(args) => args.run(),
         Action::Exec(args) => args.run(),

@@ -1,20 +1,22 @@
 //! `shrike container run`: what a container is to be.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use crate::capability::Capabilities;
 use crate::launcher::{
-    self, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, LauncherError,
-    Rate, Resources, Root, SecurityOption, Size, Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User,
-    Volume, Way,
+    self, BitRate, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule,
+    HostEntry, LauncherError, Network, NetworkOptions, Rate, Resources, Root, SecurityOption, Size,
+    Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User, Volume, Way,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   shrike container run --rootfs ./rootfs -- sh -c 'id; ls /'
   shrike container run --image shrike.tar --privileged --pid host --network host
+  shrike container run --rootfs ./rootfs --network front,back --ip 172.18.0.9 -- httpd -f
   shrike container run --rootfs ./rootfs --memory 64m --pids-limit 32 -v /srv:/data:ro -- sh
   shrike container run --detach --name web --image web.tar
 
@@ -66,9 +68,8 @@ struct SpecArgs {
     #[arg(long, value_enum, default_value_t = PidMode::Private)]
     pid: PidMode,
 
-    /// The network namespace: a new one with a loopback device only, or the host's
-    #[arg(long, value_enum, default_value_t = Network::None)]
-    network: Network,
+    #[command(flatten)]
+    network: NetworkArgs,
 
     /// The UTS namespace, which has the host name
     #[arg(long, value_enum, default_value_t = Sharing::Private)]
@@ -172,6 +173,34 @@ struct SpecArgs {
 }
 
 #[derive(Args, Debug)]
+struct NetworkArgs {
+    /// The network: none, which is a loopback device only, the host's, or networks to be joined to,
+    /// separated by commas (see shrike container network); may be given several times
+    #[arg(long, value_name = "none|host|NAME", default_value = "none")]
+    network: Vec<Network>,
+
+    /// The container's address in its first network; a free one by default
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<Ipv4Addr>,
+
+    /// A name that the container knows beside those of its networks; may be given several times
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    add_host: Vec<HostEntry>,
+
+    /// The server that the container asks for names, instead of the host's; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<IpAddr>,
+
+    /// The most bits in a second that the container is sent by each network, for example 10m
+    #[arg(long, value_name = "RATE")]
+    ingress_bandwidth: Option<BitRate>,
+
+    /// The most bits in a second that the container sends to each network
+    #[arg(long, value_name = "RATE")]
+    egress_bandwidth: Option<BitRate>,
+}
+
+#[derive(Args, Debug)]
 struct ResourceArgs {
     /// The most memory that the container may use, for example 64m
     #[arg(short, long, value_name = "SIZE")]
@@ -253,14 +282,6 @@ enum PidMode {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Network {
-    /// A new one with a loopback device
-    None,
-    /// The host's
-    Host,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Sharing {
     /// A new one
     Private,
@@ -303,6 +324,7 @@ impl SpecArgs {
     fn spec(self) -> Result<Spec, LauncherError> {
         let drops = self.cap_drop.into_iter().map(CapabilityChange::Drop);
         let adds = self.cap_add.into_iter().map(CapabilityChange::Add);
+        let (network, network_options) = self.network.network()?;
         let spec = Spec {
             id: self.name.unwrap_or_else(ContainerId::random),
             root: self.root.root(),
@@ -316,10 +338,8 @@ impl SpecArgs {
                 PidMode::Private => launcher::PidMode::Private,
                 PidMode::Host => launcher::PidMode::Host,
             },
-            network: match self.network {
-                Network::None => launcher::Network::None,
-                Network::Host => launcher::Network::Host,
-            },
+            network,
+            network_options,
             uts: self.uts.into(),
             ipc: self.ipc.into(),
             cgroupns: self.cgroupns.map(Into::into),
@@ -343,6 +363,19 @@ impl SpecArgs {
             pid_file: self.pid_file,
         };
         spec.absolute()
+    }
+}
+
+impl NetworkArgs {
+    fn network(self) -> Result<(Network, NetworkOptions), LauncherError> {
+        let options = NetworkOptions {
+            address: self.ip,
+            hosts: self.add_host,
+            nameservers: self.dns,
+            ingress: self.ingress_bandwidth,
+            egress: self.egress_bandwidth,
+        };
+        Ok((Network::of(self.network)?, options))
     }
 }
 
