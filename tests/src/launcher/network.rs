@@ -37,7 +37,7 @@ impl Shell {
     fn reaches(&mut self, host: &str) -> Result<bool> {
         let seconds = ANSWER.as_secs();
         let script = format!("busybox nc -w {seconds} {host} {PORT} | grep -q here");
-        Ok(self.run(&script)? == "0")
+        Ok(self.run(&script)?.code == 0)
     }
 
     /// Has the container answer at its port.
@@ -254,7 +254,7 @@ pub(super) fn network_of_users_of_its_own() -> Result<()> {
             listener.peer()?;
             shell.end()?;
             let mut shell = Shell::start(rootfs, &[&options[..], &more].concat())?;
-            ensure!(shell.run("echo 10.1.1.1 mine >> /etc/hosts")?.contains("Read-only"));
+            ensure!(shell.run("echo 10.1.1.1 mine >> /etc/hosts")?.text.contains("Read-only"));
             ensure!(shell.text("cat /proc/sys/net/ipv4/conf/eth0/send_redirects")? == "0");
             shell.end()
         })
