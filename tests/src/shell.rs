@@ -18,6 +18,13 @@ pub struct Shell {
     pub pid: u32,
 }
 
+/// What a script has written, and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    pub code: u8,
+    pub text: String,
+}
+
 impl Shell {
     /// Starts a container with these options, and waits until the shell does something.
     pub fn start(rootfs: &Rootfs, options: &[&str]) -> Result<Self> {
@@ -43,17 +50,17 @@ impl Shell {
         Ok(shell)
     }
 
-    /// Has the shell run a script and returns what that wrote, with how it ended as the last line.
-    pub fn run(&mut self, script: &str) -> Result<String> {
+    /// Has the shell run a script.
+    pub fn run(&mut self, script: &str) -> Result<Said> {
         const END: &str = "END-OF-SCRIPT";
         let input = self.input.as_mut().context("no standard input")?;
-        writeln!(input, "({script}\n) </dev/null 2>&1; echo; echo {END} $?")?;
+        writeln!(input, "({script}\n) </dev/null 2>&1; code=$?; echo; echo {END} $code")?;
         let mut text = String::new();
         loop {
             let mut line = String::new();
             ensure!(self.output.read_line(&mut line)? > 0, "the shell has ended: {text}");
             if let Some(code) = line.strip_prefix(END) {
-                return Ok(format!("{}\n{}", text.trim(), code.trim()).trim().to_owned());
+                return Ok(Said { code: code.trim().parse()?, text: text.trim().to_owned() });
             }
             text += &line;
         }
@@ -62,8 +69,8 @@ impl Shell {
     /// What a script wrote that went well.
     pub fn text(&mut self, script: &str) -> Result<String> {
         let said = self.run(script)?;
-        let text = said.strip_suffix('0').map(|text| text.trim_end().to_owned());
-        text.with_context(|| format!("{script}: {said}"))
+        ensure!(said.code == 0, "{script}: {said:?}");
+        Ok(said.text)
     }
 
     /// Ends the shell and with it the container.

@@ -99,12 +99,12 @@ pub(super) fn run() -> Result<()> {
         ("the database reaches the web server from behind", from_database, &back, WEB, false),
     ] {
         let script = format!("busybox nc -w 3 {address} {port}");
-        let reached = shells[from].run(&script)?.ends_with('0');
+        let reached = shells[from].run(&script)?.code == 0;
         ensure!(reached == expected, "{what}: {reached}");
     }
     for name in ["app", "db"] {
         let known = shells[from_client].run(&format!("grep -w {name} /etc/hosts"))?;
-        ensure!(known == "1", "{name} is known: {known}");
+        ensure!(known.code == 1, "{name} is known: {known:?}");
     }
     load.join().ok().context("the load panicked")??;
     // The database has counted what was answered.

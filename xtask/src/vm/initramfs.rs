@@ -16,7 +16,7 @@ use crate::setup::kernel::Kernel;
 
 /// Modules that every guest loads: the channels to the host, what containers are made of, and what
 /// is done from within them.
-const MODULES: [&str; 17] = [
+const MODULES: [&str; 18] = [
     "virtio_pci",
     "virtio_console",
     "virtiofs",
@@ -28,6 +28,7 @@ const MODULES: [&str; 17] = [
     "nft_ct",
     "nft_chain_nat",
     "nft_masq",
+    "nft_meta_bridge",
     "sch_tbf",
     "sch_ingress",
     "cls_u32",

@@ -105,7 +105,7 @@ impl Networks {
     pub(super) fn apply_rules(&self) -> Result<(), LauncherError> {
         firewall::apply(self.definitions.values(), &self.leases).tried(|| {
             "set the rules that keep networks apart (by nftables: the modules nf_tables, nft_ct, \
-             nft_chain_nat and nft_masq)"
+             nft_chain_nat, nft_masq and nft_meta_bridge)"
                 .to_owned()
         })
     }
