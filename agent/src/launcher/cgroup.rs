@@ -118,6 +118,16 @@ impl Cgroup {
         dirs.filter(|dir| dir.is_dir()).collect()
     }
 
+    /// Whether a task is in the container's cgroup, or below it, by what `/proc/PID/cgroup` says.
+    pub(super) fn has(id: &ContainerId, cgroups: &str) -> bool {
+        let own = Path::new("/").join(PARENT).join(id.as_str());
+        // HIERARCHY:CONTROLLERS:PATH
+        cgroups
+            .lines()
+            .filter_map(|line| line.splitn(3, ':').nth(2))
+            .any(|path| Path::new(path).starts_with(&own))
+    }
+
     /// Whether there is a task in a cgroup, or below it.
     pub(super) fn is_populated(dir: &Path) -> bool {
         match fs::read_to_string(dir.join("cgroup.events")) {

@@ -2,24 +2,32 @@
 //! and executes it. Runs in the child of `clone3`, with the namespaces made; every error goes back
 //! to the launcher.
 
+use std::error::Error;
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read};
+use std::iter::successors;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::SigSet;
-use nix::unistd::{chdir, execve, getcwd, sethostname, write};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{chdir, execve, execveat, getcwd, sethostname, write};
 
 use super::device::Devices;
 use super::label::Label;
 use super::mount::c_string;
+use super::namespace::Namespaces;
+use super::reaper::Program;
 use super::rootfs::{self, Sources};
 use super::seccomp::Filter;
+use super::signal::set_default;
 use super::{
-    LauncherError, Network, Sharing, Spec, Sysctl, Tried, User, UserMode, privilege, ulimit, userns,
+    LauncherError, Network, Sharing, Spec, StopSignal, Sysctl, Tried, User, UserMode, keyring,
+    privilege, ulimit, userns,
 };
 
 /// Where programs are looked for, and the container's own `PATH`.
@@ -36,6 +44,8 @@ pub(super) struct Init<'a> {
     /// What of the host the container sees.
     pub(super) sources: &'a Sources,
     pub(super) devices: &'a Devices,
+    /// Those that it joins.
+    pub(super) namespaces: &'a Namespaces,
     pub(super) user: User,
     pub(super) env: &'a [String],
     pub(super) workdir: &'a Path,
@@ -43,6 +53,8 @@ pub(super) struct Init<'a> {
     pub(super) filter: Option<&'a Filter>,
     /// The signals that the command should find unblocked.
     pub(super) signals: SigSet,
+    /// What the image says about asking the command to end.
+    pub(super) stop_signal: Option<StopSignal>,
 }
 
 impl Init<'_> {
@@ -59,23 +71,32 @@ impl Init<'_> {
     fn start(&self, launcher: &mut UnixStream) -> Result<std::convert::Infallible, LauncherError> {
         die_with_launcher()?;
         hide_from_tracers()?;
+        let reaper = self.spec.init.then(Program::open).transpose()?;
         let mut go = [0];
         launcher.read_exact(&mut go).tried(|| "hear from the launcher".to_owned())?;
         let sysctls = self.enter_users()?;
-        if self.spec.has_own_cgroupns() {
+        keyring::join_new()?;
+        if self.spec.cgroupns() == &Sharing::Private {
             unshare(CloneFlags::CLONE_NEWCGROUP).tried(|| "leave the host's cgroups".to_owned())?;
         }
+        self.namespaces.enter_cgroup()?;
         if self.spec.uts == Sharing::Private {
             let hostname = self.spec.hostname.as_deref().unwrap_or(self.spec.id.as_str());
             sethostname(hostname).tried(|| format!("set the host name to {hostname}"))?;
+            if let Some(domain) = &self.spec.domainname {
+                set_domain_name(domain).tried(|| format!("set the domain name to {domain}"))?;
+            }
         }
         if self.spec.network == Network::None {
             loopback_up().tried(|| "bring the loopback device up".to_owned())?;
         }
         sysctls.into_iter().try_for_each(set_sysctl)?;
         let label = Label::prepare(&self.spec.security)?;
-        rootfs::enter(self.spec, self.devices, self.sources)?;
+        let terminal = rootfs::enter(self.spec, self.devices, self.sources)?;
         self.enter_workdir()?;
+        if let Some(terminal) = terminal {
+            terminal.take(launcher, self.user)?;
+        }
         label.map_or(Ok(()), Label::apply)?;
         let keep = privilege::available(self.spec.capability_set())?;
         let no_new_privs = self.spec.security.no_new_privs(self.spec.privileged);
@@ -86,14 +107,21 @@ impl Init<'_> {
         // Not earlier: what is done above may take more.
         ulimit::set(&self.spec.ulimits)?;
         privilege::drop_to(self.user, &self.spec.groups, keep)?;
-        // Changing the user has cleared it.
+        // Changing the user has undone both.
         die_with_launcher()?;
+        hide_from_tracers()?;
         if no_new_privs {
             privilege::forbid_new()?;
         }
         close_on_exec().tried(|| "mark descriptors to be closed".to_owned())?;
-        self.signals.thread_set_mask().tried(|| "unblock signals".to_owned())?;
-        let execution = Execution::prepare(self)?;
+        // The launcher ignores it, as every program of its language.
+        set_default(Signal::SIGPIPE).tried(|| "set signals to their defaults".to_owned())?;
+        let execution = if let Some(program) = reaper {
+            program.prepare(launcher, &self.signals, self.command, &self.environment())?
+        } else {
+            self.signals.thread_set_mask().tried(|| "unblock signals".to_owned())?;
+            Execution::of(self.command, &self.environment())?
+        };
         if no_new_privs {
             self.filter()?;
         }
@@ -116,8 +144,9 @@ impl Init<'_> {
         }
         let refused = sysctls.filter(|sysctl| set_sysctl(sysctl).is_err()).collect();
         userns::become_root()?;
-        // Changing the user has cleared it.
+        // Changing the user has undone both.
         die_with_launcher()?;
+        hide_from_tracers()?;
         Ok(refused)
     }
 
@@ -138,20 +167,27 @@ impl Init<'_> {
         let hostname = self.spec.hostname.as_deref().unwrap_or(self.spec.id.as_str());
         let mut all =
             vec![format!("PATH={PATH}"), format!("HOME={home}"), format!("HOSTNAME={hostname}")];
-        if let Ok(term) = std::env::var("TERM") {
-            all.push(format!("TERM={term}"));
+        match std::env::var("TERM") {
+            Ok(term) => all.push(format!("TERM={term}")),
+            Err(_) if self.spec.tty => all.push("TERM=xterm".to_owned()),
+            Err(_) => {}
         }
         for variable in self.env {
             let name = variable.split('=').next().unwrap_or_default();
             all.retain(|other| other.split('=').next() != Some(name));
-            all.push(variable.clone());
+            // The name alone takes it away.
+            if variable.contains('=') {
+                all.push(variable.clone());
+            }
         }
         all
     }
 }
 
 /// What execve(2) is called with, made before a filter may forbid what making it takes.
-struct Execution {
+pub(super) struct Execution {
+    /// The program by its descriptor, if that is known.
+    program: Option<OwnedFd>,
     /// As it was asked for.
     name: String,
     /// Where the program may be, in order.
@@ -161,27 +197,42 @@ struct Execution {
 }
 
 impl Execution {
-    fn prepare(init: &Init<'_>) -> Result<Self, LauncherError> {
-        let env = init.environment();
+    /// That of a command, which is looked for in its own `PATH`.
+    pub(super) fn of(command: &[String], env: &[String]) -> Result<Self, LauncherError> {
         let invalid = |error: io::Error| LauncherError::NotExecutable(error.to_string());
         let strings = |texts: &[String]| -> Result<Vec<CString>, LauncherError> {
             texts.iter().map(|text| c_string(text.as_str()).map_err(invalid)).collect()
         };
-        let name = init.command.first().cloned().unwrap_or_default();
-        let programs = candidates(&name, &env).into_iter().map(|program| {
+        let name = command.first().cloned().unwrap_or_default();
+        let programs = candidates(&name, env).into_iter().map(|program| {
             let path = c_string(&program).map_err(invalid)?;
             Ok((program, path))
         });
         Ok(Self {
+            program: None,
             programs: programs.collect::<Result<_, LauncherError>>()?,
-            arguments: strings(init.command)?,
-            environment: strings(&env)?,
+            arguments: strings(command)?,
+            environment: strings(env)?,
             name,
         })
     }
 
-    fn perform(self) -> Result<std::convert::Infallible, LauncherError> {
-        let Self { name, programs, arguments, environment } = self;
+    /// That of a program that is open.
+    pub(super) fn by_descriptor(
+        program: OwnedFd,
+        arguments: &[String],
+        env: &[String],
+    ) -> Result<Self, LauncherError> {
+        Ok(Self { program: Some(program), ..Self::of(arguments, env)? })
+    }
+
+    pub(super) fn perform(self) -> Result<std::convert::Infallible, LauncherError> {
+        let Self { program, name, programs, arguments, environment } = self;
+        if let Some(program) = program {
+            let path = AtFlags::AT_EMPTY_PATH;
+            return execveat(&program, c"", &arguments, &environment, path)
+                .map_err(|errno| LauncherError::NotExecutable(errno.desc().to_owned()));
+        }
         let mut denied = None;
         for (program, path) in programs {
             match execve(&path, &arguments, &environment) {
@@ -209,15 +260,19 @@ fn candidates(name: &str, env: &[String]) -> Vec<PathBuf> {
 }
 
 /// What the launcher reads of an error: the exit code, and the text behind it.
-fn report(error: &LauncherError) -> Vec<u8> {
+pub(super) fn report(error: &LauncherError) -> Vec<u8> {
     let text = match error {
-        LauncherError::System { source, .. } => format!("{error}: {source}"),
         LauncherError::Setup(text)
         | LauncherError::NotExecutable(text)
         | LauncherError::NotFound(text) => text.clone(),
-        _ => error.to_string(),
+        _ => with_causes(error),
     };
     [&[error.exit_code()], text.as_bytes()].concat()
+}
+
+fn with_causes(error: &LauncherError) -> String {
+    let causes = successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The error that such a report was made of.
@@ -238,15 +293,21 @@ fn set_sysctl(sysctl: &Sysctl) -> Result<(), LauncherError> {
     fs::write(&path, &sysctl.value).tried(|| format!("set {} to {}", path.display(), sysctl.value))
 }
 
+/// Sets what `domainname(1)` shows.
+fn set_domain_name(domain: &str) -> io::Result<()> {
+    // SAFETY: the text is as long as is said, and outlives the call.
+    let result = unsafe { libc::setdomainname(domain.as_ptr().cast(), domain.len()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// A launcher that is killed takes the container with it.
-fn die_with_launcher() -> Result<(), LauncherError> {
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
-        .tried(|| "follow the launcher's end".to_owned())
+pub(super) fn die_with_launcher() -> Result<(), LauncherError> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).tried(|| "follow the launcher's end".to_owned())
 }
 
 /// Until the command takes over, nobody in the container or in the namespaces that it joins may look into this
 /// task: it has descriptors of the host's (CVE-2016-9962).
-fn hide_from_tracers() -> Result<(), LauncherError> {
+pub(super) fn hide_from_tracers() -> Result<(), LauncherError> {
     nix::sys::prctl::set_dumpable(false).tried(|| "hide from tracers".to_owned())
 }
 

@@ -15,14 +15,21 @@ mod cgroup;
 mod detached;
 mod device;
 mod diff;
+mod errand;
+mod first_task;
+mod handover;
 mod image;
 mod init;
+mod keyring;
 mod label;
 mod limit;
 mod mount;
+mod namespace;
 mod overlay;
 mod privilege;
 mod process;
+mod propagation;
+mod reaper;
 mod rootfs;
 mod seal;
 mod seccomp;
@@ -31,6 +38,7 @@ mod signal;
 mod spec;
 mod state;
 mod storage;
+mod terminal;
 mod ulimit;
 mod unpacker;
 mod userns;
@@ -42,11 +50,14 @@ use nix::sys::signal::Signal;
 
 pub(crate) use diff::{Change, diff};
 pub(crate) use process::run;
+pub(crate) use reaper::Reaper;
+pub(crate) use seal::ensure as seal;
 pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
-    BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, Network, PidMode,
-    Rate, Resources, Root, Sharing, Size, Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User,
-    UserMode, Volume, Way, bytes_per_second, capabilities, operations_per_second,
+    BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, Mount, Network,
+    PidMode, Rate, Resources, Root, Sharing, Size, Spec, StopSignal, Swap, Sysctl, Throttle,
+    TimeOffset, Tmpfs, Ulimit, User, UserMode, Volume, Way, bytes_per_second, capabilities,
+    operations_per_second,
 };
 pub(crate) use state::clean_up;
 
@@ -59,6 +70,8 @@ pub(crate) enum LauncherError {
     Spec(#[from] spec::SpecError),
     #[error("no container with the name {0} is running")]
     NoContainer(ContainerId),
+    #[error("the container {0} is not running yet: it is being set up")]
+    NotStarted(ContainerId),
     #[error(
         "{0} has no layers (it is run from a folder, with users of its own, or where overlays cannot be \
          had): there is nothing to compare it with"
@@ -73,9 +86,25 @@ pub(crate) enum LauncherError {
     #[error(transparent)]
     Image(#[from] image::ImageError),
     #[error(transparent)]
+    Namespace(#[from] namespace::NamespaceError),
+    #[error(transparent)]
     Seccomp(#[from] seccomp::SeccompError),
     #[error("{0} came before there was a container")]
     Interrupted(Signal),
+    #[error(
+        "the standard input is not a terminal: leave --tty out, or start the launcher from one"
+    )]
+    NoTerminal,
+    #[error("cannot read the environment from {}", path.display())]
+    EnvFile { path: PathBuf, source: io::Error },
+    #[error("{}, line {line}: {what} (--env-file)", path.display())]
+    EnvLine { path: PathBuf, line: usize, what: &'static str },
+    #[error(
+        "{} is on a mount that is not shared: what is mounted below it does not show elsewhere (mount \
+         --make-rshared makes one that is)",
+        .0.display()
+    )]
+    NotShared(PathBuf),
     #[error("no command is given, and the image names none")]
     NoCommand,
     #[error("cannot set up the container: {0}")]

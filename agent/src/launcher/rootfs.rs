@@ -12,9 +12,10 @@ use nix::unistd::{chdir, fchdir, pivot_root, symlinkat};
 use super::detached::Detached;
 use super::device::Devices;
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
-use super::spec::{Root, Sharing, Spec, Tmpfs, Volume};
+use super::spec::{Root, Sharing, Spec, Tmpfs, UserMode, Volume};
+use super::terminal::Terminal;
 use super::userns::{self, UserNamespace};
-use super::{LauncherError, Tried};
+use super::{LauncherError, Tried, propagation};
 
 /// What Docker hides from containers (moby, `daemon/pkg/oci/defaults.go`).
 const MASKED: [&str; 12] = [
@@ -51,6 +52,8 @@ pub(super) struct Sources {
     pub(super) root: Detached,
     /// The volumes, in the order of the specification.
     pub(super) volumes: Vec<Detached>,
+    /// The objects of an IPC namespace that is another container's, and where they are shown.
+    pub(super) ipc: Vec<(&'static Path, Detached)>,
 }
 
 impl Sources {
@@ -60,7 +63,10 @@ impl Sources {
         let mapped =
             self.root.map(users, "take an image (--image), which is unpacked for it alone");
         match (mapped, &spec.root) {
-            (Err(LauncherError::NotMappable { path, .. }), Root::Archive(_)) => {
+            // Only the ids that all containers have are known.
+            (Err(LauncherError::NotMappable { path, .. }), Root::Archive(_))
+                if spec.users == UserMode::Remapped =>
+            {
                 userns::give(&path)?;
             }
             (mapped, _) => mapped?,
@@ -75,7 +81,11 @@ impl Sources {
 
 /// Opens what the volumes show.
 pub(super) fn volumes(spec: &Spec) -> Result<Vec<Detached>, LauncherError> {
-    spec.volumes.iter().map(|volume| Detached::open(&volume.source)).collect()
+    let opened = spec.volumes.iter().map(|volume| {
+        propagation::check(volume)?;
+        Detached::open_with(&volume.source, propagation::flag(volume))
+    });
+    opened.collect()
 }
 
 /// Builds what the container sees and makes it the root of this mount namespace, which must be the
@@ -84,13 +94,15 @@ pub(super) fn enter(
     spec: &Spec,
     devices: &Devices,
     sources: &Sources,
-) -> Result<(), LauncherError> {
+) -> Result<Option<Terminal>, LauncherError> {
     detach_from_host()?;
     let tree = Tree::over_root(&sources.root)?;
     umask(Mode::empty());
-    kernel_file_systems(spec, devices, &tree)?;
+    kernel_file_systems(spec, devices, &sources.ipc, &tree)?;
+    // Before something of others is mounted in its place.
+    let terminal = spec.tty.then(|| Terminal::make(spec, &tree)).transpose()?;
     mounts(spec, &sources.volumes, &tree)?;
-    if !spec.privileged {
+    if !spec.privileged && !spec.security.shows_system_paths() {
         restrict(&tree)?;
     }
     pivot(&tree)?;
@@ -100,7 +112,7 @@ pub(super) fn enter(
             .tried(|| "make the root read-only".to_owned())?;
     }
     umask(Mode::from_bits_truncate(0o022));
-    Ok(())
+    Ok(terminal)
 }
 
 /// Mounts what was asked for: what is above first.
@@ -141,15 +153,23 @@ fn detach_from_host() -> Result<(), LauncherError> {
         .tried(|| "make the mounts private".to_owned())
 }
 
-fn kernel_file_systems(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherError> {
+fn kernel_file_systems(
+    spec: &Spec,
+    devices: &Devices,
+    ipc: &[(&Path, Detached)],
+    tree: &Tree,
+) -> Result<(), LauncherError> {
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     tree.mount("proc", Path::new("/proc"), safe, "")?;
     if spec.privileged {
         // With everything that is mounted there: devices, cgroups, securityfs, bpf, tracefs.
         tree.bind(Path::new("/dev"), Path::new("/dev"))?;
+        if spec.tty {
+            mount_terminals(tree)?;
+        }
         return tree.bind(Path::new("/sys"), Path::new("/sys"));
     }
-    make_dev(spec, devices, tree)?;
+    make_dev(spec, devices, ipc, tree)?;
     tree.mount("sysfs", Path::new("/sys"), safe | MsFlags::MS_RDONLY, "")?;
     if host_has_cgroup2() {
         tree.mount("cgroup2", Path::new("/sys/fs/cgroup"), safe | MsFlags::MS_RDONLY, "")?;
@@ -158,18 +178,24 @@ fn kernel_file_systems(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<()
 }
 
 /// A `/dev` with what programs need, and nothing of the host's but what was asked for.
-fn make_dev(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherError> {
+fn make_dev(
+    spec: &Spec,
+    devices: &Devices,
+    ipc: &[(&Path, Detached)],
+    tree: &Tree,
+) -> Result<(), LauncherError> {
     let (nosuid, noexec) = (MsFlags::MS_NOSUID, MsFlags::MS_NOEXEC);
     let nodev = MsFlags::MS_NODEV;
     let strict = nosuid | MsFlags::MS_STRICTATIME;
     tree.mount("tmpfs", Path::new("/dev"), strict, "mode=755,size=64k")?;
-    let pts = "newinstance,ptmxmode=0666,mode=0620,gid=5";
-    tree.mount("devpts", Path::new("/dev/pts"), nosuid | noexec, pts)?;
+    mount_terminals(tree)?;
     if spec.ipc == Sharing::Host {
         for dir in ["/dev/shm", "/dev/mqueue"].map(Path::new).into_iter().filter(|dir| dir.is_dir())
         {
             tree.bind(dir, dir)?;
         }
+    } else if !ipc.is_empty() {
+        ipc.iter().try_for_each(|(path, shown)| tree.attach(shown, path))?;
     } else {
         let shm = format!("mode=1777,size={}", spec.shm_size.0);
         tree.mount("tmpfs", Path::new("/dev/shm"), nosuid | nodev | noexec, &shm)?;
@@ -179,7 +205,14 @@ fn make_dev(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherE
     for (name, target) in LINKS {
         symlinkat(target, dev.as_fd(), name).tried(|| format!("link /dev/{name}"))?;
     }
-    devices.make(tree, spec.users)
+    devices.make(tree, &spec.users)
+}
+
+/// Terminals of the container's own.
+fn mount_terminals(tree: &Tree) -> Result<(), LauncherError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let options = "newinstance,ptmxmode=0666,mode=0620,gid=5";
+    tree.mount("devpts", Path::new("/dev/pts"), flags, options)
 }
 
 fn host_has_cgroup2() -> bool {

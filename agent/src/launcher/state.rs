@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::cgroup::Cgroup;
+use super::first_task::FirstTask;
 use super::image::LayerId;
 use super::storage::Store;
 use super::{ContainerId, LauncherError, Tried};
@@ -23,6 +24,9 @@ const FILES: &str = "/var/lib/shrike/containers";
 
 /// What says which layers a running container has, in its folder.
 const LAYERS: &str = "layers";
+
+/// What says which task is the first one of a running container, in its folder.
+const FIRST_TASK: &str = "first-task";
 
 /// The folders of one container; removed when this is dropped.
 pub(super) struct State {
@@ -62,6 +66,12 @@ impl State {
         let file = self.name.dir.join(LAYERS);
         let lines: Vec<&str> = layers.iter().map(LayerId::as_str).collect();
         fs::write(&file, lines.join("\n")).tried(|| format!("write {}", file.display()))
+    }
+
+    /// Says which task is the container's first one, now that the container runs.
+    pub(super) fn note_first_task(&self, task: &FirstTask) -> Result<(), LauncherError> {
+        let file = self.name.dir.join(FIRST_TASK);
+        fs::write(&file, task.to_string()).tried(|| format!("write {}", file.display()))
     }
 }
 
@@ -129,6 +139,21 @@ impl Running {
             return Err(LauncherError::NoContainer(id.clone()));
         }
         Ok(Self { files: Path::new(FILES).join(id.as_str()), layers: layers(&dir)? })
+    }
+}
+
+/// The first task of the container of that name, as it was written down.
+pub(super) fn first_task(id: &ContainerId) -> Result<String, LauncherError> {
+    let dir = Path::new(RUNNING).join(id.as_str());
+    if !is_held(&dir)? {
+        return Err(LauncherError::NoContainer(id.clone()));
+    }
+    let file = dir.join(FIRST_TASK);
+    match fs::read_to_string(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(LauncherError::NotStarted(id.clone()))
+        }
+        text => text.tried(|| format!("read {}", file.display())),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::agent::scratch;
 use crate::container::{Ended, Rootfs, UNCONFINED, own_namespace};
 use crate::profile::{self, FORBIDDEN};
 
-const REMAP: &str = "--userns=remap";
+pub(super) const REMAP: &str = "--userns=remap";
 
 /// What the kernel shows of the container's ids, inside and outside.
 const MAP: &str = "0 100000 65536";
@@ -53,7 +53,7 @@ fn shell(dir: &Path, script: &str) -> Result<()> {
 }
 
 /// Runs a test with a root file system on a disk, and asserts that nothing is left.
-fn on_disk(test: impl FnOnce(&Rootfs, &Path) -> Result<()>) -> Result<()> {
+pub(super) fn on_disk(test: impl FnOnce(&Rootfs, &Path) -> Result<()>) -> Result<()> {
     let disk = Disk::new()?;
     let rootfs = Rootfs::at(disk.path().join("root"))?;
     leaves_nothing_in(&rootfs, || test(&rootfs, &disk.path()))

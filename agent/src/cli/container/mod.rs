@@ -1,5 +1,7 @@
 //! `shrike container`.
 
+mod environment;
+mod reap;
 mod run;
 
 use std::process::ExitCode;
@@ -7,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use self::reap::ReapArgs;
 use self::run::RunArgs;
 use crate::launcher::{self, ContainerId, LauncherError};
 
@@ -22,6 +25,8 @@ enum Action {
     Run(Box<RunArgs>),
     Diff(DiffArgs),
     Gc(GcArgs),
+    #[command(hide = true)]
+    Reap(ReapArgs),
 }
 
 /// Show what a running container has changed of its image: A for added, C for changed, D for deleted
@@ -51,7 +56,11 @@ struct GcArgs {
 /// Does what is asked for, and hands the exit code of a container on. No thread may have been started yet.
 pub(super) fn run(args: ContainerArgs) -> ExitCode {
     let outcome = match args.action {
-        Action::Run(args) => launcher::run(&args.spec()),
+        // What is read for the specification is read once.
+        Action::Run(args) => {
+            launcher::seal().and_then(|()| args.spec()).and_then(|spec| launcher::run(&spec))
+        }
+        Action::Reap(args) => Ok(args.reaper().run()),
         Action::Diff(args) => diff(&args).map(|()| 0),
         Action::Gc(args) => gc(&args).map(|()| 0),
     };
