@@ -37,10 +37,10 @@ use join::{
 };
 use options::{
     commands_are_stopped_by_their_own_signal, images_are_asked_for_their_program,
-    init_hands_on_what_it_is_told, init_waits_for_orphans, keys_of_the_launcher_are_not_handed_on,
-    mounts_are_read_in_dockers_format, mounts_show_where_they_are_to,
-    names_and_pipes_are_as_programs_expect, system_paths_can_be_shown,
-    the_environment_is_put_together,
+    init_hands_on_what_it_is_told, init_is_confined_by_apparmor, init_waits_for_orphans,
+    keys_of_the_launcher_are_not_handed_on, mounts_are_read_in_dockers_format,
+    mounts_show_where_they_are_to, names_and_pipes_are_as_programs_expect,
+    system_paths_can_be_shown, the_environment_is_put_together,
 };
 use seccomp::{
     seccomp_follows_a_profile_of_ones_own, seccomp_is_there_unless_it_is_not_wanted,
@@ -126,6 +126,7 @@ pub const SUITE: Suite = Suite {
         clocks_are_the_containers_own,
         init_waits_for_orphans,
         init_hands_on_what_it_is_told,
+        init_is_confined_by_apparmor,
         terminals_are_the_containers_own,
         terminals_are_left_as_they_were,
         terminals_belong_to_the_user,

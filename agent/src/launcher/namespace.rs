@@ -317,14 +317,16 @@ fn set_clocks(offsets: &[TimeOffset]) -> Result<(), LauncherError> {
 pub(super) fn ipc_folders(spec: &Spec) -> Result<Vec<(&'static Path, Detached)>, LauncherError> {
     let Sharing::Joined(Joined::Container(id)) = &spec.ipc else { return Ok(Vec::new()) };
     let task = Held::find(id)?;
-    let path = task.proc().join("ns/mnt");
-    let mounts = File::open(&path).tried(|| format!("open {}", path.display()))?;
+    let what = || format!("look into the mounts of {id} (--ipc)");
+    let mounts = File::open(task.proc().join("ns/mnt")).tried(what)?;
+    // That of its mounts may be another one: a launcher can be run in a root of its own.
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = open(&task.proc().join("root"), flags, Mode::empty()).tried(what)?;
     task.check()?;
     // Whoever enters the mounts of others cannot come back.
     let brought = errand::run(|| {
-        setns(&mounts, CloneFlags::CLONE_NEWNS)
-            .tried(|| format!("look into the mounts of {id} (--ipc)"))?;
-        let fds = IPC_FOLDERS.map(|folder| open_ipc_folder(id, folder));
+        setns(&mounts, CloneFlags::CLONE_NEWNS).tried(what)?;
+        let fds = IPC_FOLDERS.map(|folder| open_ipc_folder(id, &root, folder));
         let fds = fds.into_iter().collect::<Result<_, _>>()?;
         Ok(Some(Brought { number: 0, fds }))
     })?;
@@ -339,14 +341,14 @@ pub(super) fn ipc_folders(spec: &Spec) -> Result<Vec<(&'static Path, Detached)>,
 /// Opens such a folder in the container: what it has in that place instead is not handed on.
 fn open_ipc_folder(
     id: &ContainerId,
+    root: &OwnedFd,
     (path, fs_type): (&'static str, FsType),
 ) -> Result<OwnedFd, LauncherError> {
     let what = || format!("open {path} of the container {id} (--ipc)");
-    let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).tried(what)?;
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let folder = openat2(&root, path, how).tried(what)?;
+    let folder = openat2(root, path, how).tried(what)?;
     let stat = fstatfs(&folder).tried(what)?;
     if stat.filesystem_type() != fs_type {
         return Err(NamespaceError::NoIpcFolder { id: id.clone(), path }.into());

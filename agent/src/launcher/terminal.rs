@@ -12,7 +12,7 @@ use nix::fcntl::{FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat, major, minor};
 use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown, read, setsid, write};
 
 use super::detached::Detached;
@@ -98,7 +98,7 @@ pub(super) struct Console {
     master: OwnedFd,
     /// Whether somebody in the container may still write.
     is_open: bool,
-    /// How the user's terminal was before what is typed was passed on as it is.
+    /// How the user's terminal was before.
     before: Option<Termios>,
     /// Whether something may still be typed.
     is_typed: bool,
@@ -129,14 +129,17 @@ impl Console {
             typed: Vec::new(),
         };
         console.resize();
+        let what = || "set the terminal for that of the container".to_owned();
+        let before = tcgetattr(io::stdin()).tried(what)?;
+        let mut raw = before.clone();
         if is_interactive {
-            let what = || "pass on what is typed".to_owned();
-            let before = tcgetattr(io::stdin()).tried(what)?;
-            let mut raw = before.clone();
             cfmakeraw(&mut raw);
-            console.before = Some(before);
-            tcsetattr(io::stdin(), SetArg::TCSANOW, &raw).tried(what)?;
+        } else {
+            // The other one has made of lines what terminals want.
+            raw.output_flags.remove(OutputFlags::OPOST);
         }
+        console.before = Some(before);
+        tcsetattr(io::stdin(), SetArg::TCSANOW, &raw).tried(what)?;
         Ok(Ok(console))
     }
 

@@ -16,8 +16,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::{Pid, setsid, write};
 
-use super::leaves_nothing;
 use super::userns::{REMAP, on_disk};
+use super::{leaves_nothing, wait};
+use crate::agent::scratch;
 use crate::container::Rootfs;
 
 /// A user's terminal, with a launcher in it.
@@ -127,12 +128,15 @@ impl User {
 
 pub(super) fn terminals_are_the_containers_own() -> Result<()> {
     leaves_nothing(|rootfs| {
-        let pid_file = crate::agent::scratch()?.join("pid");
+        let dir = scratch()?;
+        let pid_file = dir.join("pid");
         let pid_option = format!("--pid-file={}", pid_file.display());
         let user = User::start(rootfs, &["-t", "-i", &pid_option], &["sh"])?;
         user.expect("# ")?;
         ensure!(user.is_raw()?, "what is typed is not passed on as it is");
-        user.type_in("busybox tty; busybox stty size; echo TERM=$TERM; ls /dev/pts; echo en''d\r")?;
+        user.type_in(
+            "busybox tty; busybox stty size; echo TERM=$TERM; ls -1 /dev/pts; echo en''d\r",
+        )?;
         let said = user.expect("\nend\r\n")?;
         ensure!(said.contains("\n/dev/pts/0\r\n33 77\r\nTERM="), "{said:?}");
         let lines: Vec<&str> = said.lines().collect();
@@ -167,13 +171,20 @@ pub(super) fn terminals_are_the_containers_own() -> Result<()> {
         // What interrupts, interrupts what runs in the container, and nobody else.
         user.type_in("echo wa''it; sleep 1000; echo interrupted with $?\r")?;
         user.expect("\nwait\r\n")?;
+        // Before, the shell itself is interrupted, which it does not mind.
+        let children = task.join(format!("task/{pid}/children"));
+        wait("asleep", || {
+            let children = fs::read_to_string(&children).unwrap_or_default();
+            let name = |child: &str| fs::read_to_string(format!("/proc/{child}/comm"));
+            children.split_whitespace().any(|child| name(child).is_ok_and(|name| name == "sleep\n"))
+        })?;
         user.type_in("\x03")?;
         user.type_in("echo still here\r")?;
         user.expect("\nstill here\r\n")?;
         user.type_in("exit 7\r")?;
         let code = user.end()?;
         ensure!(code == 7, "{code}");
-        Ok(fs::remove_file(&pid_file)?)
+        Ok(fs::remove_dir_all(dir)?)
     })
 }
 
@@ -186,7 +197,11 @@ pub(super) fn terminals_are_left_as_they_were() -> Result<()> {
         ensure!(user.is_raw()?, "what is typed is not passed on as it is");
         user.signal(Signal::SIGTERM)?;
         ensure!(user.end()? == 5);
-        let user = User::start(rootfs, &["-it"], &["sh", "-c", "echo rea''dy; exec sleep 1000"])?;
+        let user = User::start(
+            rootfs,
+            &["-it"],
+            &["sh", "-c", "trap '' INT; echo rea''dy; exec sleep 1000"],
+        )?;
         user.expect("ready")?;
         for _ in 0..3 {
             user.signal(Signal::SIGINT)?;
@@ -201,7 +216,11 @@ pub(super) fn terminals_are_left_as_they_were() -> Result<()> {
         user.expect("cannot find the command")?;
         ensure!(user.end()? == 127);
         // Without -i nothing is passed on, and the terminal stays as it is.
-        let user = User::start(rootfs, &["-t"], &["sh", "-c", "busybox tty; exec sleep 1000"])?;
+        let user = User::start(
+            rootfs,
+            &["-t"],
+            &["sh", "-c", "trap '' INT; busybox tty; exec sleep 1000"],
+        )?;
         user.expect("/dev/pts/0\r")?;
         ensure!(!user.is_raw()?, "the terminal is another");
         for _ in 0..3 {
