@@ -231,7 +231,8 @@ impl Pod {
                 "{}:/etc/ssl/certs/ca-certificates.crt:ro",
                 folder.path("roots.pem").display()
             ))
-            .args(["--", "/usr/bin/shrike"])
+            // Of the image's own program.
+            .arg("--")
             .args(options.arguments)
             .args(["--webhook", webhook])
             .stdin(Stdio::null())

@@ -125,11 +125,14 @@ impl Cgroup {
         dirs.filter(|dir| dir.is_dir()).collect()
     }
 
-    /// Whether a task is in the cgroup of a container, or below it.
-    pub(super) fn has(id: &ContainerId, pid: libc::pid_t) -> bool {
-        let own = format!("/{PARENT}/{id}/");
-        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        cgroups.lines().any(|line| format!("{line}/").contains(&own))
+    /// Whether a task is in the container's cgroup, or below it, by what `/proc/PID/cgroup` says.
+    pub(super) fn has(id: &ContainerId, cgroups: &str) -> bool {
+        let own = Path::new("/").join(PARENT).join(id.as_str());
+        // HIERARCHY:CONTROLLERS:PATH
+        cgroups
+            .lines()
+            .filter_map(|line| line.splitn(3, ':').nth(2))
+            .any(|path| Path::new(path).starts_with(&own))
     }
 
     /// Adds a task to the v1 hierarchies of a container that runs; it is born into that of v2.

@@ -14,12 +14,13 @@ use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use super::cgroup::Cgroup;
+use super::first_task::{FirstTask, Held};
 use super::log::{Line, LogQuery, read_log};
 use super::record::{End, Record};
 use super::state::{self, State};
 use super::task::Task;
 use super::usage::Usage;
-use super::{ContainerId, LauncherError, Tried};
+use super::{ContainerId, LauncherError, StopSignal, Tried};
 
 /// How often is looked whether something has come to pass that nobody tells.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -89,9 +90,10 @@ impl Container {
     pub(crate) fn find(id: &ContainerId) -> Result<Self, LauncherError> {
         let files = state::folder(id);
         // Looked at before the record: an end that comes meanwhile is written down.
-        let (is_running, pid) = (state::is_running(id)?, state::pid(id)?);
+        let is_running = state::is_running(id)?;
+        let first = state::first_task(id).ok().and_then(|text| FirstTask::parse(&text));
         let record = Record::read(&files)?.ok_or_else(|| LauncherError::NoContainer(id.clone()))?;
-        let status = match (is_running, pid) {
+        let status = match (is_running, first.map(FirstTask::pid)) {
             (true, Some(pid)) if Cgroup::is_frozen(id) => Status::Paused { pid },
             (true, Some(pid)) => Status::Running { pid },
             (true, None) => Status::Changing,
@@ -123,14 +125,9 @@ impl Container {
         &self.record.spec.id
     }
 
-    /// Its first task, which is still there or was when this began.
+    /// Its first task.
     pub(super) fn task(&self) -> Result<Task, LauncherError> {
-        let id = self.id();
-        let not_running = || LauncherError::NotRunning(id.clone());
-        let pid = self.status.pid().ok_or_else(not_running)?;
-        let task = Task::open(pid).map_err(|_| not_running())?;
-        // With the descriptor in hand: the number may have been given to another task before.
-        if Cgroup::has(id, pid) { Ok(task) } else { Err(not_running()) }
+        Held::find(self.id()).map(Held::into_task)
     }
 
     /// Its cgroups, in each hierarchy.
@@ -182,19 +179,26 @@ pub(crate) fn kill(id: &ContainerId, signal: Signal) -> Result<(), LauncherError
 }
 
 /// Asks a container to end, kills it if it does not in time, and waits until all is cleaned up.
-pub(crate) fn stop(id: &ContainerId, signal: Signal, time: Duration) -> Result<(), LauncherError> {
+pub(crate) fn stop(
+    id: &ContainerId,
+    signal: Option<Signal>,
+    time: Duration,
+) -> Result<(), LauncherError> {
     let container = Container::find(id)?;
     if container.status.pid().is_none() && !matches!(container.status, Status::Changing) {
         return Ok(());
     }
     let task = container.task()?;
+    let own = container.record.process.as_ref().and_then(|process| process.stop_signal);
+    let usual = own.map_or(Signal::SIGTERM as i32, StopSignal::number);
+    let number = signal.map_or(usual, |signal| signal as i32);
     // It may just have ended.
-    let _ = task.signal(signal);
+    let _ = task.send(number);
     if matches!(container.status, Status::Paused { .. }) {
         freeze(id, false)?;
     }
     if !has_ended(task.pidfd.as_fd(), time).tried(|| format!("wait for {id}"))? {
-        if signal != Signal::SIGKILL {
+        if number != Signal::SIGKILL as i32 {
             tracing::info!("{id} is still there after {} s: it is killed", time.as_secs());
         }
         let _ = task.signal(Signal::SIGKILL);
@@ -271,7 +275,7 @@ pub(crate) fn freeze(id: &ContainerId, is_frozen: bool) -> Result<(), LauncherEr
 pub(crate) fn remove(id: &ContainerId, may_kill: bool) -> Result<(), LauncherError> {
     let was_running = may_kill && state::is_running(id)?;
     if was_running {
-        stop(id, Signal::SIGKILL, Duration::ZERO)?;
+        stop(id, Some(Signal::SIGKILL), Duration::ZERO)?;
     }
     match State::open(id) {
         Ok(state) => {

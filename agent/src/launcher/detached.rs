@@ -1,13 +1,14 @@
 //! Mounts that are nowhere yet: a file or folder with all that is mounted below it, opened where it is and
 //! given its place later, by another task that may not look there itself.
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{SFlag, fstat};
 
-use super::mount::{Depth, Kind, UNCHANGED, by_descriptor, c_string, is_folder, set_attributes};
+use super::mount::{Depth, Kind, UNCHANGED, c_string, is_folder, set_attributes};
 use super::userns::UserNamespace;
 use super::{LauncherError, Tried};
 
@@ -20,11 +21,26 @@ pub(super) struct Detached {
 impl Detached {
     /// Opens what is at `source`. What is mounted below it later does not show.
     pub(super) fn open(source: &Path) -> Result<Self, LauncherError> {
-        let mount = open_tree(source).tried(|| format!("open {}", source.display()))?;
-        let private = libc::mount_attr { propagation: libc::MS_PRIVATE, ..UNCHANGED };
-        set_attributes(&mount, Depth::Whole, &private)
-            .tried(|| format!("make {} private", source.display()))?;
+        Self::open_with(source, libc::MS_PRIVATE)
+    }
+
+    /// The same with another propagation, as for `mount_setattr(2)`.
+    pub(super) fn open_with(source: &Path, propagation: u64) -> Result<Self, LauncherError> {
+        let what = || format!("open {}", source.display());
+        let path = c_string(source).tried(what)?;
+        let mount = open_tree(&libc::AT_FDCWD, &path, 0).tried(what)?;
+        let attributes = libc::mount_attr { propagation, ..UNCHANGED };
+        set_attributes(&mount, Depth::Whole, &attributes)
+            .tried(|| format!("set the propagation of {}", source.display()))?;
         Ok(Self { source: source.to_owned(), mount })
+    }
+
+    /// A mount like that of what is open, in the mounts that this process is in.
+    pub(super) fn of(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+        let mount = open_tree(&file, c"", libc::AT_EMPTY_PATH)?;
+        let private = libc::mount_attr { propagation: libc::MS_PRIVATE, ..UNCHANGED };
+        set_attributes(&mount, Depth::Whole, &private)?;
+        Ok(mount)
     }
 
     /// A mount that was made so, for what is at `source`.
@@ -34,7 +50,7 @@ impl Detached {
 
     /// The same once more, of one that has its place.
     pub(super) fn again(&self) -> io::Result<Self> {
-        let mount = open_tree(&by_descriptor(&self.mount))?;
+        let mount = open_tree(&self.mount, c"", libc::AT_EMPTY_PATH)?;
         Ok(Self { source: self.source.clone(), mount })
     }
 
@@ -99,18 +115,12 @@ impl Detached {
     }
 }
 
-fn open_tree(source: &Path) -> io::Result<OwnedFd> {
-    let source = c_string(source)?;
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+fn open_tree(folder: &impl AsRawFd, path: &CStr, flags: libc::c_int) -> io::Result<OwnedFd> {
+    let more = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    let flags = more | (libc::AT_RECURSIVE | flags).cast_unsigned();
     // SAFETY: the path is a string that outlives the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_open_tree,
-            libc::AT_FDCWD,
-            source.as_ptr(),
-            flags | libc::AT_RECURSIVE.cast_unsigned(),
-        )
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_open_tree, folder.as_raw_fd(), path.as_ptr(), flags) };
     match libc::c_int::try_from(result).map_err(io::Error::other)? {
         // SAFETY: the kernel has just made this descriptor for us.
         fd @ 0.. => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),

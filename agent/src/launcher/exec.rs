@@ -10,9 +10,9 @@ use nix::sys::signal::Signal;
 
 use super::cgroup::Cgroup;
 use super::container::{Container, Status};
-use super::execution::{self, Execution};
+use super::execution::{self, Entrance, Execution};
 use super::label::Label;
-use super::process::{allow, let_go, watch};
+use super::process::{allow, let_join, watch};
 use super::record::Process;
 use super::signal::Signals;
 use super::state::is_at;
@@ -72,15 +72,15 @@ pub(crate) fn exec(command: &Command) -> Result<u8, LauncherError> {
             let label = namespaces.join(launcher, || {
                 if command.privileged { Ok(None) } else { Label::prepare(&spec.security) }
             })?;
-            execution.perform(launcher, label)
+            execution.perform(launcher, Entrance { label, ..Entrance::default() })
         })
     };
     drop((theirs, unified));
     let outcome = Cgroup::join_legacy_of(&command.id, task.pid)
         .tried(|| format!("add a task to the cgroups of {}", command.id))
         .and_then(|()| allow(spec, &task))
-        .and_then(|()| let_go(launcher))
-        .and_then(|()| watch(&task, &signals, None));
+        .and_then(|()| let_join(launcher))
+        .and_then(|()| watch(&task, &signals, None, None, None));
     if outcome.is_err() {
         // It may have ended by itself, and is to be waited for in any case.
         let _ = task.signal(Signal::SIGKILL);
@@ -98,6 +98,7 @@ fn process(command: &Command, container: &Container) -> Result<Process, Launcher
         env: [&*own.env, &*command.env].concat(),
         cwd: command.cwd.clone().unwrap_or_else(|| own.cwd.clone()),
         user: command.user.unwrap_or(own.user),
+        stop_signal: None,
     })
 }
 

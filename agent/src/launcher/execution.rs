@@ -2,23 +2,27 @@
 //! task does, and all that one does which joins the container later.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::ffi::CString;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd};
+use std::iter::successors;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
-use nix::unistd::{chdir, execve, getcwd, write};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{chdir, execve, execveat, getcwd, write};
 
 use super::fault::{self, Role};
 use super::label::Label;
 use super::mount::c_string;
 use super::record::Process;
 use super::seccomp::Filter;
-use super::{LauncherError, Spec, Tried, privilege, signal, ulimit};
+use super::terminal::Terminal;
+use super::{LauncherError, Spec, Tried, privilege, reaper, signal, ulimit};
 use crate::capability::Capabilities;
 
 /// Where programs are looked for, and the container's own `PATH`.
@@ -39,6 +43,17 @@ pub(super) struct Execution<'a> {
     pub(super) filter: Option<&'a Filter>,
     /// The signals that it should find unblocked.
     pub(super) signals: SigSet,
+}
+
+/// What a task brings along to become it.
+#[derive(Default)]
+pub(super) struct Entrance<'a> {
+    /// The label that it gets.
+    pub(super) label: Option<Label<'a>>,
+    /// The terminal that it takes.
+    pub(super) terminal: Option<Terminal>,
+    /// The program that starts the command, and is there beside it.
+    pub(super) reaper: Option<reaper::Program>,
 }
 
 /// What a new task does: what it is told, as soon as the launcher lets it. Never comes back: a command takes
@@ -67,9 +82,13 @@ impl Execution<'_> {
     pub(super) fn perform(
         &self,
         launcher: &UnixStream,
-        label: Option<Label<'_>>,
+        entrance: Entrance<'_>,
     ) -> Result<Infallible, LauncherError> {
+        let Entrance { label, terminal, reaper } = entrance;
         self.enter_workdir()?;
+        if let Some(terminal) = terminal {
+            terminal.take(launcher, self.process.user)?;
+        }
         label.map_or(Ok(()), Label::apply)?;
         let keep = privilege::available(self.capabilities)?;
         let no_new_privs = self.spec.security.no_new_privs(self.spec.privileged);
@@ -85,10 +104,15 @@ impl Execution<'_> {
         if no_new_privs {
             privilege::forbid_new()?;
         }
-        close_all_but(launcher).tried(|| "close descriptors".to_owned())?;
+        let kept = [Some(launcher.as_fd()), reaper.as_ref().map(AsFd::as_fd)];
+        close_all_but(kept.into_iter().flatten()).tried(|| "close descriptors".to_owned())?;
         signal::reset();
-        self.signals.thread_set_mask().tried(|| "unblock signals".to_owned())?;
-        let program = Program::prepare(self)?;
+        let program = if let Some(reaper) = reaper {
+            reaper.prepare(launcher, &self.signals, &self.process.args, &self.environment())?
+        } else {
+            self.signals.thread_set_mask().tried(|| "unblock signals".to_owned())?;
+            Executable::of(&self.process.args, &self.environment())?
+        };
         if no_new_privs {
             self.confine()?;
         }
@@ -119,20 +143,27 @@ impl Execution<'_> {
         let hostname = self.spec.hostname();
         let mut all =
             vec![format!("PATH={PATH}"), format!("HOME={home}"), format!("HOSTNAME={hostname}")];
-        if let Ok(term) = std::env::var("TERM") {
-            all.push(format!("TERM={term}"));
+        match std::env::var("TERM") {
+            Ok(term) => all.push(format!("TERM={term}")),
+            Err(_) if self.spec.tty => all.push("TERM=xterm".to_owned()),
+            Err(_) => {}
         }
         for variable in &self.process.env {
             let name = variable.split('=').next().unwrap_or_default();
             all.retain(|other| other.split('=').next() != Some(name));
-            all.push(variable.clone());
+            // The name alone takes it away.
+            if variable.contains('=') {
+                all.push(variable.clone());
+            }
         }
         all
     }
 }
 
 /// What execve(2) is called with, made before a filter may forbid what making it takes.
-struct Program {
+pub(super) struct Executable {
+    /// The program by its descriptor, if that is known.
+    program: Option<OwnedFd>,
     /// As it was asked for.
     name: String,
     /// Where it may be, in order.
@@ -141,28 +172,43 @@ struct Program {
     environment: Vec<CString>,
 }
 
-impl Program {
-    fn prepare(execution: &Execution<'_>) -> Result<Self, LauncherError> {
-        let env = execution.environment();
+impl Executable {
+    /// That of a command, which is looked for in its own `PATH`.
+    pub(super) fn of(command: &[String], env: &[String]) -> Result<Self, LauncherError> {
         let invalid = |error: io::Error| LauncherError::NotExecutable(error.to_string());
         let strings = |texts: &[String]| -> Result<Vec<CString>, LauncherError> {
             texts.iter().map(|text| c_string(text.as_str()).map_err(invalid)).collect()
         };
-        let name = execution.process.args.first().cloned().unwrap_or_default();
-        let paths = candidates(&name, &env).into_iter().map(|program| {
+        let name = command.first().cloned().unwrap_or_default();
+        let paths = candidates(&name, env).into_iter().map(|program| {
             let path = c_string(&program).map_err(invalid)?;
             Ok((program, path))
         });
         Ok(Self {
+            program: None,
             paths: paths.collect::<Result<_, LauncherError>>()?,
-            arguments: strings(&execution.process.args)?,
-            environment: strings(&env)?,
+            arguments: strings(command)?,
+            environment: strings(env)?,
             name,
         })
     }
 
-    fn execute(self) -> Result<Infallible, LauncherError> {
-        let Self { name, paths, arguments, environment } = self;
+    /// That of a program that is open.
+    pub(super) fn by_descriptor(
+        program: OwnedFd,
+        arguments: &[String],
+        env: &[String],
+    ) -> Result<Self, LauncherError> {
+        Ok(Self { program: Some(program), ..Self::of(arguments, env)? })
+    }
+
+    pub(super) fn execute(self) -> Result<Infallible, LauncherError> {
+        let Self { program, name, paths, arguments, environment } = self;
+        if let Some(program) = program {
+            let flags = AtFlags::AT_EMPTY_PATH;
+            return execveat(&program, c"", &arguments, &environment, flags)
+                .map_err(|errno| LauncherError::NotExecutable(errno.desc().to_owned()));
+        }
         let mut denied = None;
         for (program, path) in paths {
             match execve(&path, &arguments, &environment) {
@@ -192,13 +238,17 @@ fn candidates(name: &str, env: &[String]) -> Vec<PathBuf> {
 /// What the launcher reads of an error: the exit code, and the text behind it.
 pub(super) fn report(error: &LauncherError) -> Vec<u8> {
     let text = match error {
-        LauncherError::System { source, .. } => format!("{error}: {source}"),
         LauncherError::Setup(text)
         | LauncherError::NotExecutable(text)
         | LauncherError::NotFound(text) => text.clone(),
-        _ => error.to_string(),
+        _ => with_causes(error),
     };
     [&[error.exit_code()], text.as_bytes()].concat()
+}
+
+fn with_causes(error: &LauncherError) -> String {
+    let causes = successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The error that such a report was made of.
@@ -212,10 +262,15 @@ pub(super) fn read_report(report: &[u8]) -> Option<LauncherError> {
     })
 }
 
-/// A launcher that is killed takes the task with it, also if it was killed before this.
+/// A parent that is killed takes the task with it.
+pub(super) fn die_with_parent() -> Result<(), LauncherError> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).tried(|| "follow the launcher's end".to_owned())
+}
+
+/// The same, also if the launcher was killed before this.
 pub(super) fn die_with(launcher: &UnixStream) -> Result<(), LauncherError> {
     let what = || "follow the launcher's end".to_owned();
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).tried(what)?;
+    die_with_parent()?;
     let mut fds = [PollFd::new(launcher.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO).tried(what)?;
     let [launcher] = fds;
@@ -234,19 +289,19 @@ pub(super) fn hide_from_tracers() -> Result<(), LauncherError> {
 }
 
 /// Neither the launcher's descriptors nor those that it was handed may reach the container, not even as the
-/// path of its command: `/proc/self/fd/7/../..` (CVE-2024-21626). The one that is kept is closed by execve(2).
-fn close_all_but(kept: &impl AsRawFd) -> io::Result<()> {
+/// path of its command: `/proc/self/fd/7/../..` (CVE-2024-21626). Those that are kept are closed by execve(2).
+fn close_all_but<'a>(kept: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
     /// Behind standard input, output and error.
     const FIRST: libc::c_uint = 3;
-    let kept = kept.as_raw_fd().unsigned_abs();
-    for (first, last) in [(FIRST, kept.saturating_sub(1)), (kept + 1, libc::c_uint::MAX)] {
-        if first > last {
-            continue;
-        }
+    let mut kept: Vec<_> = kept.map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
+    kept.sort_unstable();
+    let mut first = FIRST;
+    for last in kept.iter().map(|&fd| fd - 1).chain([libc::c_uint::MAX]) {
         // SAFETY: this task ends by execve(2) or _exit(2), and nothing that had them is used before.
-        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+        if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
             return Err(io::Error::last_os_error());
         }
+        first = last.saturating_add(2);
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tar::{Archive, Entry, EntryType};
 
-use super::spec::SpecError;
+use super::spec::{SpecError, StopSignal};
 use super::{User, fault};
 
 /// The longest JSON document of an image that is read, in bytes.
@@ -39,10 +39,14 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// What an image says about running it.
 #[derive(Debug, Default)]
 pub(super) struct ImageConfig {
-    pub(super) command: Vec<String>,
+    /// The program that is started.
+    pub(super) entrypoint: Vec<String>,
+    /// What it is started with, or the whole command.
+    pub(super) arguments: Vec<String>,
     pub(super) env: Vec<String>,
     pub(super) user: Option<User>,
     pub(super) workdir: Option<PathBuf>,
+    pub(super) stop_signal: Option<StopSignal>,
 }
 
 /// Why an image cannot be used.
@@ -80,6 +84,8 @@ pub(crate) enum ImageError {
     Unpacker(String),
     #[error("the image runs as {user:?}; give a number with --user")]
     User { user: String, source: SpecError },
+    #[error("the image wants its command to be stopped by a signal that there is not")]
+    StopSignal(#[source] SpecError),
 }
 
 /// An image, and the archive that it is in.
@@ -133,18 +139,20 @@ impl Image {
     /// What it says about running it.
     pub(super) fn config(&mut self) -> Result<ImageConfig, ImageError> {
         let config: ConfigFile = self.files.document(&self.config)?;
-        let Settings { entrypoint, cmd, env, user, working_dir } =
+        let Settings { entrypoint, cmd, env, user, working_dir, stop_signal } =
             config.config.unwrap_or_default();
-        let command = entrypoint.unwrap_or_default().into_iter().chain(cmd.unwrap_or_default());
         let user = match user.filter(|user| !user.is_empty()) {
             Some(user) => Some(user.parse().map_err(|source| ImageError::User { user, source })?),
             None => None,
         };
+        let stop_signal = stop_signal.filter(|name| !name.is_empty()).map(|name| name.parse());
         Ok(ImageConfig {
-            command: command.collect(),
+            entrypoint: entrypoint.unwrap_or_default(),
+            arguments: cmd.unwrap_or_default(),
             env: env.unwrap_or_default(),
             user,
             workdir: working_dir.filter(|dir| !dir.is_empty()).map(PathBuf::from),
+            stop_signal: stop_signal.transpose().map_err(ImageError::StopSignal)?,
         })
     }
 
@@ -228,6 +236,7 @@ struct Settings {
     env: Option<Vec<String>>,
     user: Option<String>,
     working_dir: Option<String>,
+    stop_signal: Option<String>,
 }
 
 impl Files {

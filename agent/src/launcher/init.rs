@@ -12,11 +12,12 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 
 use super::device::Devices;
-use super::execution::Execution;
+use super::execution::{Entrance, Execution};
 use super::label::Label;
+use super::namespace::Namespaces;
 use super::network::Membership;
 use super::rootfs::{self, Sources};
-use super::{LauncherError, Sharing, Spec, Sysctl, Tried, UserMode, userns};
+use super::{LauncherError, Sharing, Spec, Sysctl, Tried, UserMode, keyring, reaper, userns};
 
 /// Everything that the task is to do.
 pub(super) struct Init<'a> {
@@ -24,6 +25,8 @@ pub(super) struct Init<'a> {
     /// What of the host the container sees.
     pub(super) sources: &'a Sources,
     pub(super) devices: &'a Devices,
+    /// Those that it joins.
+    pub(super) namespaces: &'a Namespaces,
     /// Its place in networks, if it is joined to any.
     pub(super) membership: Option<&'a Membership>,
     /// What it ends with.
@@ -33,13 +36,20 @@ pub(super) struct Init<'a> {
 impl Init<'_> {
     /// Makes the system that the command finds, and executes it. It has the namespaces that were made with it.
     pub(super) fn perform(&self, launcher: &UnixStream) -> Result<Infallible, LauncherError> {
+        // While it is known to be that.
+        let reaper = self.spec.init.then(reaper::Program::open).transpose()?;
         let sysctls = self.enter_users(launcher)?;
-        if self.spec.has_own_cgroupns() {
+        keyring::join_new()?;
+        if self.spec.cgroupns() == &Sharing::Private {
             unshare(CloneFlags::CLONE_NEWCGROUP).tried(|| "leave the host's cgroups".to_owned())?;
         }
+        self.namespaces.enter_cgroup()?;
         if self.spec.uts == Sharing::Private {
             let hostname = self.spec.hostname();
             sethostname(hostname).tried(|| format!("set the host name to {hostname}"))?;
+            if let Some(domain) = &self.spec.domainname {
+                set_domain_name(domain).tried(|| format!("set the domain name to {domain}"))?;
+            }
         }
         if self.spec.network.is_own() {
             loopback_up().tried(|| "bring the loopback device up".to_owned())?;
@@ -47,8 +57,8 @@ impl Init<'_> {
         self.membership.map_or(Ok(()), Membership::configure)?;
         sysctls.into_iter().try_for_each(set_sysctl)?;
         let label = Label::prepare(&self.spec.security)?;
-        rootfs::enter(self.spec, self.devices, self.sources)?;
-        self.execution.perform(launcher, label)
+        let terminal = rootfs::enter(self.spec, self.devices, self.sources)?;
+        self.execution.perform(launcher, Entrance { label, terminal, reaper })
     }
 
     /// Becomes root of the user namespace if that is the container's own. Which parameters of the kernel only
@@ -69,6 +79,13 @@ impl Init<'_> {
 fn set_sysctl(sysctl: &Sysctl) -> Result<(), LauncherError> {
     let path = Path::new("/proc/sys").join(&sysctl.path);
     fs::write(&path, &sysctl.value).tried(|| format!("set {} to {}", path.display(), sysctl.value))
+}
+
+/// Sets what `domainname(1)` shows.
+fn set_domain_name(domain: &str) -> io::Result<()> {
+    // SAFETY: the text is as long as is said, and outlives the call.
+    let result = unsafe { libc::setdomainname(domain.as_ptr().cast(), domain.len()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn loopback_up() -> io::Result<()> {

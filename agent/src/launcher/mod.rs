@@ -18,21 +18,28 @@ mod context;
 mod detached;
 mod device;
 mod diff;
+mod errand;
 mod exec;
 mod execution;
 mod fault;
+mod first_task;
+mod handover;
 mod image;
 mod init;
+mod keyring;
 mod label;
 mod limit;
 mod lock;
 mod log;
 mod monitor;
 mod mount;
+mod namespace;
 pub(crate) mod network;
 mod overlay;
 mod privilege;
 mod process;
+mod propagation;
+mod reaper;
 mod record;
 mod rootfs;
 mod seal;
@@ -44,6 +51,7 @@ mod state;
 mod stdio;
 mod storage;
 mod task;
+mod terminal;
 mod ulimit;
 mod unpacker;
 mod usage;
@@ -59,12 +67,14 @@ pub(crate) use diff::{Change, diff};
 pub(crate) use exec::{Command, exec};
 pub(crate) use log::{LogQuery, Stream};
 pub(crate) use process::{create, run, run_detached, start, start_attached};
+pub(crate) use reaper::Reaper;
+pub(crate) use seal::ensure as seal;
 pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
     BitRate, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, HostEntry,
-    Network, NetworkName, NetworkOptions, PidMode, Rate, Resources, Root, Sharing, Size, Spec,
-    Swap, Sysctl, Throttle, Tmpfs, Ulimit, User, UserMode, Volume, Way, bytes_per_second,
-    capabilities, operations_per_second,
+    Mount, Network, NetworkName, NetworkOptions, PidMode, Rate, Resources, Root, Sharing, Size,
+    Spec, StopSignal, Swap, Sysctl, Throttle, TimeOffset, Tmpfs, Ulimit, User, UserMode, Volume,
+    Way, bytes_per_second, capabilities, operations_per_second,
 };
 pub(crate) use state::clean_up;
 pub(crate) use usage::Usage;
@@ -90,6 +100,8 @@ pub(crate) enum LauncherError {
     Lost(ContainerId),
     #[error("{0} is being started or cleaned up after, and that takes long")]
     Busy(ContainerId),
+    #[error("the container {0} is not running yet: it is being set up")]
+    NotStarted(ContainerId),
     #[error(
         "{0} has no layers (it is run from a folder, with users of its own, or where overlays cannot be \
          had): there is nothing to compare it with"
@@ -110,11 +122,29 @@ pub(crate) enum LauncherError {
     #[error(transparent)]
     Network(#[from] network::NetworkError),
     #[error(transparent)]
+    Namespace(#[from] namespace::NamespaceError),
+    #[error(transparent)]
     Seccomp(#[from] seccomp::SeccompError),
     #[error("{0} came before there was a container")]
     Interrupted(Signal),
     #[error("only one container can be attached to")]
     OneOnly,
+    #[error(
+        "the standard input is not a terminal: leave --tty out, or start the launcher from one"
+    )]
+    NoTerminal,
+    #[error("cannot read the environment from {}", path.display())]
+    EnvFile { path: PathBuf, source: io::Error },
+    #[error("{}, line {line}: {what} (--env-file)", path.display())]
+    EnvLine { path: PathBuf, line: usize, what: &'static str },
+    #[error(
+        "{} is on a mount that is not shared: what is mounted below it does not show elsewhere (mount \
+         --make-rshared makes one that is)",
+        .0.display()
+    )]
+    NotShared(PathBuf),
+    #[error("a container with a terminal is started with --attach, and run without --detach")]
+    TerminalOfNobody,
     #[error("no command is given, and the image names none")]
     NoCommand,
     #[error("cannot set up the container: {0}")]

@@ -2,7 +2,7 @@
 //! namespaces and in its cgroup by one `clone3`, watched by a pidfd, and cleaned up after.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -16,10 +16,12 @@ use super::cgroup::Cgroup;
 use super::detached::Detached;
 use super::device::Devices;
 use super::execution::{self, Execution, GO, read_report};
+use super::first_task::FirstTask;
 use super::image::{Image, ImageConfig};
 use super::init::Init;
 use super::log::Log;
 use super::monitor;
+use super::namespace::{self, Namespaces};
 use super::network::Membership;
 use super::record::{End, Process};
 use super::rootfs::{self, Sources};
@@ -28,10 +30,11 @@ use super::state::{State, is_at};
 use super::stdio::Stdio;
 use super::storage;
 use super::task::{Task, clone3};
+use super::terminal::{self, Console};
 use super::userns::UserNamespace;
 use super::{
-    ContainerId, LauncherError, PidMode, Root, Sharing, Spec, Tried, UserMode, seal, seccomp,
-    ulimit,
+    ContainerId, LauncherError, PidMode, Root, Sharing, Spec, StopSignal, Tried, UserMode, seal,
+    seccomp, ulimit,
 };
 
 /// A command that does not mind being asked to end is killed when it is asked that often.
@@ -40,6 +43,7 @@ const LAST_WARNING: u32 = 3;
 /// Runs a container and returns its command's exit code: 128 and the signal's number if a signal
 /// ended it. Nothing of it is left afterwards.
 pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
+    terminal::check(spec)?;
     let signals = begin(spec)?;
     let state = State::create(spec, false)?;
     perform(state, &signals, Stdio::inherited(), || Ok(()))
@@ -77,10 +81,15 @@ pub(crate) fn start(id: &ContainerId) -> Result<(), LauncherError> {
 pub(crate) fn start_attached(id: &ContainerId) -> Result<u8, LauncherError> {
     seal::ensure()?;
     let signals = Signals::block()?;
-    perform(State::open(id)?, &signals, Stdio::inherited(), || Ok(()))
+    let state = State::open(id)?;
+    terminal::check(state.spec())?;
+    perform(state, &signals, Stdio::inherited(), || Ok(()))
 }
 
 fn detach(state: State, signals: &Signals) -> Result<(), LauncherError> {
+    if state.spec().tty {
+        return Err(LauncherError::TerminalOfNobody);
+    }
     let files = state.own().to_owned();
     monitor::detach(&files, signals, |started| {
         perform(state, signals, Stdio::logged(&files)?, started)
@@ -103,10 +112,12 @@ fn perform(
     let spec = &state.spec().clone();
     let devices = Devices::find(spec)?;
     let filter = seccomp::prepare(spec)?;
+    let namespaces = Namespaces::find(spec)?;
     let volumes = rootfs::volumes(spec)?;
     let (root, config) = provide_root(spec, &state, signals)?;
     let (membership, files) = Membership::join(spec, &state, signals)?.unzip();
-    let sources = Sources { root, volumes, files: files.unwrap_or_default() };
+    let files = files.unwrap_or_default();
+    let sources = Sources { root, volumes, files, ipc: namespace::ipc_folders(spec)? };
     let process = process(spec, config)?;
     let execution = Execution {
         spec,
@@ -116,15 +127,23 @@ fn perform(
         signals: signals.before,
     };
     let membership = membership.as_ref();
-    let init = Init { spec, sources: &sources, devices: &devices, membership, execution };
+    let init = Init {
+        spec,
+        sources: &sources,
+        devices: &devices,
+        namespaces: &namespaces,
+        membership,
+        execution,
+    };
     let cgroup = Cgroup::create(&state, &spec.resources, &devices)?;
     let (launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     let unified = cgroup.open_unified()?;
     // The task has descriptors of the host's until the command takes over.
     execution::hide_from_tracers()?;
-    let task = clone3(namespaces(spec), unified.as_ref());
-    let task =
-        task.tried(|| "make the namespaces (are there limits in /proc/sys/user?)".to_owned());
+    let task = namespaces.with(|flags| {
+        clone3(flags | new_namespaces(spec), unified.as_ref())
+            .tried(|| "make the namespaces (are there limits in /proc/sys/user?)".to_owned())
+    });
     let Some(task) = task? else {
         drop(launcher);
         execution::run(theirs, |launcher| {
@@ -137,11 +156,14 @@ fn perform(
     let attach = || membership.map_or(Ok(()), |joined| joined.attach(task.pid));
     let outcome = adjust(spec, &sources, &cgroup, &task)
         .and_then(|()| attach())
-        .and_then(|()| state.take_pid(task.pid))
-        .and_then(|()| let_go(launcher))
-        .and_then(|()| state.start(process.clone()))
-        .and_then(|()| started())
-        .and_then(|()| watch(&task, signals, log.as_mut()));
+        .and_then(|()| let_go(launcher, spec))
+        .and_then(|console| {
+            // It is a child of the launcher's, so that its pid is not another's.
+            state.note_first_task(&FirstTask::of(task.pid)?)?;
+            state.start(process.clone())?;
+            started()?;
+            watch(&task, signals, process.stop_signal, log.as_mut(), console)
+        });
     if outcome.is_err() {
         // It may have ended by itself, and is to be waited for in any case.
         let _ = task.signal(Signal::SIGKILL);
@@ -164,7 +186,7 @@ fn perform(
 
 /// What is executed, by what was asked for and what the image says.
 fn process(spec: &Spec, config: ImageConfig) -> Result<Process, LauncherError> {
-    let args = if spec.command.is_empty() { config.command } else { spec.command.clone() };
+    let args = command(spec, &config);
     if args.is_empty() {
         return Err(LauncherError::NoCommand);
     }
@@ -174,14 +196,44 @@ fn process(spec: &Spec, config: ImageConfig) -> Result<Process, LauncherError> {
         env: config.env.into_iter().chain(spec.env.iter().cloned()).collect(),
         cwd: cwd.unwrap_or_else(|| "/".into()),
         user: spec.user.or(config.user).unwrap_or_default(),
+        stop_signal: spec.stop_signal.or(config.stop_signal),
     })
 }
 
-/// Lets a task go on, and comes back when its command has taken over.
-pub(super) fn let_go(mut task: UnixStream) -> Result<(), LauncherError> {
+/// The command with its arguments, as Docker puts them together.
+fn command(spec: &Spec, config: &ImageConfig) -> Vec<String> {
+    let (program, arguments) = match &spec.entrypoint {
+        // What the image says are arguments of its own program. An empty one takes that away.
+        Some(own) => {
+            let own = Some(own.clone()).filter(|own| !own.is_empty());
+            (own.into_iter().collect(), &[][..])
+        }
+        None => (config.entrypoint.clone(), config.arguments.as_slice()),
+    };
+    let arguments = if spec.command.is_empty() { arguments } else { &spec.command };
+    [program, arguments.to_vec()].concat()
+}
+
+/// Lets the first task go on, and comes back when its command has taken over. Returns its terminal, if it has one.
+fn let_go(mut task: UnixStream, spec: &Spec) -> Result<Option<Console>, LauncherError> {
     task.write_all(&[GO]).tried(|| "start the container".to_owned())?;
-    // Closed without a word when the command takes over.
-    let mut report = Vec::new();
+    if !spec.tty {
+        return hear(task, Vec::new()).map(|()| None);
+    }
+    match Console::receive(&task, spec.interactive)? {
+        Ok(console) => hear(task, Vec::new()).map(|()| Some(console)),
+        Err(begun) => hear(task, begun).map(|()| None),
+    }
+}
+
+/// Lets a task that joins a container go on, and comes back when its command has taken over.
+pub(super) fn let_join(mut task: UnixStream) -> Result<(), LauncherError> {
+    task.write_all(&[GO]).tried(|| "start the command".to_owned())?;
+    hear(task, Vec::new())
+}
+
+/// Waits until a command has taken over: then the task closes its end without a word.
+fn hear(mut task: UnixStream, mut report: Vec<u8>) -> Result<(), LauncherError> {
     task.read_to_end(&mut report).tried(|| "hear from the container".to_owned())?;
     read_report(&report).map_or(Ok(()), Err)
 }
@@ -194,8 +246,10 @@ fn adjust(
     task: &Task,
 ) -> Result<(), LauncherError> {
     cgroup.join_legacy(task.pid.unsigned_abs())?;
-    if spec.users == UserMode::Remapped {
-        sources.map(spec, &UserNamespace::map(task.pid)?)?;
+    match spec.users {
+        UserMode::Host => {}
+        UserMode::Remapped => sources.map(spec, &UserNamespace::map(task.pid)?)?,
+        UserMode::Joined(_) => sources.map(spec, &UserNamespace::of(task.pid)?)?,
     }
     allow(spec, task)?;
     match &spec.pid_file {
@@ -215,38 +269,58 @@ pub(super) fn allow(spec: &Spec, task: &Task) -> Result<(), LauncherError> {
     spec.ulimits.iter().try_for_each(|limit| ulimit::allow(task.pid, limit))
 }
 
-/// Passes signals on, and writes down what is said, until the task ends. Returns its exit code.
+/// Passes signals on, and writes down or shows what is said, until the task ends. Returns its exit code.
 pub(super) fn watch(
     task: &Task,
     signals: &Signals,
+    stop: Option<StopSignal>,
     mut log: Option<&mut Log>,
+    mut console: Option<Console>,
 ) -> Result<u8, LauncherError> {
+    let stdin = io::stdin();
     let mut warnings = 0;
     loop {
         let watched = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![watched(task.pidfd.as_fd()), watched(signals.fd.as_fd())];
         fds.extend(log.iter().flat_map(|log| log.pipes()).map(watched));
+        fds.extend(console.iter().flat_map(|console| console.sides(&stdin)));
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).tried(|| "wait for the container".to_owned()),
         }
         let has_ended = fds.first().and_then(PollFd::any).unwrap_or(false);
         drop(fds);
+        if let Some(console) = &mut console {
+            console.relay();
+        }
         if has_ended {
+            if let Some(console) = console {
+                console.finish();
+            }
             return task.wait().tried(|| "wait for the container".to_owned());
         }
         if let Some(log) = &mut log {
             log.drain();
         }
         while let Some(mut signal) = signals.next() {
+            if signal == Signal::SIGWINCH
+                && let Some(console) = &console
+            {
+                console.resize();
+                continue;
+            }
             if matches!(signal, Signal::SIGINT | Signal::SIGTERM) {
                 warnings += 1;
                 if warnings >= LAST_WARNING {
                     signal = Signal::SIGKILL;
                 }
             }
+            let number = match stop {
+                Some(stop) if signal == Signal::SIGTERM => stop.number(),
+                _ => signal as i32,
+            };
             // It may just have ended.
-            let _ = task.signal(signal);
+            let _ = task.send(number);
         }
     }
 }
@@ -282,7 +356,7 @@ fn provide_root(
 
 /// The `CLONE_NEW*` flags of what the container does not share. Its cgroup namespace comes later: the
 /// task must be in its cgroups by then.
-fn namespaces(spec: &Spec) -> libc::c_int {
+fn new_namespaces(spec: &Spec) -> libc::c_int {
     let mut flags = libc::CLONE_NEWNS;
     if spec.uts == Sharing::Private {
         flags |= libc::CLONE_NEWUTS;

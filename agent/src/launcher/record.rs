@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Spec, User};
+use super::spec::{Spec, StopSignal, User};
 use super::{LauncherError, Tried};
 
 /// The file, in a container's folder.
@@ -45,6 +45,8 @@ pub(crate) struct Process {
     pub(crate) cwd: PathBuf,
     /// Whom it runs as.
     pub(crate) user: User,
+    /// How it is asked to end, if not by `SIGTERM`.
+    pub(crate) stop_signal: Option<StopSignal>,
 }
 
 /// How a container's command has ended.

@@ -17,9 +17,10 @@ use super::context::Context;
 use super::detached::Detached;
 use super::device::Devices;
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
-use super::spec::{Root, Sharing, Spec, Tmpfs, Volume};
+use super::spec::{Root, Sharing, Spec, Tmpfs, UserMode, Volume};
+use super::terminal::Terminal;
 use super::userns::{self, UserNamespace};
-use super::{LauncherError, Tried};
+use super::{LauncherError, Tried, propagation};
 
 /// What Docker hides from containers (moby, `daemon/pkg/oci/defaults.go`).
 const MASKED: [&str; 12] = [
@@ -58,6 +59,8 @@ pub(super) struct Sources {
     pub(super) volumes: Vec<Detached>,
     /// Files of its own.
     pub(super) files: Vec<OwnFile>,
+    /// The objects of an IPC namespace that is another container's, and where they are shown.
+    pub(super) ipc: Vec<(&'static Path, Detached)>,
 }
 
 /// A file of the container's own that the host keeps for it.
@@ -73,7 +76,10 @@ impl Sources {
         let mapped =
             self.root.map(users, "take an image (--image), which is unpacked for it alone");
         match (mapped, &spec.root) {
-            (Err(LauncherError::NotMappable { path, .. }), Root::Archive(_)) => {
+            // Only the ids that all containers have are known.
+            (Err(LauncherError::NotMappable { path, .. }), Root::Archive(_))
+                if spec.users == UserMode::Remapped =>
+            {
                 userns::give(&path)?;
             }
             (mapped, _) => mapped?,
@@ -88,7 +94,11 @@ impl Sources {
 
 /// Opens what the volumes show.
 pub(super) fn volumes(spec: &Spec) -> Result<Vec<Detached>, LauncherError> {
-    spec.volumes.iter().map(|volume| Detached::open(&volume.source)).collect()
+    let opened = spec.volumes.iter().map(|volume| {
+        propagation::check(volume)?;
+        Detached::open_with(&volume.source, propagation::flag(volume))
+    });
+    opened.collect()
 }
 
 /// Builds what the container sees and makes it the root of this mount namespace, which must be the
@@ -97,13 +107,15 @@ pub(super) fn enter(
     spec: &Spec,
     devices: &Devices,
     sources: &Sources,
-) -> Result<(), LauncherError> {
+) -> Result<Option<Terminal>, LauncherError> {
     detach_from_host()?;
     let tree = Tree::over_root(&sources.root)?;
     umask(Mode::empty());
-    let kernel = kernel_file_systems(spec, devices, &tree)?;
+    let kernel = kernel_file_systems(spec, devices, &sources.ipc, &tree)?;
+    // Before something of others is mounted in its place.
+    let terminal = spec.tty.then(|| Terminal::make(spec, &tree)).transpose()?;
     mounts(spec, sources, &tree)?;
-    if let Some(kernel) = kernel {
+    if let Some(kernel) = kernel.filter(|_| !spec.security.shows_system_paths()) {
         kernel.restrict(&tree)?;
     }
     pivot(&tree)?;
@@ -113,7 +125,7 @@ pub(super) fn enter(
             .tried(|| "make the root read-only".to_owned())?;
     }
     umask(Mode::from_bits_truncate(0o022));
-    Ok(())
+    Ok(terminal)
 }
 
 /// Mounts what was asked for: what is above first.
@@ -176,6 +188,7 @@ struct Kernel {
 fn kernel_file_systems(
     spec: &Spec,
     devices: &Devices,
+    ipc: &[(&Path, Detached)],
     tree: &Tree,
 ) -> Result<Option<Kernel>, LauncherError> {
     let safe = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
@@ -186,9 +199,12 @@ fn kernel_file_systems(
         for hosts in ["/dev", "/sys"].map(Path::new) {
             tree.put(&Detached::open(hosts)?, hosts)?;
         }
+        if spec.tty {
+            mount_terminals(tree)?;
+        }
         return Ok(None);
     }
-    make_dev(spec, devices, tree)?;
+    make_dev(spec, devices, ipc, tree)?;
     let sys = new_mount(c"sysfs", safe | libc::MOUNT_ATTR_RDONLY, &[])?;
     tree.put(&sys, Path::new("/sys"))?;
     let kernel = Kernel { proc: Tree::of(&proc)?, sys: Tree::of(&sys)? };
@@ -214,19 +230,25 @@ fn new_mount(
 }
 
 /// A `/dev` with what programs need, and nothing of the host's but what was asked for.
-fn make_dev(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherError> {
+fn make_dev(
+    spec: &Spec,
+    devices: &Devices,
+    ipc: &[(&Path, Detached)],
+    tree: &Tree,
+) -> Result<(), LauncherError> {
     let (nosuid, noexec) = (MsFlags::MS_NOSUID, MsFlags::MS_NOEXEC);
     let nodev = MsFlags::MS_NODEV;
     let strict = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_STRICTATIME;
     let options: [(&CStr, &str); 2] = [(c"mode", "755"), (c"size", "64k")];
     tree.put(&new_mount(c"tmpfs", strict, &options)?, Path::new("/dev"))?;
-    let pts = "newinstance,ptmxmode=0666,mode=0620,gid=5";
-    tree.mount("devpts", Path::new("/dev/pts"), nosuid | noexec, pts)?;
+    mount_terminals(tree)?;
     if spec.ipc == Sharing::Host {
         for dir in ["/dev/shm", "/dev/mqueue"].map(Path::new).into_iter().filter(|dir| dir.is_dir())
         {
             tree.bind(dir, dir)?;
         }
+    } else if !ipc.is_empty() {
+        ipc.iter().try_for_each(|(path, shown)| tree.attach(shown, path))?;
     } else {
         let shm = format!("mode=1777,size={}", spec.shm_size.0);
         tree.mount("tmpfs", Path::new("/dev/shm"), nosuid | nodev | noexec, &shm)?;
@@ -236,7 +258,14 @@ fn make_dev(spec: &Spec, devices: &Devices, tree: &Tree) -> Result<(), LauncherE
     for (name, target) in LINKS {
         symlinkat(target, dev.as_fd(), name).tried(|| format!("link /dev/{name}"))?;
     }
-    devices.make(tree, spec.users)
+    devices.make(tree, &spec.users)
+}
+
+/// Terminals of the container's own.
+fn mount_terminals(tree: &Tree) -> Result<(), LauncherError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let options = "newinstance,ptmxmode=0666,mode=0620,gid=5";
+    tree.mount("devpts", Path::new("/dev/pts"), flags, options)
 }
 
 fn host_has_cgroup2() -> bool {

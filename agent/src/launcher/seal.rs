@@ -22,7 +22,7 @@ const SELF: &str = "/proc/self/exe";
 
 /// Sees to it that the program is on a mount that is read-only: if it is not, executes it again from a mount
 /// of its own, which is nowhere to be found. Must be called before anything is begun.
-pub(super) fn ensure() -> Result<(), LauncherError> {
+pub(crate) fn ensure() -> Result<(), LauncherError> {
     let is_sealed = statvfs(SELF).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY));
     if is_sealed {
         return Ok(());

@@ -14,6 +14,10 @@ pub(crate) enum SecurityOption {
     Seccomp(SeccompProfile),
     /// What `AppArmor` lets it do.
     AppArmor(AppArmorProfile),
+    /// What of the kernel's file systems is neither masked nor read-only: everything.
+    SystemPaths,
+    /// There is no label of `SELinux`, as ever.
+    NoLabel,
 }
 
 /// An `AppArmor` profile.
@@ -44,6 +48,7 @@ pub(crate) struct Security {
     no_new_privs: Option<bool>,
     seccomp: Option<SeccompProfile>,
     apparmor: Option<AppArmorProfile>,
+    system_paths: bool,
 }
 
 /// Why an option is refused.
@@ -51,7 +56,8 @@ pub(crate) struct Security {
 pub(crate) enum SecurityOptionError {
     #[error(
         "there is no option {0:?}: expected seccomp=FILE, seccomp=default, seccomp=unconfined, \
-         apparmor=PROFILE, apparmor=unconfined, or no-new-privileges[=true|false]"
+         apparmor=PROFILE, apparmor=unconfined, no-new-privileges[=true|false], \
+         systempaths=unconfined, or label=disable"
     )]
     Unknown(String),
     #[error("expected apparmor=PROFILE, the name of a loaded profile, or apparmor=unconfined")]
@@ -60,6 +66,12 @@ pub(crate) enum SecurityOptionError {
     Seccomp,
     #[error("expected no-new-privileges, no-new-privileges=true or no-new-privileges=false")]
     NoNewPrivileges,
+    #[error("expected systempaths=unconfined")]
+    SystemPaths,
+    #[error(
+        "expected label=disable: containers get no SELinux labels of their own from this launcher"
+    )]
+    Label,
 }
 
 impl Security {
@@ -92,6 +104,11 @@ impl Security {
             Some(AppArmorProfile::Unconfined) | None => None,
         }
     }
+
+    /// Whether nothing of the kernel's file systems is masked or read-only.
+    pub(super) fn shows_system_paths(&self) -> bool {
+        self.system_paths
+    }
 }
 
 /// The last one of a kind counts.
@@ -103,6 +120,8 @@ impl FromIterator<SecurityOption> for Security {
                 SecurityOption::NoNewPrivileges(is_set) => security.no_new_privs = Some(is_set),
                 SecurityOption::Seccomp(profile) => security.seccomp = Some(profile),
                 SecurityOption::AppArmor(profile) => security.apparmor = Some(profile),
+                SecurityOption::SystemPaths => security.system_paths = true,
+                SecurityOption::NoLabel => {}
             }
         }
         security
@@ -131,6 +150,10 @@ impl FromStr for SecurityOption {
                 Ok(Self::AppArmor(AppArmorProfile::Loaded(name.to_owned())))
             }
             ("apparmor", _) => Err(SecurityOptionError::AppArmor),
+            ("systempaths", Some("unconfined")) => Ok(Self::SystemPaths),
+            ("systempaths", _) => Err(SecurityOptionError::SystemPaths),
+            ("label", Some("disable")) => Ok(Self::NoLabel),
+            ("label", _) => Err(SecurityOptionError::Label),
             _ => Err(SecurityOptionError::Unknown(name.to_owned())),
         }
     }
@@ -152,6 +175,8 @@ mod tests {
             ("seccomp=a=b.json", Seccomp(SeccompProfile::File("a=b.json".into()))),
             ("apparmor=docker-default", AppArmor(AppArmorProfile::Loaded("docker-default".into()))),
             ("apparmor=unconfined", AppArmor(AppArmorProfile::Unconfined)),
+            ("systempaths=unconfined", SecurityOption::SystemPaths),
+            ("label=disable", SecurityOption::NoLabel),
         ] {
             assert_eq!(text.parse(), Ok(option));
         }
@@ -161,6 +186,8 @@ mod tests {
             ("seccomp=", SecurityOptionError::Seccomp),
             ("apparmor=", SecurityOptionError::AppArmor),
             ("apparmor=a\nb", SecurityOptionError::AppArmor),
+            ("systempaths=x", SecurityOptionError::SystemPaths),
+            ("label=type:container_t", SecurityOptionError::Label),
             ("selinux=x", SecurityOptionError::Unknown("selinux".into())),
         ] {
             assert_eq!(text.parse::<SecurityOption>(), Err(error), "{text}");

@@ -1,18 +1,19 @@
 //! The signals of a launcher: it passes them on to its container, and ends cleanly if there is none yet.
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::{LauncherError, Tried};
 
 /// Signals that are passed on to the container.
-const FORWARDED: [Signal; 6] = [
+const FORWARDED: [Signal; 7] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGTERM,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
+    Signal::SIGWINCH,
 ];
 
 /// Signals that are waited for instead of ending the launcher.
@@ -35,7 +36,7 @@ impl Signals {
     /// An error if a signal has arrived that asks for the end, while there is no container to pass it on to.
     pub(super) fn check(&self) -> Result<(), LauncherError> {
         match self.next() {
-            Some(signal @ (Signal::SIGUSR1 | Signal::SIGUSR2)) => {
+            Some(signal @ (Signal::SIGUSR1 | Signal::SIGUSR2 | Signal::SIGWINCH)) => {
                 tracing::debug!("{signal} is not passed on: there is no container yet");
                 Ok(())
             }
@@ -74,4 +75,11 @@ impl Drop for Signals {
         // up. The mask was valid before.
         let _ = self.before.thread_set_mask();
     }
+}
+
+/// Has a signal do again what it does by default: this program was started with some of them ignored, and so would
+/// be whatever it executes.
+pub(super) fn set_default(number: Signal) -> nix::Result<()> {
+    // SAFETY: no handler is installed.
+    unsafe { signal(number, SigHandler::SigDfl) }.map(drop)
 }

@@ -3,10 +3,12 @@
 mod block;
 mod device;
 mod mount;
+mod namespace;
 mod network;
 mod process;
 mod resource;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{self, PathBuf};
 use std::str::FromStr;
@@ -17,23 +19,37 @@ pub(crate) use self::block::{
     BlockIo, Rate, Throttle, Way, bytes_per_second, operations_per_second,
 };
 pub(crate) use self::device::{Access, Device, DeviceKind, DeviceRule};
-pub(crate) use self::mount::{Tmpfs, Volume};
+pub(crate) use self::mount::{Mount, Propagation, Tmpfs, Volume};
+pub(crate) use self::namespace::{Joined, TimeOffset};
 pub(crate) use self::network::{BitRate, HostEntry, NetworkName, NetworkOptions};
-pub(crate) use self::process::{Sysctl, Ulimit, User};
+pub(crate) use self::process::{StopSignal, Sysctl, Ulimit, User};
 pub(crate) use self::resource::{CpuList, Cpus, Resources, Size, Swap};
 use super::security::Security;
 use super::{LauncherError, Tried, userns};
 use crate::capability::{self, Capabilities};
 
 /// A container as it was asked for.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Spec {
     /// What it is called on this host.
     pub(crate) id: ContainerId,
     /// Where its root file system comes from.
     pub(crate) root: Root,
-    /// Its command and arguments; the image's own if there are none.
+    /// The program that the command consists of arguments of, instead of the image's; an empty one for none.
+    pub(crate) entrypoint: Option<String>,
+    /// Its command and arguments, or only these; the image's own if there are none.
     pub(crate) command: Vec<String>,
+    /// Whether its first process is the launcher's, which starts the command and waits for orphans.
+    pub(crate) init: bool,
+    /// Whether it has a terminal of its own.
+    pub(crate) tty: bool,
+    /// Whether what is typed is passed on to that.
+    pub(crate) interactive: bool,
+    /// What asks the command to end; by default what the image says, or SIGTERM.
+    pub(crate) stop_signal: Option<StopSignal>,
+    /// What others want to know of it.
+    pub(crate) labels: BTreeMap<String, String>,
     /// All capabilities, the host's devices, nothing masked.
     pub(crate) privileged: bool,
     /// Its users.
@@ -50,6 +66,10 @@ pub(crate) struct Spec {
     pub(crate) ipc: Sharing,
     /// What it sees of cgroups; if not given, a privileged one sees the host's.
     pub(crate) cgroupns: Option<Sharing>,
+    /// Its clocks.
+    pub(crate) time: Sharing,
+    /// What its clocks show beyond the host's.
+    pub(crate) time_offsets: Vec<TimeOffset>,
     /// File systems in memory.
     pub(crate) tmpfs: Vec<Tmpfs>,
     /// How much `/dev/shm` holds.
@@ -78,12 +98,14 @@ pub(crate) struct Spec {
     pub(crate) read_only: bool,
     /// Whom its command runs as.
     pub(crate) user: Option<User>,
-    /// Its environment beyond the default, as `NAME=VALUE`.
+    /// Its environment beyond the default, as `NAME=VALUE`; `NAME` alone is taken away.
     pub(crate) env: Vec<String>,
     /// Where its command starts.
     pub(crate) workdir: Option<PathBuf>,
     /// Its host name; by default, its id.
     pub(crate) hostname: Option<String>,
+    /// Its NIS domain name.
+    pub(crate) domainname: Option<String>,
     /// Where the host's id of its first process is written.
     pub(crate) pid_file: Option<PathBuf>,
 }
@@ -103,33 +125,39 @@ pub(crate) enum Root {
 }
 
 /// Whether a namespace is its own.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Sharing {
     /// A new one.
     Private,
     /// That of whoever starts the container.
     Host,
+    /// Another one that is there.
+    Joined(Joined),
 }
 
 /// The user namespace.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum UserMode {
     /// A new one, whose users the host does not know.
     Remapped,
     /// That of whoever starts the container.
     Host,
+    /// Another one that is there.
+    Joined(Joined),
 }
 
 /// The pid namespace.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PidMode {
     /// A new one.
     Private,
     /// That of whoever starts the container.
     Host,
+    /// Another one that is there.
+    Joined(Joined),
 }
 
 /// The network namespace.
@@ -142,6 +170,8 @@ pub(crate) enum Network {
     Host,
     /// A new one that is joined to these networks.
     Named(Vec<NetworkName>),
+    /// Another one that is there.
+    Joined(Joined),
 }
 
 /// A change of the default set of capabilities.
@@ -164,9 +194,17 @@ pub(crate) enum SpecError {
     Id,
     #[error(
         "expected SOURCE:TARGET or SOURCE:TARGET:OPTIONS, both absolute paths and some of ro, rw, idmap, \
-         separated by commas"
+         and private, slave or shared, with r before it or not, separated by commas"
     )]
     Volume,
+    #[error("{0} of --mount")]
+    Mount(String),
+    #[error(
+        "{} is shared with the host: with --userns=remap, what the container mounts there would be its users' \
+         (shared)",
+        .0.display()
+    )]
+    SharedWithHost(PathBuf),
     #[error("the target must be an absolute path below /, without \"..\"")]
     VolumeTarget,
     #[error("expected a number of bytes, or one with a unit: 64k, 512m, 2g")]
@@ -215,6 +253,10 @@ pub(crate) enum SpecError {
     Ulimit,
     #[error("there is no limit {0:?}; there are: {known}", known = Ulimit::names())]
     UlimitName(String),
+    #[error(
+        "there is no signal {0:?}: expected a name or a number, like SIGTERM, SIGRTMIN+3 or 15"
+    )]
+    StopSignal(String),
     #[error("expected NAME=VALUE")]
     Sysctl,
     #[error(
@@ -224,8 +266,23 @@ pub(crate) enum SpecError {
     SysctlOfHost(String),
     #[error("{0} is the host's in a namespace of the host's: it would be changed for all")]
     SysctlShared(String),
-    #[error("the host's UTS namespace has the host's name: --hostname would change it for all")]
-    HostnameOfHost,
+    #[error("the host's UTS namespace has the host's name: {0} would change it for all")]
+    NameOfHost(&'static str),
+    #[error("{0} would change what others have, whose namespace the container joins")]
+    OfOthers(String),
+    #[error(
+        "expected {own}, host, container:NAME or ns:PATH, the name of a running container or an absolute path"
+    )]
+    Namespace { own: &'static str },
+    #[error(
+        "{0} needs their user namespace, too (--userns=container:NAME), or that of the host \
+         (--userns=host): users of the container's own have no power over what others have"
+    )]
+    NeedsTheirUsers(&'static str),
+    #[error("expected CLOCK=SECONDS: monotonic or boottime, and a number like 86400, -3600 or 0.5")]
+    TimeOffset,
+    #[error("--time-offset needs --timens=private: other clocks are not the container's own")]
+    TimeOfOthers,
     #[error("{option} needs --userns=host: within a user namespace, {why}")]
     NeedsHostUsers { option: &'static str, why: &'static str },
     #[error(
@@ -264,26 +321,43 @@ impl Spec {
 
     /// What cannot be had together.
     pub(crate) fn check(&self) -> Result<(), SpecError> {
-        if self.uts == Sharing::Host && self.hostname.is_some() {
-            return Err(SpecError::HostnameOfHost);
+        let names = [("--hostname", &self.hostname), ("--domainname", &self.domainname)];
+        for (option, _) in names.into_iter().filter(|(_, name)| name.is_some()) {
+            match self.uts {
+                Sharing::Private => {}
+                Sharing::Host => return Err(SpecError::NameOfHost(option)),
+                Sharing::Joined(_) => return Err(SpecError::OfOthers(option.to_owned())),
+            }
+        }
+        if self.time != Sharing::Private && !self.time_offsets.is_empty() {
+            return Err(SpecError::TimeOfOthers);
         }
         self.check_users()?;
         self.check_networks()?;
         if self.privileged && !(self.devices.is_empty() && self.device_rules.is_empty()) {
             return Err(SpecError::DevicesOfPrivileged);
         }
-        let is_hosts = |sysctl: &&Sysctl| {
+        for sysctl in &self.sysctls {
             let path = &sysctl.path;
-            match (path.starts_with("net"), path.ends_with("domainname")) {
-                (true, _) => self.network == Network::Host,
-                (_, true) => self.uts == Sharing::Host,
-                _ => self.ipc == Sharing::Host,
+            let (is_hosts, is_joined) =
+                match (path.starts_with("net"), path.ends_with("domainname")) {
+                    (true, _) => {
+                        (self.network == Network::Host, matches!(self.network, Network::Joined(_)))
+                    }
+                    (_, true) => {
+                        (self.uts == Sharing::Host, matches!(self.uts, Sharing::Joined(_)))
+                    }
+                    _ => (self.ipc == Sharing::Host, matches!(self.ipc, Sharing::Joined(_))),
+                };
+            let name = || path.display().to_string();
+            if is_hosts {
+                return Err(SpecError::SysctlShared(name()));
             }
-        };
-        match self.sysctls.iter().find(is_hosts) {
-            Some(sysctl) => Err(SpecError::SysctlShared(sysctl.path.display().to_string())),
-            None => Ok(()),
+            if is_joined {
+                return Err(SpecError::OfOthers(name()));
+            }
         }
+        Ok(())
     }
 
     /// What a user namespace cannot have.
@@ -298,10 +372,23 @@ impl Spec {
             (self.privileged, "--privileged", "nobody has the privileges of the host's root"),
             (self.pid == PidMode::Host, "--pid=host", "proc shows its own processes only"),
             (self.network == Network::Host, "--network=host", "sysfs shows its own network only"),
-            (!self.has_own_cgroupns(), "--cgroupns=host", "cgroup2 shows its own cgroups only"),
+            (
+                self.cgroupns() == &Sharing::Host,
+                "--cgroupns=host",
+                "cgroup2 shows its own cgroups only",
+            ),
         ];
         if let Some((_, option, why)) = refused.into_iter().find(|&(is_asked, ..)| is_asked) {
             return Err(SpecError::NeedsHostUsers { option, why });
+        }
+        if self.users == UserMode::Remapped
+            && let Some((option, _)) = self.joined_with_users().next()
+        {
+            return Err(SpecError::NeedsTheirUsers(option));
+        }
+        let shared = self.volumes.iter().find(|volume| volume.propagation == Propagation::Shared);
+        if let Some(volume) = shared {
+            return Err(SpecError::SharedWithHost(volume.target.clone()));
         }
         self.check_ids(&self.groups)?;
         self.check_user(self.user)
@@ -320,11 +407,10 @@ impl Spec {
         }
     }
 
-    /// Whether the container sees its own cgroups only. A privileged one sees the host's, as Docker and
-    /// containerd have it.
-    pub(crate) fn has_own_cgroupns(&self) -> bool {
-        let default = if self.privileged { Sharing::Host } else { Sharing::Private };
-        self.cgroupns.unwrap_or(default) == Sharing::Private
+    /// What the container sees of cgroups. A privileged one sees the host's, as Docker and containerd have it.
+    pub(crate) fn cgroupns(&self) -> &Sharing {
+        let default = if self.privileged { &Sharing::Host } else { &Sharing::Private };
+        self.cgroupns.as_ref().unwrap_or(default)
     }
 
     /// The host name that it has in a UTS namespace of its own.
@@ -411,7 +497,7 @@ mod tests {
         assert!(shared(Spec { ipc: Sharing::Host, ..with("kernel.shmmax=1") }));
         assert!(shared(Spec { uts: Sharing::Host, ..with("kernel.domainname=x") }));
         let hostname = Spec { uts: Sharing::Host, hostname: Some("x".into()), ..spec() };
-        assert_eq!(hostname.check(), Err(SpecError::HostnameOfHost));
+        assert_eq!(hostname.check(), Err(SpecError::NameOfHost("--hostname")));
     }
 
     #[test]
@@ -481,7 +567,13 @@ mod tests {
         Spec {
             id: ContainerId::random(),
             root: Root::Folder("/".into()),
+            entrypoint: None,
             command: Vec::new(),
+            init: false,
+            tty: false,
+            interactive: false,
+            stop_signal: None,
+            labels: BTreeMap::new(),
             privileged: false,
             users: UserMode::Host,
             pid: PidMode::Private,
@@ -490,6 +582,8 @@ mod tests {
             uts: Sharing::Private,
             ipc: Sharing::Private,
             cgroupns: None,
+            time: Sharing::Host,
+            time_offsets: Vec::new(),
             tmpfs: Vec::new(),
             shm_size: Size(64 << 20),
             ulimits: Vec::new(),
@@ -507,6 +601,7 @@ mod tests {
             env: Vec::new(),
             workdir: None,
             hostname: None,
+            domainname: None,
             pid_file: None,
         }
     }

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::cgroup::Cgroup;
+use super::first_task::FirstTask;
 use super::image::LayerId;
 use super::record::{End, Process, Record};
 use super::storage::Store;
@@ -26,8 +27,8 @@ const FILES: &str = "/var/lib/shrike/containers";
 /// What says which layers a container has, in the folder of its files.
 const LAYERS: &str = "layers";
 
-/// What has the host's pid of a container's first task, in the folder of its name.
-const PID: &str = "pid";
+/// What says which task is the first one of a running container, in the folder of its name.
+const FIRST_TASK: &str = "first-task";
 
 /// The folders of a container that somebody works on; removed when this is dropped, but for the files of one
 /// that is kept.
@@ -93,10 +94,10 @@ impl State {
         fs::write(&file, lines.join("\n")).tried(|| format!("write {}", file.display()))
     }
 
-    /// Says that the container's first task is there.
-    pub(super) fn take_pid(&self, pid: libc::pid_t) -> Result<(), LauncherError> {
-        let file = self.name.dir.join(PID);
-        fs::write(&file, format!("{pid}\n")).tried(|| format!("write {}", file.display()))
+    /// Says which task is the container's first one, now that the container runs.
+    pub(super) fn note_first_task(&self, task: &FirstTask) -> Result<(), LauncherError> {
+        let file = self.name.dir.join(FIRST_TASK);
+        fs::write(&file, task.to_string()).tried(|| format!("write {}", file.display()))
     }
 
     /// Says that the container's command has been started. From then on it is kept, if it is to be.
@@ -211,16 +212,6 @@ pub(super) fn runs_anywhere(id: &ContainerId) -> Result<bool, LauncherError> {
     Ok(is_running(id)? || !is_known && is_elsewhere())
 }
 
-/// The host's pid of a running container's first task, once there is one.
-pub(super) fn pid(id: &ContainerId) -> Result<Option<libc::pid_t>, LauncherError> {
-    let file = Path::new(RUNNING).join(id.as_str()).join(PID);
-    match fs::read_to_string(&file) {
-        Ok(text) => Ok(text.trim().parse().ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).tried(|| format!("read {}", file.display())),
-    }
-}
-
 /// Removes the files of a container of which nothing can be known.
 pub(super) fn discard(id: &ContainerId) -> Result<(), LauncherError> {
     let _name = Name::take(id)?.ok_or_else(|| LauncherError::Running(id.clone()))?;
@@ -230,6 +221,21 @@ pub(super) fn discard(id: &ContainerId) -> Result<(), LauncherError> {
 /// The names of all containers that have files.
 pub(super) fn all() -> BTreeSet<ContainerId> {
     entries(Path::new(FILES)).iter().filter_map(|dir| name(dir)).collect()
+}
+
+/// The first task of the container of that name, as it was written down.
+pub(super) fn first_task(id: &ContainerId) -> Result<String, LauncherError> {
+    let dir = Path::new(RUNNING).join(id.as_str());
+    if !is_held(&dir)? {
+        return Err(LauncherError::NotRunning(id.clone()));
+    }
+    let file = dir.join(FIRST_TASK);
+    match fs::read_to_string(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(LauncherError::NotStarted(id.clone()))
+        }
+        text => text.tried(|| format!("read {}", file.display())),
+    }
 }
 
 /// Whether somebody has the name with this folder. One that nobody holds was left behind.

@@ -8,6 +8,9 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
+use super::LauncherError;
+use super::errand::Brought;
+
 /// A task.
 pub(super) struct Task {
     pub(super) pid: libc::pid_t,
@@ -24,7 +27,10 @@ pub(super) fn clone3(namespaces: libc::c_int, cgroup: Option<&File>) -> io::Resu
     let flags = namespaces | libc::CLONE_PIDFD;
     arguments.flags = u64::from(flags.cast_unsigned());
     arguments.pidfd = (&raw mut pidfd) as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
+    // A child of the launcher's that another one of them makes has that one's.
+    if namespaces & libc::CLONE_PARENT == 0 {
+        arguments.exit_signal = libc::SIGCHLD as u64;
+    }
     if let Some(cgroup) = cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
@@ -45,6 +51,22 @@ pub(super) fn clone3(namespaces: libc::c_int, cgroup: Option<&File>) -> io::Resu
     }
 }
 
+impl From<Task> for Brought {
+    fn from(task: Task) -> Self {
+        Self { number: task.pid, fds: vec![task.pidfd] }
+    }
+}
+
+impl TryFrom<Brought> for Task {
+    type Error = LauncherError;
+
+    fn try_from(Brought { number: pid, fds }: Brought) -> Result<Self, LauncherError> {
+        let pidfd = fds.into_iter().next();
+        let pidfd = pidfd.ok_or_else(|| LauncherError::Setup("it was not handed over".to_owned()));
+        Ok(Self { pid, pidfd: pidfd? })
+    }
+}
+
 impl Task {
     /// The task with this pid, of which there may be another one later.
     pub(super) fn open(pid: libc::pid_t) -> io::Result<Self> {
@@ -59,11 +81,15 @@ impl Task {
 
     /// Sends a signal to this very task: its pid may be another's by now.
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.send(signal as i32)
+    }
+
+    /// The same, by its number: those of real time have no other name.
+    pub(super) fn send(&self, number: i32) -> io::Result<()> {
         let none: *const libc::siginfo_t = std::ptr::null();
         let fd = self.pidfd.as_raw_fd();
         // SAFETY: the descriptor is open, and no information is handed over.
-        let result =
-            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, none, 0) };
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, none, 0) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 

@@ -32,6 +32,11 @@ impl UserNamespace {
             fs::write(&path, format!("0 {FIRST} {COUNT}\n"))
                 .tried(|| format!("write {path}: has this host ids from {FIRST} on?"))?;
         }
+        Self::of(pid)
+    }
+
+    /// The namespace that a task is in.
+    pub(super) fn of(pid: libc::pid_t) -> Result<Self, LauncherError> {
         let path = format!("/proc/{pid}/ns/user");
         let file = File::open(&path).tried(|| format!("open {path}"))?;
         Ok(Self { file })

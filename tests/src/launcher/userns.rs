@@ -13,7 +13,7 @@ use crate::agent::scratch;
 use crate::container::{Ended, Rootfs, UNCONFINED, own_namespace};
 use crate::profile::{self, FORBIDDEN};
 
-const REMAP: &str = "--userns=remap";
+pub(super) const REMAP: &str = "--userns=remap";
 
 /// What the kernel shows of the container's ids, inside and outside.
 const MAP: &str = "0 100000 65536";

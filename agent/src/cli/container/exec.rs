@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::run::variable;
+use super::environment::{self, variable};
 use crate::launcher::{self, ContainerId, LauncherError, User};
 
 const EXAMPLES: &str = "\
@@ -22,8 +22,9 @@ pub(super) struct ExecArgs {
     #[arg(short, long, value_name = "UID[:GID]")]
     user: Option<User>,
 
-    /// An environment variable beyond those of the container's own command; may be given several times
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+    /// An environment variable beyond those of the container's own command, NAME alone for the value that it
+    /// has here; may be given several times
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = variable)]
     env: Vec<String>,
 
     /// Where the command starts; by default, where the container's own command did
@@ -50,11 +51,13 @@ pub(super) struct ExecArgs {
 
 impl ExecArgs {
     pub(super) fn run(self) -> Result<u8, LauncherError> {
+        // What is read here is read once.
+        launcher::seal()?;
         launcher::exec(&launcher::Command {
             id: self.name,
             args: self.command,
             user: self.user,
-            env: self.env,
+            env: environment::collect(&[], self.env)?,
             cwd: self.workdir,
             privileged: self.privileged,
         })

@@ -88,9 +88,10 @@ impl KillArgs {
 /// Ask containers to end, and kill those that do not in time
 #[derive(Args, Debug)]
 pub(super) struct StopArgs {
-    /// How they are asked: the signal, by name or number
-    #[arg(short, long, value_name = "SIGNAL", default_value = "TERM", value_parser = signal)]
-    signal: Signal,
+    /// How they are asked: the signal, by name or number; by default, what --stop-signal or the image says,
+    /// or TERM
+    #[arg(short, long, value_name = "SIGNAL", value_parser = signal)]
+    signal: Option<Signal>,
 
     /// How long they may take, in seconds
     #[arg(short, long, value_name = "SECONDS", default_value_t = 10)]

@@ -1,10 +1,12 @@
 //! `shrike container`.
 
+mod environment;
 mod exec;
 mod life;
 mod list;
 mod logs;
 mod network;
+mod reap;
 mod run;
 mod stats;
 
@@ -18,6 +20,7 @@ use self::life::{KillArgs, Names, RemoveArgs, StartArgs, StopArgs};
 use self::list::{InspectArgs, ListArgs};
 use self::logs::LogsArgs;
 use self::network::NetworkArgs;
+use self::reap::ReapArgs;
 use self::run::{CreateArgs, RunArgs};
 use self::stats::StatsArgs;
 use crate::launcher::{self, ContainerId, LauncherError};
@@ -52,6 +55,8 @@ enum Action {
     Rm(RemoveArgs),
     Diff(DiffArgs),
     Gc(GcArgs),
+    #[command(hide = true)]
+    Reap(ReapArgs),
 }
 
 /// Show what a container has changed of its image: A for added, C for changed, D for deleted
@@ -100,6 +105,7 @@ pub(super) fn run(args: ContainerArgs) -> ExitCode {
         Action::Unpause(names) => names.each(|id| launcher::freeze(id, false)).map(|()| 0),
         Action::Wait(names) => names.wait().map(|()| 0),
         Action::Rm(args) => args.run().map(|()| 0),
+        Action::Reap(args) => Ok(args.reaper().run()),
         Action::Diff(args) => diff(&args).map(|()| 0),
         Action::Gc(args) => gc(&args).map(|()| 0),
     };

@@ -3,13 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::environment;
 use crate::capability::Capabilities;
 use crate::launcher::{
     self, BitRate, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule,
-    HostEntry, LauncherError, Network, NetworkOptions, Rate, Resources, Root, SecurityOption, Size,
-    Spec, Swap, Sysctl, Throttle, Tmpfs, Ulimit, User, Volume, Way,
+    HostEntry, LauncherError, Mount, Network, NetworkOptions, PidMode, Rate, Resources, Root,
+    SecurityOption, Sharing, Size, Spec, StopSignal, Swap, Sysctl, Throttle, TimeOffset, Tmpfs,
+    Ulimit, User, UserMode, Volume, Way,
 };
 
 const EXAMPLES: &str = "\
@@ -51,6 +53,7 @@ pub(super) struct CreateArgs {
 }
 
 /// What a container is to be.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 #[derive(Args, Debug)]
 struct SpecArgs {
     #[command(flatten)]
@@ -60,33 +63,50 @@ struct SpecArgs {
     #[arg(long)]
     privileged: bool,
 
-    /// The user namespace: the host's, or a new one, in which root is nobody outside
-    #[arg(long, value_enum, default_value_t = UserMode::Host)]
+    /// The user namespace: host; remap for a new one, in which root is nobody outside; container:NAME for that
+    /// of a running container, or ns:PATH for one by its file
+    #[arg(long, value_name = "MODE", default_value = "host")]
     userns: UserMode,
 
-    /// The pid namespace
-    #[arg(long, value_enum, default_value_t = PidMode::Private)]
+    /// The pid namespace: private, host, container:NAME or ns:PATH
+    #[arg(long, value_name = "MODE", default_value = "private")]
     pid: PidMode,
 
     #[command(flatten)]
     network: NetworkArgs,
 
-    /// The UTS namespace, which has the host name
-    #[arg(long, value_enum, default_value_t = Sharing::Private)]
+    /// The UTS namespace, which has the host name: private, host, container:NAME or ns:PATH
+    #[arg(long, value_name = "MODE", default_value = "private")]
     uts: Sharing,
 
-    /// The IPC namespace, with /dev/shm and /dev/mqueue
-    #[arg(long, value_enum, default_value_t = Sharing::Private)]
+    /// The IPC namespace, with /dev/shm and /dev/mqueue: private, host, container:NAME or ns:PATH
+    #[arg(long, value_name = "MODE", default_value = "private")]
     ipc: Sharing,
 
-    /// The cgroup namespace; private, but for privileged containers
-    #[arg(long, value_enum)]
+    /// The cgroup namespace: private, host, container:NAME or ns:PATH; private, but for privileged containers
+    #[arg(long, value_name = "MODE")]
     cgroupns: Option<Sharing>,
 
+    /// The time namespace, which has the clocks since the boot: host, private, container:NAME or ns:PATH
+    #[arg(long, value_name = "MODE", default_value = "host")]
+    timens: Sharing,
+
+    /// What a clock shows beyond the host's with --timens=private, for example boottime=86400 or
+    /// monotonic=-0.5; may be given for each
+    #[arg(long, value_name = "CLOCK=SECONDS")]
+    time_offset: Vec<TimeOffset>,
+
     /// Show a file or folder of the host in the container, :ro to protect it, :idmap to show the container
-    /// its own users as owners with --userns=remap; may be given several times
-    #[arg(short, long, value_name = "SRC:DST[:ro,idmap]")]
+    /// its own users as owners with --userns=remap, :rslave or :rshared to show what is mounted below it
+    /// later; may be given several times
+    #[arg(short, long, value_name = "SRC:DST[:ro,idmap,rslave]")]
     volume: Vec<Volume>,
+
+    /// The same, or a file system in memory, in Docker's other format: type=bind,source=SRC,target=DST
+    /// with readonly, idmap and bind-propagation=, or type=tmpfs,target=DST with readonly, tmpfs-size= and
+    /// tmpfs-mode=; may be given several times
+    #[arg(long, value_name = "FIELDS")]
+    mount: Vec<Mount>,
 
     /// A file system in memory; options are those of tmpfs(5), ro and exec; may be given several times
     #[arg(long, value_name = "DST[:OPTIONS]")]
@@ -131,8 +151,9 @@ struct SpecArgs {
     #[arg(long, value_name = "CAP", value_parser = launcher::capabilities)]
     cap_drop: Vec<Capabilities>,
 
-    /// seccomp=FILE, seccomp=default, seccomp=unconfined, apparmor=PROFILE, apparmor=unconfined, or
-    /// no-new-privileges[=true|false], as Docker has them; may be given several times
+    /// seccomp=FILE, seccomp=default, seccomp=unconfined, apparmor=PROFILE, apparmor=unconfined,
+    /// no-new-privileges[=true|false], or systempaths=unconfined, as Docker has them; may be given several
+    /// times
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<SecurityOption>,
 
@@ -147,9 +168,14 @@ struct SpecArgs {
     #[arg(short, long, value_name = "UID[:GID]")]
     user: Option<User>,
 
-    /// An environment variable of the command; may be given several times
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+    /// An environment variable of the command; NAME alone takes the launcher's own value, if it has one; may
+    /// be given several times
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = environment::variable)]
     env: Vec<String>,
+
+    /// A file with environment variables, one in each line; those of --env win; may be given several times
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
 
     /// Where the command starts
     #[arg(short, long, value_name = "DIR")]
@@ -163,20 +189,48 @@ struct SpecArgs {
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 
+    /// The container's NIS domain name
+    #[arg(long, value_name = "NAME")]
+    domainname: Option<String>,
+
+    /// Something that others want to know of the container; may be given several times
+    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = label)]
+    label: Vec<(String, String)>,
+
+    /// The signal that the container gets for SIGTERM, which asks it to end; by default what the image says
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<StopSignal>,
+
+    /// Start a first process that starts the command, passes signals on to it, and waits for orphans
+    #[arg(long)]
+    init: bool,
+
+    /// Give the container a terminal of its own
+    #[arg(short, long)]
+    tty: bool,
+
+    /// With --tty, pass on what is typed; without it, the standard input always is the launcher's
+    #[arg(short, long)]
+    interactive: bool,
+
+    /// The program to run, instead of the image's own; \"\" for none: the first argument is one then
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+
     /// Write the host's pid of the container's first process to this file before it starts
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
 
-    /// The command and its arguments; an image's own by default
+    /// The command and its arguments, or the arguments of the image's own program; an image's own by default
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
 }
 
 #[derive(Args, Debug)]
 struct NetworkArgs {
-    /// The network: none, which is a loopback device only, the host's, or networks to be joined to,
-    /// separated by commas (see shrike container network); may be given several times
-    #[arg(long, value_name = "none|host|NAME", default_value = "none")]
+    /// The network: none, which is a loopback device only, host, container:NAME or ns:PATH, or networks to be
+    /// joined to, separated by commas (see shrike container network); may be given several times
+    #[arg(long, value_name = "MODE|NAME", default_value = "none")]
     network: Vec<Network>,
 
     /// The container's address in its first network; a free one by default
@@ -264,42 +318,10 @@ struct RootArgs {
     image: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum UserMode {
-    /// The host's
-    Host,
-    /// A new one: the container's users are none of the host's
-    #[value(name = "remap")]
-    Remapped,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PidMode {
-    /// A new one
-    Private,
-    /// The host's
-    Host,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Sharing {
-    /// A new one
-    Private,
-    /// The host's
-    Host,
-}
-
-impl From<Sharing> for launcher::Sharing {
-    fn from(sharing: Sharing) -> Self {
-        match sharing {
-            Sharing::Private => Self::Private,
-            Sharing::Host => Self::Host,
-        }
-    }
-}
-
 impl RunArgs {
     pub(super) fn run(self) -> Result<u8, LauncherError> {
+        // What is read for the specification is read once.
+        launcher::seal()?;
         let spec = self.spec.spec()?;
         if !self.detach {
             return launcher::run(&spec);
@@ -325,31 +347,40 @@ impl SpecArgs {
         let drops = self.cap_drop.into_iter().map(CapabilityChange::Drop);
         let adds = self.cap_add.into_iter().map(CapabilityChange::Add);
         let (network, network_options) = self.network.network()?;
+        let (mut volumes, mut tmpfs) = (self.volume, self.tmpfs);
+        for mount in self.mount {
+            match mount {
+                Mount::Volume(volume) => volumes.push(volume),
+                Mount::Tmpfs(one) => tmpfs.push(one),
+            }
+        }
         let spec = Spec {
             id: self.name.unwrap_or_else(ContainerId::random),
             root: self.root.root(),
+            entrypoint: self.entrypoint,
+            init: self.init,
+            tty: self.tty,
+            interactive: self.interactive,
+            stop_signal: self.stop_signal,
+            labels: self.label.into_iter().collect(),
             command: self.command,
             privileged: self.privileged,
-            users: match self.userns {
-                UserMode::Host => launcher::UserMode::Host,
-                UserMode::Remapped => launcher::UserMode::Remapped,
-            },
-            pid: match self.pid {
-                PidMode::Private => launcher::PidMode::Private,
-                PidMode::Host => launcher::PidMode::Host,
-            },
+            users: self.userns,
+            pid: self.pid,
             network,
             network_options,
-            uts: self.uts.into(),
-            ipc: self.ipc.into(),
-            cgroupns: self.cgroupns.map(Into::into),
-            tmpfs: self.tmpfs,
+            uts: self.uts,
+            ipc: self.ipc,
+            cgroupns: self.cgroupns,
+            time: self.timens,
+            time_offsets: self.time_offset,
+            tmpfs,
             shm_size: self.shm_size,
             ulimits: self.ulimit,
             sysctls: self.sysctl,
             oom_score_adj: self.oom_score_adj,
             groups: self.group_add,
-            volumes: self.volume,
+            volumes,
             devices: self.device,
             device_rules: self.device_cgroup_rule,
             capabilities: drops.chain(adds).collect(),
@@ -357,9 +388,10 @@ impl SpecArgs {
             security: self.security_opt.into_iter().collect(),
             read_only: self.read_only,
             user: self.user,
-            env: self.env,
+            env: environment::collect(&self.env_file, self.env)?,
             workdir: self.workdir,
             hostname: self.hostname,
+            domainname: self.domainname,
             pid_file: self.pid_file,
         };
         spec.absolute()
@@ -414,9 +446,10 @@ impl RootArgs {
     }
 }
 
-pub(super) fn variable(text: &str) -> Result<String, String> {
-    match text.split_once('=') {
-        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
-        _ => Err("expected NAME=VALUE".to_owned()),
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        return Err("expected KEY=VALUE or KEY".to_owned());
     }
+    Ok((key.to_owned(), value.to_owned()))
 }

@@ -101,11 +101,11 @@ impl Devices {
     }
 
     /// Makes the files. The file mode creation mask must be empty.
-    pub(super) fn make(&self, tree: &Tree, users: UserMode) -> Result<(), LauncherError> {
+    pub(super) fn make(&self, tree: &Tree, users: &UserMode) -> Result<(), LauncherError> {
         self.nodes.iter().try_for_each(|node| match users {
             UserMode::Host => node.make(tree),
             // Nobody but the host's root may make devices.
-            UserMode::Remapped => node.bind(tree),
+            UserMode::Remapped | UserMode::Joined(_) => node.bind(tree),
         })
     }
 

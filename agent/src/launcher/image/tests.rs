@@ -130,7 +130,10 @@ fn an_oci_layout_is_unpacked_layer_by_layer() {
     assert_eq!(text(&root, "etc/a").as_deref(), Some("2"));
     assert_eq!(text(&root, "etc/b"), None, "hidden by the second layer");
     assert_eq!((text(&root, "d/x"), text(&root, "d/y").as_deref()), (None, Some("2")));
-    assert_eq!(config.command, ["/bin/x", "a", "b"]);
+    assert_eq!(
+        (config.entrypoint, config.arguments),
+        (vec!["/bin/x".into()], vec!["a".into(), "b".into()])
+    );
     assert_eq!(config.env, ["A=1"]);
     assert_eq!(config.user, Some(User { uid: 7, gid: 8 }));
     assert_eq!(config.workdir.as_deref(), Some(Path::new("/srv")));
@@ -171,7 +174,7 @@ fn what_docker_saved_is_unpacked() {
     ];
     let (root, config) = unpacked(&files).unwrap();
     assert_eq!(text(&root, "a").as_deref(), Some("1"));
-    assert_eq!(config.command.len(), 3);
+    assert_eq!(config.entrypoint.len() + config.arguments.len(), 3);
 }
 
 #[test]

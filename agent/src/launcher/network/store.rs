@@ -42,7 +42,12 @@ impl Networks {
         go_on: impl Fn() -> Result<(), LauncherError>,
     ) -> Result<Self, LauncherError> {
         let dir = Path::new(DIR);
-        let lock = Lock(lock::take(dir, FlockArg::LockExclusiveNonblock, "another launcher that changes networks", go_on)?);
+        let lock = Lock(lock::take(
+            dir,
+            FlockArg::LockExclusiveNonblock,
+            "another launcher that changes networks",
+            go_on,
+        )?);
         let mut definitions = BTreeMap::new();
         for entry in fs::read_dir(dir).tried(|| format!("list {DIR}"))? {
             let path = entry.tried(|| format!("list {DIR}"))?.path();

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::SpecError;
+use super::{Size, SpecError};
 
 /// A file system in memory.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -31,6 +31,40 @@ pub(crate) struct Volume {
     pub(crate) read_only: bool,
     /// Whether its files belong to the users of the container who have the same ids as their owners.
     pub(crate) idmap: bool,
+    /// Whether it shows what is mounted later.
+    pub(crate) propagation: Propagation,
+}
+
+/// Where that shows which is mounted below a volume later (`mount_namespaces(7)`). It holds for what is mounted there
+/// already, too, with or without the `r` that Docker has for that.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Propagation {
+    /// Where it is mounted: on the host, or in the container.
+    #[default]
+    Private,
+    /// In the container, too, if it is mounted on the host.
+    Slave,
+    /// In both.
+    Shared,
+}
+
+/// What `--mount` says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Mount {
+    Volume(Volume),
+    Tmpfs(Tmpfs),
+}
+
+impl Propagation {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "private" | "rprivate" => Some(Self::Private),
+            "slave" | "rslave" => Some(Self::Slave),
+            "shared" | "rshared" => Some(Self::Shared),
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for Volume {
@@ -43,12 +77,13 @@ impl FromStr for Volume {
             _ => return Err(SpecError::Volume),
         };
         let (mut read_only, mut idmap) = (false, false);
+        let mut propagation = Propagation::default();
         for option in parts.next().into_iter().flat_map(|options| options.split(',')) {
             match option {
                 "ro" => read_only = true,
                 "rw" => read_only = false,
                 "idmap" => idmap = true,
-                _ => return Err(SpecError::Volume),
+                _ => propagation = Propagation::parse(option).ok_or(SpecError::Volume)?,
             }
         }
         if parts.next().is_some() || !source.is_absolute() || !target.is_absolute() {
@@ -57,7 +92,7 @@ impl FromStr for Volume {
         if !is_below_root(&target) {
             return Err(SpecError::VolumeTarget);
         }
-        Ok(Self { source, target, read_only, idmap })
+        Ok(Self { source, target, read_only, idmap, propagation })
     }
 }
 
@@ -96,6 +131,129 @@ impl FromStr for Tmpfs {
     }
 }
 
+/// A `--mount` that is being read.
+#[derive(Default)]
+struct Fields {
+    source: Option<PathBuf>,
+    target: Option<PathBuf>,
+    is_tmpfs: Option<bool>,
+    read_only: bool,
+    idmap: Option<bool>,
+    propagation: Option<Propagation>,
+    /// What tmpfs is told.
+    options: Vec<String>,
+}
+
+impl FromStr for Mount {
+    type Err = SpecError;
+
+    /// Fields in Docker's format: `NAME=VALUE` or `NAME`, separated by commas, and quoted if they have some.
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let mut fields = Fields::default();
+        for field in split(text)? {
+            fields.add(&field)?;
+        }
+        fields.mount()
+    }
+}
+
+impl Fields {
+    fn add(&mut self, field: &str) -> Result<(), SpecError> {
+        let (name, value) = match field.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (field, None),
+        };
+        let wrong = |what: &str| SpecError::Mount(format!("{field:?}: {what}"));
+        let yes = || match value {
+            None | Some("true" | "1") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(_) => Err(wrong("expected true or false")),
+        };
+        let given =
+            || value.filter(|value| !value.is_empty()).ok_or_else(|| wrong("expected a value"));
+        let path = || {
+            let path = PathBuf::from(given()?);
+            if path.is_absolute() { Ok(path) } else { Err(wrong("expected an absolute path")) }
+        };
+        match name {
+            "type" => {
+                self.is_tmpfs = match given()? {
+                    "bind" => Some(false),
+                    "tmpfs" => Some(true),
+                    _ => return Err(wrong("there are type=bind and type=tmpfs")),
+                };
+            }
+            "source" | "src" => self.source = Some(path()?),
+            "target" | "destination" | "dst" => self.target = Some(path()?),
+            "readonly" | "ro" => self.read_only = yes()?,
+            "idmap" => self.idmap = Some(yes()?),
+            "bind-propagation" => {
+                let known = || wrong("expected private, slave or shared, with r before it or not");
+                self.propagation = Some(Propagation::parse(given()?).ok_or_else(known)?);
+            }
+            "tmpfs-size" => {
+                let Size(bytes) =
+                    given()?.parse().map_err(|_| wrong("expected a size like 64m"))?;
+                self.options.push(format!("size={bytes}"));
+            }
+            "tmpfs-mode" => {
+                let mode = u32::from_str_radix(given()?, 8).ok().filter(|&mode| mode <= 0o7777);
+                let mode = mode.ok_or_else(|| wrong("expected an octal mode like 1777"))?;
+                self.options.push(format!("mode={mode:o}"));
+            }
+            _ => return Err(wrong("there is no such field")),
+        }
+        Ok(())
+    }
+
+    fn mount(self) -> Result<Mount, SpecError> {
+        let Self { source, target, is_tmpfs, read_only, idmap, propagation, options } = self;
+        let wrong = |what: &str| SpecError::Mount(what.to_owned());
+        let target = target.ok_or_else(|| wrong("expected a target=PATH"))?;
+        if !is_below_root(&target) {
+            return Err(SpecError::VolumeTarget);
+        }
+        // Docker takes what has no type for a volume of its own, which there is not.
+        match is_tmpfs.ok_or_else(|| wrong("expected type=bind or type=tmpfs"))? {
+            true if source.is_some() || idmap.is_some() || propagation.is_some() => {
+                Err(wrong("type=tmpfs has no source, idmap or bind-propagation"))
+            }
+            false if !options.is_empty() => Err(wrong("type=bind has no tmpfs-size or tmpfs-mode")),
+            true => {
+                let options = options.join(",");
+                Ok(Mount::Tmpfs(Tmpfs { target, read_only, exec: false, options }))
+            }
+            false => Ok(Mount::Volume(Volume {
+                source: source.ok_or_else(|| wrong("expected a source=PATH"))?,
+                target,
+                read_only,
+                idmap: idmap.unwrap_or_default(),
+                propagation: propagation.unwrap_or_default(),
+            })),
+        }
+    }
+}
+
+/// The fields of a line of comma-separated values (RFC 4180).
+fn split(text: &str) -> Result<Vec<String>, SpecError> {
+    let mut fields = vec![String::new()];
+    let mut is_quoted = false;
+    let mut rest = text.chars().peekable();
+    while let Some(letter) = rest.next() {
+        let Some(field) = fields.last_mut() else { break };
+        match letter {
+            '"' if is_quoted && rest.peek() == Some(&'"') => {
+                field.push('"');
+                rest.next();
+            }
+            '"' if is_quoted || field.is_empty() => is_quoted = !is_quoted,
+            ',' if !is_quoted => fields.push(String::new()),
+            _ => field.push(letter),
+        }
+    }
+    if is_quoted { Err(SpecError::Mount("a quote without an end".to_owned())) } else { Ok(fields) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +267,7 @@ mod tests {
             target: "/data".into(),
             read_only: true,
             idmap: false,
+            propagation: Propagation::Private,
         };
         assert_eq!(volume("/srv/data:/data:ro"), Ok(expected));
         assert_eq!(options("/a:/b"), Ok((false, false)));
@@ -121,6 +280,56 @@ mod tests {
         for bad in ["/a:/", "/a:/b/../..", "/a:/.."] {
             assert_eq!(volume(bad), Err(SpecError::VolumeTarget), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn reads_where_mounts_show() {
+        let propagation = |text: &str| text.parse::<Volume>().map(|volume| volume.propagation);
+        assert_eq!(propagation("/a:/b"), Ok(Propagation::Private));
+        assert_eq!(propagation("/a:/b:ro,rslave"), Ok(Propagation::Slave));
+        assert_eq!(propagation("/a:/b:shared"), Ok(Propagation::Shared));
+        assert_eq!(propagation("/a:/b:rprivate"), Ok(Propagation::Private));
+        assert_eq!(propagation("/a:/b:unbindable"), Err(SpecError::Volume));
+    }
+
+    #[test]
+    fn reads_mounts_as_docker_does() {
+        let volume = |text: &str| match text.parse() {
+            Ok(Mount::Volume(volume)) => volume,
+            other => panic!("{other:?}"),
+        };
+        let plain = volume("type=bind,source=/srv,target=/data");
+        assert_eq!(plain, "/srv:/data".parse().unwrap());
+        let all =
+            volume("type=bind,src=/srv,dst=/data,readonly,bind-propagation=rslave,idmap=true");
+        assert_eq!(all, "/srv:/data:ro,idmap,rslave".parse().unwrap());
+        assert!(!volume("type=bind,src=/a,destination=/b,ro=false").read_only);
+        let quoted = volume(r#"type=bind,"src=/a,b","dst=/say ""x"" twice""#);
+        let expected = ("/a,b".into(), r#"/say "x" twice"#.into());
+        assert_eq!((quoted.source, quoted.target), expected);
+        let tmpfs = "type=tmpfs,dst=/run,tmpfs-size=64k,tmpfs-mode=0700,ro".parse();
+        let options = "size=65536,mode=700".to_owned();
+        let expected = Tmpfs { target: "/run".into(), read_only: true, exec: false, options };
+        assert_eq!(tmpfs, Ok(Mount::Tmpfs(expected)));
+        for bad in [
+            "",
+            "type=bind",
+            "source=/a,target=/b",
+            "type=volume,source=/a,target=/b",
+            "type=bind,target=/b",
+            "type=bind,source=a,target=/b",
+            "type=bind,source=/a,target=/b,x",
+            "type=bind,source=/a,target=/b,ro=2",
+            "type=bind,source=/a,target=/b,bind-propagation=",
+            "type=bind,source=/a,target=/b,tmpfs-size=1m",
+            "type=bind,source=/a,\"target=/b",
+            "type=tmpfs,source=/a,target=/b",
+            "type=tmpfs,target=/b,tmpfs-mode=8",
+            "type=tmpfs,target=/b,tmpfs-size=x",
+        ] {
+            assert!(matches!(bad.parse::<Mount>(), Err(SpecError::Mount(_))), "{bad:?}");
+        }
+        assert_eq!("type=tmpfs,target=/".parse::<Mount>(), Err(SpecError::VolumeTarget));
     }
 
     #[test]

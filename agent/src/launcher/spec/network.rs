@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, Network, Spec, SpecError};
+use super::{ContainerId, Joined, Network, Spec, SpecError};
 
 /// How many networks a container is joined to at most: its devices are numbered by one digit.
 const MOST: usize = 16;
@@ -58,7 +58,7 @@ impl Network {
     pub(crate) fn is_own(&self) -> bool {
         match self {
             Self::None | Self::Named(_) => true,
-            Self::Host => false,
+            Self::Host | Self::Joined(_) => false,
         }
     }
 }
@@ -70,6 +70,7 @@ impl FromStr for Network {
         match text {
             "none" => Ok(Self::None),
             "host" => Ok(Self::Host),
+            _ if text.contains(':') => Joined::parse(text, "none").map(Self::Joined),
             _ => text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self::Named),
         }
     }

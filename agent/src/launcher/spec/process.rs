@@ -4,6 +4,7 @@ use std::path::{Component, PathBuf};
 use std::str::FromStr;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource};
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
@@ -37,6 +38,11 @@ pub(crate) struct User {
     /// The group.
     pub(crate) gid: u32,
 }
+
+/// The signal that asks a command to end.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct StopSignal(i32);
 
 impl Ulimit {
     /// What can be limited, by Docker's names.
@@ -104,6 +110,56 @@ impl From<Ulimit> for String {
             number => number.to_string(),
         };
         format!("{}={}:{}", limit.name(), number(limit.soft), number(limit.hard))
+    }
+}
+
+impl StopSignal {
+    /// The first one that has no name, and the last one, as programs know them: the C library has two for itself.
+    const REAL_TIME: (i32, i32) = (34, 64);
+
+    /// Its number.
+    pub(crate) fn number(self) -> i32 {
+        self.0
+    }
+}
+
+impl FromStr for StopSignal {
+    type Err = SpecError;
+
+    /// A number or a name, with `SIG` or without.
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let (first, last) = Self::REAL_TIME;
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        let number = |text: &str| text.parse::<u8>().ok().map(i32::from);
+        let real_time = |rest: &str, sign: char, from: i32| match rest.strip_prefix(sign) {
+            Some(rest) => number(rest).map(|n| if sign == '-' { from - n } else { from + n }),
+            None => rest.is_empty().then_some(from),
+        };
+        let found = if let Some(rest) = name.strip_prefix("RTMIN") {
+            real_time(rest, '+', first).filter(|n| (first..=last).contains(n))
+        } else if let Some(rest) = name.strip_prefix("RTMAX") {
+            real_time(rest, '-', last).filter(|n| (first..=last).contains(n))
+        } else if upper.starts_with(|first: char| first.is_ascii_digit()) {
+            number(&upper).filter(|n| (1..32).contains(n) || (first..=last).contains(n))
+        } else {
+            Signal::from_str(&format!("SIG{name}")).ok().map(|signal| signal as i32)
+        };
+        found.map(Self).ok_or_else(|| SpecError::StopSignal(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for StopSignal {
+    type Error = SpecError;
+
+    fn try_from(text: String) -> Result<Self, SpecError> {
+        text.parse()
+    }
+}
+
+impl From<StopSignal> for String {
+    fn from(StopSignal(number): StopSignal) -> Self {
+        number.to_string()
     }
 }
 
@@ -182,6 +238,29 @@ mod tests {
             assert!(matches!(path(host), Err(SpecError::SysctlOfHost(_))), "{host:?}");
         }
         assert_eq!(path("net/../../x=1"), Err(SpecError::Sysctl));
+    }
+
+    #[test]
+    fn reads_signals_as_docker_does() {
+        let number = |text: &str| text.parse::<StopSignal>().map(StopSignal::number);
+        for (text, expected) in [
+            ("SIGTERM", 15),
+            ("quit", 3),
+            ("9", 9),
+            ("SIGRTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("rtmax-1", 63),
+            ("64", 64),
+        ] {
+            assert_eq!(number(text), Ok(expected));
+        }
+        for bad in
+            ["", "0", "32", "65", "+9", "SIGNO", "SIG", "RTMIN+31", "RTMIN-1", "RTMAX+1", "RTMINX"]
+        {
+            assert_eq!(number(bad), Err(SpecError::StopSignal(bad.into())));
+        }
+        let json = serde_json::to_string(&StopSignal(37)).unwrap();
+        assert_eq!(serde_json::from_str::<StopSignal>(&json).unwrap(), StopSignal(37));
     }
 
     #[test]
