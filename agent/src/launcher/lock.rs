@@ -1,4 +1,4 @@
-//! A folder that one launcher has at a time.
+//! A folder that one launcher has at a time, or several that share it.
 
 use std::fs::File;
 use std::io;
@@ -11,10 +11,11 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{LauncherError, Tried, state, unpacker};
 
-/// Waits until nobody else has a folder, as long as `go_on` holds. The folder is made where it is missing;
+/// Waits until nobody else has a folder, or only others who share it, as long as `go_on` holds. The folder is made where it is missing;
 /// `others` is who else may have it.
 pub(super) fn take(
     dir: &Path,
+    how: FlockArg,
     others: &str,
     go_on: impl Fn() -> Result<(), LauncherError>,
 ) -> Result<Flock<File>, LauncherError> {
@@ -27,7 +28,7 @@ pub(super) fn take(
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             file => file.tried(|| format!("open {}", dir.display()))?,
         };
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(file, how) {
             // It may have been removed, as empty, between the two.
             Ok(lock) if state::is_at(&lock, dir) => return Ok(lock),
             Ok(_) => continue,

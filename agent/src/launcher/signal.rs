@@ -56,9 +56,15 @@ impl Signals {
 pub(super) fn reset() {
     /// The last one of those in real time.
     const LAST: libc::c_int = 64;
+    // What the kernel takes for the usual way, without flags. The C library has signals of its own, and lets
+    // nobody change them.
+    let usual = [0_u64; 4];
+    let none: *const u64 = std::ptr::null();
     for number in 1..=LAST {
-        // SAFETY: no handler is set, and those that cannot be changed are left alone.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: the kernel's struct has four words, and those signals that cannot be changed are left alone.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, number, usual.as_ptr(), none, size_of::<u64>())
+        };
     }
 }
 

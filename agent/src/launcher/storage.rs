@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::slice;
 
-use nix::fcntl::Flock;
+use nix::fcntl::{Flock, FlockArg};
 
 use super::detached::Detached;
 use super::image::{Image, ImageError, LayerId};
@@ -33,7 +33,7 @@ const MERGED: &str = "merged";
 /// What says that a container has a copy of its layers, in its own folder.
 const COPIED: &str = "copied";
 
-/// All layers on this host. While one has it, nobody else adds or removes any.
+/// All layers on this host. While one has it, nobody else removes any, nor adds any to those that it looks at.
 pub(super) struct Store {
     dir: &'static Path,
     _lock: Flock<File>,
@@ -61,7 +61,9 @@ pub(super) fn provide(
         );
     }
     let is_possible = is_shared && ids.len() <= MOST && {
-        let shown = show(slice::from_ref(&empty));
+        // Where all layers are there, others have them in overlays.
+        let is_known = Store::has_all(&ids);
+        let shown = if is_known { Ok(()) } else { show(slice::from_ref(&empty)).map(drop) };
         if let Err(error) = &shown {
             tracing::warn!(
                 "layers are copied for this container alone: {} cannot be the upper folder of an \
@@ -81,8 +83,14 @@ pub(super) fn provide(
         }
         return Detached::open(&upper);
     }
-    let store = Store::open(|| signals.check())?;
-    let layers = store.unpack(image, &ids, signals)?;
+    let mut store = Store::open(FlockArg::LockSharedNonblock, || signals.check())?;
+    let layers = if Store::has_all(&ids) {
+        ids.iter().map(folder).collect()
+    } else {
+        drop(store);
+        store = Store::open(FlockArg::LockExclusiveNonblock, || signals.check())?;
+        store.unpack(image, &ids, signals)?
+    };
     // Before others may remove what nobody has.
     state.take_layers(&ids)?;
     let mount = show(&layers).tried(|| format!("mount the layers for {}", state.id()))?;
@@ -90,18 +98,27 @@ pub(super) fn provide(
 }
 
 impl Store {
-    /// Waits until nobody else has it, as long as `go_on` holds.
+    /// Waits until nobody else has it, or only others who share it, as long as `go_on` holds.
     pub(super) fn open(
+        lock: FlockArg,
         go_on: impl Fn() -> Result<(), LauncherError>,
     ) -> Result<Self, LauncherError> {
         let dir = Path::new(LAYERS);
-        let lock = lock::take(dir, "another launcher that unpacks layers", go_on)?;
+        let lock = lock::take(dir, lock, "another launcher that unpacks layers", go_on)?;
         Ok(Self { dir, _lock: lock })
     }
 
     /// The store, if there is one.
     pub(super) fn find() -> Result<Option<Self>, LauncherError> {
-        if Path::new(LAYERS).exists() { Self::open(|| Ok(())).map(Some) } else { Ok(None) }
+        if !Path::new(LAYERS).exists() {
+            return Ok(None);
+        }
+        Self::open(FlockArg::LockExclusiveNonblock, || Ok(())).map(Some)
+    }
+
+    /// Whether all of these are there.
+    fn has_all(ids: &[LayerId]) -> bool {
+        ids.iter().all(|id| folder(id).exists())
     }
 
     /// The folders of layers, unpacked where they are not yet.

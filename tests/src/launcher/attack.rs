@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -105,23 +105,26 @@ pub(super) fn its_program_as_the_command_is_of_no_use() -> Result<()> {
     leaves_nothing(|rootfs| {
         let before = fs::read("/usr/bin/shrike")?;
         let said = rootfs.run(&[], &["/proc/self/exe", "container", "diff", "nobody"])?;
-        ensure!(said.code == 125 && said.stderr.contains("nobody is running"), "{said:?}");
-        // It executes itself once more, and shows itself to another container, whose root may do everything.
+        ensure!(said.code == 125 && said.stderr.contains("no container nobody"), "{said:?}");
+        // A container has it run, for as long as it waits for its input. Nobody has more power than the host's root.
         let pid_file = scratch()?.join("pid");
         let option = format!("--pid-file={}", pid_file.display());
-        let command = ["/proc/self/exe", "events"];
-        let mut victim = rootfs.launcher(&[&option], &command).stderr(Stdio::null()).spawn()?;
-        wait("the victim runs", || fs::read(&pid_file).is_ok_and(|pid| pid.ends_with(b"\n")))?;
-        let script = format!(
-            "p=/proc/{}/exe; for i in $(seq 50); do (exec 3<> $p && echo open) 2> /dev/null
-            (exec 3> $p && echo truncated) 2> /dev/null; done; true",
-            fs::read_to_string(&pid_file)?.trim()
-        );
-        let said = rootfs.script(&["--privileged", "--pid=host"], &script)?;
-        ensure!(said.text()?.is_empty(), "{said:?}");
-        // It may have ended by itself.
-        let _ = victim.kill();
-        victim.wait()?;
+        let command = ["/proc/self/exe", "replay", "/dev/stdin"];
+        let mut launcher = rootfs.launcher(&[&option], &command);
+        let mut launcher = launcher.stdin(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        wait("a first task", || fs::read(&pid_file).is_ok_and(|pid| pid.ends_with(b"\n")))?;
+        let process = Path::new("/proc").join(fs::read_to_string(&pid_file)?.trim());
+        let name = || fs::read_to_string(process.join("comm"));
+        wait("the launcher's program", || name().is_ok_and(|name| name == "exe\n"))?;
+        let held =
+            File::options().read(true).custom_flags(libc::O_PATH).open(process.join("exe"))?;
+        drop(launcher.stdin.take());
+        launcher.wait()?;
+        // Now it is not being executed any more.
+        let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+        let written = File::options().write(true).open(path);
+        let errno = written.err().and_then(|error| error.raw_os_error());
+        ensure!(errno == Some(libc::EROFS), "{errno:?}");
         fs::remove_dir_all(pid_file.parent().context("a strange folder")?)?;
         ensure!(fs::read("/usr/bin/shrike")? == before, "the program is another");
         Ok(())
@@ -141,7 +144,7 @@ pub(super) fn its_first_task_cannot_be_looked_into() -> Result<()> {
             let mut launcher = command.stderr(Stdio::piped()).spawn()?;
             wait("the first task", || fs::read(&pid_file).is_ok_and(|pid| pid.ends_with(b"\n")))?;
             let process = fs::read_to_string(&pid_file)?.trim().to_owned();
-            let is_paused = || {
+            let is_executed = || {
                 let name = fs::read_to_string(format!("/proc/{process}/comm"));
                 name.is_ok_and(|name| name.trim() == "sleep")
             };
@@ -159,7 +162,7 @@ pub(super) fn its_first_task_cannot_be_looked_into() -> Result<()> {
                 if said.contains("injected") {
                     return Ok((launcher, true));
                 }
-                if is_paused() {
+                if is_executed() {
                     return Ok((launcher, false));
                 }
             }
@@ -188,7 +191,7 @@ pub(super) fn its_first_task_cannot_be_looked_into() -> Result<()> {
         }
         let (launcher, _) = start(too_many)?;
         let seen = look_into(fs::read_to_string(&pid_file)?.trim())?;
-        ensure!(seen == ["root", "memory"], "nothing would be seen: {seen:?}");
+        ensure!(seen.iter().any(|seen| seen == "root"), "nothing would be seen: {seen:?}");
         end(launcher)?;
         // Its launchers were killed.
         Command::new("shrike").args(["container", "gc"]).output()?;
@@ -347,12 +350,16 @@ pub(super) fn targets_cannot_be_exchanged() -> Result<()> {
         symlink("/../../../../tmp/shrike-attack", shared.join("link"))?;
         fs::create_dir(rootfs.path().join("proc"))?;
         fs::create_dir(rootfs.path().join("other"))?;
+        // The link leads somewhere, in the container.
+        fs::create_dir(rootfs.path().join("tmp/shrike-attack"))?;
         let (is_over, exchanged) = (AtomicBool::new(false), AtomicU64::new(0));
         let exchange = |dir: &Path, one: &str, other: &str| -> Result<()> {
             let dir = File::open(dir)?;
             while !is_over.load(Ordering::Relaxed) {
                 renameat2(&dir, one, &dir, other, RenameFlags::RENAME_EXCHANGE)?;
                 exchanged.fetch_add(1, Ordering::Relaxed);
+                // The guest has one processor.
+                thread::sleep(Duration::from_micros(20));
             }
             Ok(())
         };
@@ -400,7 +407,7 @@ pub(super) fn what_the_caller_has_is_not_inherited() -> Result<()> {
     leaves_nothing(|rootfs| {
         let fields = "grep -E '^(CapInh|CapAmb|SigBlk|SigIgn|Groups):' /proc/self/status; umask";
         let script = "umask 0; trap '' HUP USR1 PIPE
-            exec busybox setpriv --inh-caps +all --ambient-caps +all \"$@\"";
+            exec busybox setpriv --inh-caps +chown,+net_raw --ambient-caps +chown,+net_raw \"$@\"";
         let mut own = Command::new("sh");
         own.args(["-c", script, "sh", "sh", "-c", fields]);
         let own = Ended::new(&own.output()?, None)?;

@@ -174,7 +174,7 @@ impl Scene {
                 launcher.kill()?;
                 launcher.wait()?;
                 let killed = Instant::now();
-                wait("all is over", || !is_running()).with_context(what)?;
+                wait("all is over", || !is_running() && !has_launchers()).with_context(what)?;
                 // Long before the command ends by itself.
                 ensure!(killed.elapsed() < SOON, "{}: it lived on", what());
                 self.is_clean().with_context(what)?;
@@ -210,6 +210,13 @@ fn is_running() -> bool {
         let path = format!("/sys/fs/cgroup/{at}shrike/{NAME}/cgroup.procs");
         fs::read_to_string(path).is_ok_and(|pids| !pids.is_empty())
     })
+}
+
+/// Whether a process of the launcher is there.
+fn has_launchers() -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut commands = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    commands.any(|command| command.starts_with(b"shrike\0"))
 }
 
 /// Nothing of the container is left before anybody cleans up; layers are shared.

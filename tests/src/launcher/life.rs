@@ -220,9 +220,9 @@ pub(super) fn what_containers_write_is_logged() -> Result<()> {
         let expected = format!("{}\n{}\nend", numbers.join("\n"), "x".repeat(40_000));
         ensure!(said.text()? == expected, "{} bytes", said.stdout.len());
         ensure!(said.stderr == "wrong", "{said:?}");
-        let said = container(&["logs", "--timestamps", "--tail", "2", "logged"])?;
-        let years = said.text()?.matches('T').count();
-        ensure!(years == 2 && said.stdout.ends_with("Z end"), "{said:?}");
+        let said = container(&["logs", "--timestamps", "--tail", "1", "logged"])?;
+        let (time, text) = said.text()?.split_once(' ').context("no time")?;
+        ensure!(time.ends_with('Z') && text == "end", "{said:?}");
         Ok(())
     })
 }

@@ -199,10 +199,7 @@ struct Bench {
     folder: tempfile::TempDir,
     shrike: PathBuf,
     busybox: Program,
-    /// The mounts of this machine, and those in which only version 2 of cgroups is seen. In both the launchers
-    /// have folders of their own.
-    host: File,
-    unified: File,
+    views: Views,
 }
 
 impl Bench {
@@ -234,8 +231,8 @@ impl Bench {
         for name in ["upper", "work", "merged", "crun", "runc", "bundle"] {
             fs::create_dir_all(folder.path().join(name))?;
         }
-        let (host, unified) = views()?;
-        Ok(Self { folder, shrike, busybox, host, unified })
+        let views = Views::make()?;
+        Ok(Self { folder, shrike, busybox, views })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -406,7 +403,7 @@ impl Bench {
 
     /// Runs it once, and returns how long that took and what time of processors, in milliseconds.
     fn measure(&self, contestant: &mut Contestant) -> Result<(f64, f64)> {
-        self.enter(contestant.view)?;
+        self.views.enter(contestant.view)?;
         let (before, start) = (used()?, Instant::now());
         let overlay = contestant.takes_overlay.then(|| Overlay::mount(self)).transpose()?;
         for command in &mut contestant.commands {
@@ -426,7 +423,7 @@ impl Bench {
 
     /// The most memory that one of its processes had, in KiB, of all its commands.
     fn peak(&self, contestant: &Contestant) -> Result<f64> {
-        self.enter(contestant.view)?;
+        self.views.enter(contestant.view)?;
         let _overlay = contestant.takes_overlay.then(|| Overlay::mount(self)).transpose()?;
         let mut most: f64 = 0.0;
         let file = self.path("peak");
@@ -448,18 +445,10 @@ impl Bench {
         Ok(most)
     }
 
-    fn enter(&self, view: View) -> Result<()> {
-        let mounts = match view {
-            View::Host => &self.host,
-            View::Unified => &self.unified,
-        };
-        setns(mounts, CloneFlags::CLONE_NEWNS).context("cannot change the view of cgroups")
-    }
-
     /// Nothing may be left of containers but their layers.
     fn clean_up(&self) -> Result<()> {
         for view in [View::Host, View::Unified] {
-            self.enter(view)?;
+            self.views.enter(view)?;
             let gc = ["container", "gc", "--json"];
             let left: Vec<String> =
                 serde_json::from_str(&capture(Command::new(&self.shrike).args(gc))?)?;
@@ -473,7 +462,7 @@ impl Bench {
 
     /// What could be left.
     fn traces(&self) -> Result<(String, Vec<PathBuf>, usize)> {
-        self.enter(View::Host)?;
+        self.views.enter(View::Host)?;
         let mut cgroups = Vec::new();
         for hierarchy in fs::read_dir("/sys/fs/cgroup")? {
             cgroups.extend(
@@ -514,24 +503,58 @@ impl Drop for Overlay {
     }
 }
 
-/// Makes both views. This thread is in the one or the other from now on.
-fn views() -> Result<(File, File)> {
-    let namespace = || File::open("/proc/thread-self/ns/mnt");
-    let none = None::<&str>;
-    unshare(CloneFlags::CLONE_NEWNS).context("cannot leave the host's mounts")?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    for own in ["/run/shrike", "/var/lib/shrike"] {
-        fs::create_dir_all(own)?;
-        mount(Some("tmpfs"), own, Some("tmpfs"), MsFlags::empty(), none)?;
+/// The mounts that containers are started in. This thread is in the one or the other.
+struct Views {
+    /// Those of this machine, and those in which only version 2 of cgroups is seen. In both the launcher has
+    /// folders of its own.
+    host: File,
+    unified: File,
+    /// Where this thread came from.
+    origin: File,
+}
+
+impl Views {
+    /// Folders of the launcher's.
+    const OWN: [&str; 2] = ["/run/shrike", "/var/lib/shrike"];
+
+    fn make() -> Result<Self> {
+        let namespace = || File::open("/proc/thread-self/ns/mnt");
+        let none = None::<&str>;
+        let origin = namespace()?;
+        unshare(CloneFlags::CLONE_NEWNS).context("cannot leave the host's mounts")?;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        let cover =
+            |folder: &str| mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), none);
+        for own in Self::OWN {
+            fs::create_dir_all(own)?;
+            cover(own)?;
+        }
+        let host = namespace()?;
+        unshare(CloneFlags::CLONE_NEWNS).context("cannot leave the host's mounts")?;
+        for own in Self::OWN {
+            cover(own)?;
+        }
+        mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), none)
+            .context("cannot mount cgroup2")?;
+        Ok(Self { host, unified: namespace()?, origin })
     }
-    let host = namespace()?;
-    unshare(CloneFlags::CLONE_NEWNS).context("cannot leave the host's mounts")?;
-    for own in ["/run/shrike", "/var/lib/shrike"] {
-        mount(Some("tmpfs"), own, Some("tmpfs"), MsFlags::empty(), none)?;
+
+    fn enter(&self, view: View) -> Result<()> {
+        let mounts = match view {
+            View::Host => &self.host,
+            View::Unified => &self.unified,
+        };
+        setns(mounts, CloneFlags::CLONE_NEWNS).context("cannot change the view of cgroups")
     }
-    mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), none)
-        .context("cannot mount cgroup2")?;
-    Ok((host, namespace()?))
+}
+
+impl Drop for Views {
+    fn drop(&mut self) {
+        if setns(&self.origin, CloneFlags::CLONE_NEWNS).is_ok() {
+            // What others have in them stays.
+            let _ = Self::OWN.map(fs::remove_dir);
+        }
+    }
 }
 
 fn quiet(mut command: Command) -> Command {

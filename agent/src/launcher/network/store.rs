@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::Flock;
+use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -42,7 +42,7 @@ impl Networks {
         go_on: impl Fn() -> Result<(), LauncherError>,
     ) -> Result<Self, LauncherError> {
         let dir = Path::new(DIR);
-        let lock = Lock(lock::take(dir, "another launcher that changes networks", go_on)?);
+        let lock = Lock(lock::take(dir, FlockArg::LockExclusiveNonblock, "another launcher that changes networks", go_on)?);
         let mut definitions = BTreeMap::new();
         for entry in fs::read_dir(dir).tried(|| format!("list {DIR}"))? {
             let path = entry.tried(|| format!("list {DIR}"))?.path();
