@@ -422,13 +422,14 @@ pub(super) fn network_takes_a_containers_own_addresses_only() -> Result<()> {
         let address = other.address()?.to_string();
         ensure!(liar.reaches(&address)?, "not reached before");
         let own = liar.address()?;
-        liar.text(&format!(
-            "busybox ip addr add 10.77.0.99/24 dev eth0; busybox ip addr del {own}/24 dev eth0"
-        ))?;
+        let exchange = |from: &str, to: &str| {
+            format!(
+                "busybox ip addr del {from}/24 dev eth0 && busybox ip addr add {to}/24 dev eth0"
+            )
+        };
+        liar.text(&exchange(&own.to_string(), "10.77.0.99"))?;
         ensure!(!liar.reaches(&address)?, "reached with another address");
-        liar.text(
-            "busybox ip addr add 10.77.0.2/24 dev eth0; busybox ip addr del 10.77.0.99/24 dev eth0",
-        )?;
+        liar.text(&exchange("10.77.0.99", &own.to_string()))?;
         ensure!(liar.reaches(&address)?, "not reached with its own again");
         liar.text(
             "busybox ip link set eth0 down; busybox ip link set eth0 address 02:42:0a:4d:00:63
