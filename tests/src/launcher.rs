@@ -34,9 +34,8 @@ use crate::tests;
 use attack::{
     cgroups_cannot_be_written, descriptors_do_not_reach_it, its_first_task_cannot_be_looked_into,
     its_program_as_the_command_is_of_no_use, links_in_the_kernels_places_are_refused,
-    names_and_users_are_taken_strictly, nothing_is_shown_in_proc, targets_cannot_be_exchanged,
-    the_hosts_root_is_refused, what_an_image_has_in_them_is_not_believed,
-    what_the_caller_has_is_not_inherited,
+    names_and_users_are_taken_strictly, nothing_is_shown_in_proc, the_hosts_root_is_refused,
+    what_an_image_has_in_them_is_not_believed, what_the_caller_has_is_not_inherited,
 };
 use device::{
     block_devices_are_shared_out, devices_are_handed_over, devices_are_those_that_are_allowed,
@@ -141,7 +140,6 @@ pub const SUITE: Suite = Suite {
         links_in_the_kernels_places_are_refused,
         what_an_image_has_in_them_is_not_believed,
         nothing_is_shown_in_proc,
-        targets_cannot_be_exchanged,
         what_the_caller_has_is_not_inherited,
         cgroups_cannot_be_written,
         names_and_users_are_taken_strictly,

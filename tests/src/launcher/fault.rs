@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::attack::targets_cannot_be_exchanged;
 use super::storage::{Image, json_of};
 use super::wait;
 use crate::container::{Ended, Traces};
@@ -34,6 +35,7 @@ pub const SUITE: Suite = Suite {
         what_unpacks_is_killed_at_a_step,
         the_launcher_is_killed_while_unpacking_is_at_a_step,
         the_clean_up_is_killed_at_a_step,
+        targets_cannot_be_exchanged,
     ],
 };
 
