@@ -2,7 +2,7 @@
 
 mod device;
 mod join;
-mod options;
+pub mod options;
 pub mod seccomp;
 mod storage;
 mod terminal;
@@ -29,19 +29,6 @@ use device::{
     block_devices_are_shared_out, devices_are_handed_over, devices_are_those_that_are_allowed,
     devices_that_cannot_be_had_are_named,
 };
-use join::{
-    clocks_are_the_containers_own, joined_containers_end_with_the_first_of_their_pids,
-    joined_namespaces_are_those_of_the_other_container, joined_namespaces_show_what_is_in_them,
-    joined_users_are_those_of_the_other_container, joining_is_hidden_from_those_who_are_joined,
-    many_join_one, namespaces_are_joined_by_file, what_cannot_be_joined_is_named,
-};
-use options::{
-    commands_are_stopped_by_their_own_signal, images_are_asked_for_their_program,
-    init_hands_on_what_it_is_told, init_is_confined_by_apparmor, init_waits_for_orphans,
-    keys_of_the_launcher_are_not_handed_on, mounts_are_read_in_dockers_format,
-    mounts_show_where_they_are_to, names_and_pipes_are_as_programs_expect,
-    system_paths_can_be_shown, the_environment_is_put_together,
-};
 use seccomp::{
     seccomp_follows_a_profile_of_ones_own, seccomp_is_there_unless_it_is_not_wanted,
     seccomp_lets_ordinary_programs_work, seccomp_refuses_what_containers_do_not_need,
@@ -50,10 +37,6 @@ use seccomp::{
 use storage::{
     layers_are_put_together, many_containers_share_layers, waiting_for_layers_can_be_interrupted,
     what_is_written_is_a_containers_own, what_runs_is_left_alone,
-};
-use terminal::{
-    terminals_are_left_as_they_were, terminals_are_the_containers_own,
-    terminals_belong_to_the_user, terminals_interrupt_the_command_alone,
 };
 use userns::{
     userns_has_devices_and_cannot_make_any, userns_has_ids_that_the_host_does_not_know,
@@ -115,30 +98,6 @@ pub const SUITE: Suite = Suite {
         userns_keeps_what_is_asked_for,
         userns_owns_an_image,
         userns_says_what_it_cannot_have,
-        joined_namespaces_are_those_of_the_other_container,
-        joined_namespaces_show_what_is_in_them,
-        joined_containers_end_with_the_first_of_their_pids,
-        namespaces_are_joined_by_file,
-        what_cannot_be_joined_is_named,
-        joining_is_hidden_from_those_who_are_joined,
-        joined_users_are_those_of_the_other_container,
-        many_join_one,
-        clocks_are_the_containers_own,
-        init_waits_for_orphans,
-        init_hands_on_what_it_is_told,
-        init_is_confined_by_apparmor,
-        terminals_are_the_containers_own,
-        terminals_are_left_as_they_were,
-        terminals_belong_to_the_user,
-        terminals_interrupt_the_command_alone,
-        images_are_asked_for_their_program,
-        commands_are_stopped_by_their_own_signal,
-        the_environment_is_put_together,
-        system_paths_can_be_shown,
-        names_and_pipes_are_as_programs_expect,
-        keys_of_the_launcher_are_not_handed_on,
-        mounts_show_where_they_are_to,
-        mounts_are_read_in_dockers_format,
     ],
 };
 

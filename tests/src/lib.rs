@@ -59,6 +59,7 @@ pub const SUITES: &[Suite] = &[
     health::SUITE,
     errors::SUITE,
     launcher::SUITE,
+    launcher::options::SUITE,
     escape::SUITE,
     boundary::SUITE,
     exploit::SUITE,
