@@ -6,7 +6,7 @@ pub mod fault;
 mod join;
 mod life;
 pub(crate) mod network;
-mod options;
+pub mod options;
 mod posture;
 pub mod seccomp;
 mod storage;
@@ -41,12 +41,6 @@ use device::{
     block_devices_are_shared_out, devices_are_handed_over, devices_are_those_that_are_allowed,
     devices_that_cannot_be_had_are_named,
 };
-use join::{
-    clocks_are_the_containers_own, joined_containers_end_with_the_first_of_their_pids,
-    joined_namespaces_are_those_of_the_other_container, joined_namespaces_show_what_is_in_them,
-    joined_users_are_those_of_the_other_container, joining_is_hidden_from_those_who_are_joined,
-    many_join_one, namespaces_are_joined_by_file, what_cannot_be_joined_is_named,
-};
 use life::{
     a_killed_monitor_takes_its_container_along, commands_are_joined_as_it_is_asked_for,
     commands_join_a_container, commands_join_a_container_with_users_of_its_own,
@@ -62,13 +56,6 @@ use network::{
     network_takes_a_containers_own_addresses_only, networks_are_kept_apart,
     networks_that_cannot_be_had_are_named,
 };
-use options::{
-    commands_are_stopped_by_their_own_signal, images_are_asked_for_their_program,
-    init_hands_on_what_it_is_told, init_is_confined_by_apparmor, init_waits_for_orphans,
-    keys_of_the_launcher_are_not_handed_on, mounts_are_read_in_dockers_format,
-    mounts_show_where_they_are_to, names_and_pipes_are_as_programs_expect,
-    system_paths_can_be_shown, the_environment_is_put_together,
-};
 use posture::each_misconfiguration_is_told_alone;
 use seccomp::{
     seccomp_follows_a_profile_of_ones_own, seccomp_is_there_unless_it_is_not_wanted,
@@ -82,10 +69,6 @@ use storage::{
 use switch::{
     every_switch_is_declared, every_switch_is_seen_from_both_sides,
     no_switch_is_an_alarm_by_itself, nothing_is_left_at_the_end,
-};
-use terminal::{
-    terminals_are_left_as_they_were, terminals_are_the_containers_own,
-    terminals_belong_to_the_user, terminals_interrupt_the_command_alone,
 };
 use userns::{
     userns_has_devices_and_cannot_make_any, userns_has_ids_that_the_host_does_not_know,
@@ -167,30 +150,6 @@ pub const SUITE: Suite = Suite {
         userns_keeps_what_is_asked_for,
         userns_owns_an_image,
         userns_says_what_it_cannot_have,
-        joined_namespaces_are_those_of_the_other_container,
-        joined_namespaces_show_what_is_in_them,
-        joined_containers_end_with_the_first_of_their_pids,
-        namespaces_are_joined_by_file,
-        what_cannot_be_joined_is_named,
-        joining_is_hidden_from_those_who_are_joined,
-        joined_users_are_those_of_the_other_container,
-        many_join_one,
-        clocks_are_the_containers_own,
-        init_waits_for_orphans,
-        init_hands_on_what_it_is_told,
-        init_is_confined_by_apparmor,
-        terminals_are_the_containers_own,
-        terminals_are_left_as_they_were,
-        terminals_belong_to_the_user,
-        terminals_interrupt_the_command_alone,
-        images_are_asked_for_their_program,
-        commands_are_stopped_by_their_own_signal,
-        the_environment_is_put_together,
-        system_paths_can_be_shown,
-        names_and_pipes_are_as_programs_expect,
-        keys_of_the_launcher_are_not_handed_on,
-        mounts_show_where_they_are_to,
-        mounts_are_read_in_dockers_format,
         each_misconfiguration_is_told_alone,
         every_switch_is_declared,
         every_switch_is_seen_from_both_sides,

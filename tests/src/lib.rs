@@ -60,6 +60,7 @@ pub const SUITES: &[Suite] = &[
     health::SUITE,
     errors::SUITE,
     launcher::SUITE,
+    launcher::options::SUITE,
     launcher::fault::SUITE,
     escape::SUITE,
     boundary::SUITE,

@@ -227,7 +227,9 @@ pub(super) fn all() -> BTreeSet<ContainerId> {
 pub(super) fn first_task(id: &ContainerId) -> Result<String, LauncherError> {
     let dir = Path::new(RUNNING).join(id.as_str());
     if !is_held(&dir)? {
-        return Err(LauncherError::NotRunning(id.clone()));
+        let is_there = folder(id).exists();
+        let error = if is_there { LauncherError::NotRunning } else { LauncherError::NoContainer };
+        return Err(error(id.clone()));
     }
     let file = dir.join(FIRST_TASK);
     match fs::read_to_string(&file) {

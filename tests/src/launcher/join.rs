@@ -234,7 +234,7 @@ pub(super) fn namespaces_are_joined_by_file() -> Result<()> {
 pub(super) fn what_cannot_be_joined_is_named() -> Result<()> {
     leaves_nothing(|rootfs| {
         let run = |option: &str| rootfs.run(&[option], &["true"]);
-        refused(&run("--pid=container:nobody")?, "no container with the name nobody is running")?;
+        refused(&run("--pid=container:nobody")?, "there is no container nobody")?;
         refused(&run("--network=ns:/nowhere")?, "cannot open the network namespace /nowhere")?;
         refused(&run("--pid=ns:/proc/self/ns/net")?, "expected a pid namespace")?;
         refused(&run("--network=ns:/proc/self/ns/pid")?, "expected a network namespace")?;
@@ -308,7 +308,7 @@ pub(super) fn joining_is_hidden_from_those_who_are_joined() -> Result<()> {
                 break;
             }
         }
-        for _ in 0..20 {
+        for _ in 0..8 {
             rootfs.run(&[&theirs.joined("--pid")], &["true"])?.text()?;
         }
         theirs.end()?;
@@ -422,9 +422,9 @@ pub(super) fn many_join_one() -> Result<()> {
         let all = thread::scope(|scope| {
             let run = || {
                 let options: Vec<&str> = options.iter().map(String::as_str).collect();
-                (0..5).try_for_each(|_| rootfs.script(&options, "exit 0")?.text().map(drop))
+                (0..3).try_for_each(|_| rootfs.script(&options, "exit 0")?.text().map(drop))
             };
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(run)).collect();
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("panic")))

@@ -1,4 +1,4 @@
-//! What a container is started with: the command, its first process, its environment, and what it sees.
+//! Options of the launcher: what a container is started with, what it shares with others, and what it sees.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -11,10 +11,57 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::join::{
+    clocks_are_the_containers_own, joined_containers_end_with_the_first_of_their_pids,
+    joined_namespaces_are_those_of_the_other_container, joined_namespaces_show_what_is_in_them,
+    joined_users_are_those_of_the_other_container, joining_is_hidden_from_those_who_are_joined,
+    many_join_one, namespaces_are_joined_by_file, what_cannot_be_joined_is_named,
+};
+use super::terminal::{
+    terminals_are_left_as_they_were, terminals_are_the_containers_own,
+    terminals_belong_to_the_user, terminals_interrupt_the_command_alone,
+};
 use super::{leaves_nothing, wait};
 use crate::agent::scratch;
 use crate::container::{Ended, UNCONFINED};
 use crate::profile;
+use crate::suite::{Suite, Tier};
+use crate::tests;
+
+/// The suite.
+pub const SUITE: Suite = Suite {
+    name: "options",
+    tier: Tier::QuickAcross,
+    budget: Duration::from_mins(8),
+    // It does not depend on the probes.
+    wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,
+    tests: tests![
+        joined_namespaces_are_those_of_the_other_container,
+        joined_namespaces_show_what_is_in_them,
+        joined_containers_end_with_the_first_of_their_pids,
+        namespaces_are_joined_by_file,
+        what_cannot_be_joined_is_named,
+        joining_is_hidden_from_those_who_are_joined,
+        joined_users_are_those_of_the_other_container,
+        many_join_one,
+        clocks_are_the_containers_own,
+        init_waits_for_orphans,
+        init_hands_on_what_it_is_told,
+        init_is_confined_by_apparmor,
+        terminals_are_the_containers_own,
+        terminals_are_left_as_they_were,
+        terminals_belong_to_the_user,
+        terminals_interrupt_the_command_alone,
+        images_are_asked_for_their_program,
+        commands_are_stopped_by_their_own_signal,
+        the_environment_is_put_together,
+        system_paths_can_be_shown,
+        names_and_pipes_are_as_programs_expect,
+        keys_of_the_launcher_are_not_handed_on,
+        mounts_show_where_they_are_to,
+        mounts_are_read_in_dockers_format,
+    ],
+};
 
 /// The states of the children of a process, by the kernel's letters.
 fn children(pid: u32) -> Result<Vec<String>> {
@@ -26,7 +73,7 @@ fn children(pid: u32) -> Result<Vec<String>> {
     pids.split_whitespace().map(state).collect()
 }
 
-pub(super) fn init_waits_for_orphans() -> Result<()> {
+fn init_waits_for_orphans() -> Result<()> {
     leaves_nothing(|rootfs| {
         let dir = scratch()?;
         let pid_file = dir.join("pid");
@@ -50,7 +97,7 @@ pub(super) fn init_waits_for_orphans() -> Result<()> {
     })
 }
 
-pub(super) fn init_is_confined_by_apparmor() -> Result<()> {
+fn init_is_confined_by_apparmor() -> Result<()> {
     profile::load()?;
     leaves_nothing(|rootfs| {
         let confined = [profile::OPTION, "--init"];
@@ -60,7 +107,7 @@ pub(super) fn init_is_confined_by_apparmor() -> Result<()> {
     })
 }
 
-pub(super) fn init_hands_on_what_it_is_told() -> Result<()> {
+fn init_hands_on_what_it_is_told() -> Result<()> {
     leaves_nothing(|rootfs| {
         let init = ["--init"];
         ensure!(rootfs.script(&init, "exit 42")?.code == 42);
@@ -160,7 +207,7 @@ impl Drop for Image {
     }
 }
 
-pub(super) fn images_are_asked_for_their_program() -> Result<()> {
+fn images_are_asked_for_their_program() -> Result<()> {
     let image = Image::new()?;
     ensure!(image.run(&[], &[])?.text()? == "own a b");
     ensure!(image.run(&[], &["c"])?.text()? == "own c");
@@ -177,7 +224,7 @@ pub(super) fn images_are_asked_for_their_program() -> Result<()> {
     })
 }
 
-pub(super) fn commands_are_stopped_by_their_own_signal() -> Result<()> {
+fn commands_are_stopped_by_their_own_signal() -> Result<()> {
     let image = Image::new()?;
     let script = "trap 'exit 3' TERM; trap 'exit 4' USR2; trap 'exit 5' HUP; echo > /tmp/ready
         while true; do sleep 0.1; done";
@@ -200,7 +247,7 @@ pub(super) fn commands_are_stopped_by_their_own_signal() -> Result<()> {
     Ok(())
 }
 
-pub(super) fn the_environment_is_put_together() -> Result<()> {
+fn the_environment_is_put_together() -> Result<()> {
     let image = Image::new()?;
     let file = image.dir.join("env");
     fs::write(&file, "# of the file\n\nB=file\nD=file with blanks\nE\nNOT_THERE\n")?;
@@ -218,7 +265,7 @@ pub(super) fn the_environment_is_put_together() -> Result<()> {
     // A file that can be read once.
     let mut command = Command::new("sh");
     let launcher =
-        image.launcher(&["--env-file=/dev/stdin", "--entrypoint=sh"], &["-c", "echo $G"]);
+        image.launcher(&["--env-file=/proc/self/fd/0", "--entrypoint=sh"], &["-c", "echo $G"]);
     command.args(["-c", "echo G=once | \"$@\"", "sh"]).arg(launcher.get_program());
     let said = Ended::new(&command.args(launcher.get_args()).output()?, None)?;
     ensure!(said.text()? == "once", "{said:?}");
@@ -230,7 +277,7 @@ pub(super) fn the_environment_is_put_together() -> Result<()> {
     Ok(())
 }
 
-pub(super) fn system_paths_can_be_shown() -> Result<()> {
+fn system_paths_can_be_shown() -> Result<()> {
     leaves_nothing(|rootfs| {
         let script = "head -c 1 /proc/timer_list | wc -c; echo 4 > /proc/sys/net/ipv4/ip_default_ttl && echo written
             grep -c ' /proc/' /proc/self/mountinfo; touch /sys/x 2>&1 | grep -o 'Read-only'";
@@ -245,7 +292,7 @@ pub(super) fn system_paths_can_be_shown() -> Result<()> {
     })
 }
 
-pub(super) fn names_and_pipes_are_as_programs_expect() -> Result<()> {
+fn names_and_pipes_are_as_programs_expect() -> Result<()> {
     leaves_nothing(|rootfs| {
         let domain = "cat /proc/sys/kernel/domainname";
         ensure!(rootfs.script(&["--domainname=example.org"], domain)?.text()? == "example.org");
@@ -263,7 +310,7 @@ pub(super) fn names_and_pipes_are_as_programs_expect() -> Result<()> {
     })
 }
 
-pub(super) fn keys_of_the_launcher_are_not_handed_on() -> Result<()> {
+fn keys_of_the_launcher_are_not_handed_on() -> Result<()> {
     /// Who has the keyring has all of the key, and others have nothing.
     const POSSESSOR: libc::c_ulong = 0x3f00_0000;
     const SESSION: libc::c_long = -3;
@@ -330,7 +377,7 @@ fn mount(arguments: &[&str], dir: &Path) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn mounts_show_where_they_are_to() -> Result<()> {
+fn mounts_show_where_they_are_to() -> Result<()> {
     leaves_nothing(|rootfs| {
         let shared = Shared::new()?;
         let is_mounted = |dir: &Path| -> Result<bool> {
@@ -387,7 +434,7 @@ pub(super) fn mounts_show_where_they_are_to() -> Result<()> {
     })
 }
 
-pub(super) fn mounts_are_read_in_dockers_format() -> Result<()> {
+fn mounts_are_read_in_dockers_format() -> Result<()> {
     leaves_nothing(|rootfs| {
         let data = scratch()?;
         fs::write(data.join("file"), "content")?;
