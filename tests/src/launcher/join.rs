@@ -273,7 +273,7 @@ pub(super) fn what_cannot_be_joined_is_named() -> Result<()> {
         for text in forged {
             fs::write(theirs.first_task(), &text)?;
             let ended = run(&theirs.joined("--uts"))?;
-            refused(&ended, "no container with the name theirs is running").context(text)?;
+            refused(&ended, "theirs does not run").context(text)?;
         }
         fs::remove_file(theirs.first_task())?;
         refused(&run(&theirs.joined("--uts"))?, "theirs is not running yet")?;

@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
 
 use super::device::{Disk, LOOP};
-use super::storage::Image;
+use super::storage::{Image, json_of};
+use super::terminal::User;
 use super::{leaves_nothing, wait};
 use crate::agent::{Agent, scratch};
 use crate::alert::is_posture;
 use crate::bench::DEFAULT_RULES;
-use crate::container::{Rootfs, UNCONFINED};
+use crate::container::{Background, Rootfs, UNCONFINED, container};
 use crate::profile;
 
 /// All switches. Whoever adds one adds it here, and says by [`seen`] what it does.
@@ -28,6 +32,7 @@ const SWITCHES: &[&str] = &[
     "--cpu-shares",
     "--cpus",
     "--cpuset-cpus",
+    "--detach",
     "--device",
     "--device-cgroup-rule",
     "--device-read-bps",
@@ -35,17 +40,24 @@ const SWITCHES: &[&str] = &[
     "--device-write-bps",
     "--device-write-iops",
     "--dns",
+    "--domainname",
     "--egress-bandwidth",
+    "--entrypoint",
     "--env",
+    "--env-file",
     "--group-add",
     "--hostname",
     "--image",
     "--ingress-bandwidth",
+    "--init",
+    "--interactive",
     "--ip",
     "--ipc",
+    "--label",
     "--memory",
     "--memory-reservation",
     "--memory-swap",
+    "--mount",
     "--name",
     "--network",
     "--oom-score-adj",
@@ -54,11 +66,16 @@ const SWITCHES: &[&str] = &[
     "--pids-limit",
     "--privileged",
     "--read-only",
+    "--rm",
     "--rootfs",
     "--security-opt",
     "--shm-size",
+    "--stop-signal",
     "--sysctl",
+    "--time-offset",
+    "--timens",
     "--tmpfs",
+    "--tty",
     "--ulimit",
     "--user",
     "--userns",
@@ -112,7 +129,7 @@ const ROWS: &[Row] = &[
     row(
         ["--privileged", STATUS, "Seccomp: 0; NoNewPrivs: 0", "Seccomp: 0; NoNewPrivs: 0"],
         &["--privileged"],
-        |life| life.status(&["NoNewPrivs", "Seccomp"]),
+        |life| life.status(&["Seccomp", "NoNewPrivs"]),
     ),
     row(
         ["--userns host", "id -u; readlink /proc/self/ns/user", "0; the host's", HOSTS],
@@ -355,6 +372,76 @@ const ROWS: &[Row] = &[
         let output = Command::new("nsenter").args(["-t", &life.pid, "-u", "hostname"]).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }),
+    row(
+        ["--domainname NAME", "cat /proc/sys/kernel/domainname", "mine", "mine"],
+        &["--domainname=mine"],
+        |life| {
+            let show = ["-t", &life.pid, "-u", "cat", "/proc/sys/kernel/domainname"];
+            let output = Command::new("nsenter").args(show).output()?;
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        },
+    ),
+    row(
+        [
+            "--entrypoint CMD",
+            "busybox tr '\\0' '\\n' < /proc/$$/cmdline | head -n 1",
+            "busybox",
+            "busybox",
+        ],
+        &["--entrypoint=busybox"],
+        |life| Ok(life.read("cmdline")?.split('\0').next().unwrap_or_default().to_owned()),
+    ),
+    row(
+        ["--env-file FILE", "echo $FROM_FILE", "yes", "FROM_FILE=yes"],
+        &["--env-file=/tmp/shrike-switch/env"],
+        |life| {
+            let all = life.read("environ")?;
+            let one = all.split('\0').find(|one| one.starts_with("FROM_FILE"));
+            Ok(one.unwrap_or_default().to_owned())
+        },
+    ),
+    row(["--init", "echo $$", "2", "shrike container reap"], &["--init"], |life| {
+        let line = life.read("cmdline")?;
+        Ok(line.split('\0').take(3).collect::<Vec<_>>().join(" "))
+    }),
+    row(
+        ["--label KEY=VALUE", "env | grep -c colour=", "0", "red"],
+        &["--label=colour=red"],
+        |_| {
+            let all: Value = json_of(&["container", "inspect", "switch"])?;
+            Ok(all[0]["spec"]["labels"]["colour"].as_str().unwrap_or_default().to_owned())
+        },
+    ),
+    row(
+        [
+            "--mount type=tmpfs,...",
+            "stat -f -c %T /mnt",
+            "tmpfs",
+            "rw,nosuid,nodev,noexec /mnt size=64k",
+        ],
+        &["--mount=type=tmpfs,target=/mnt,tmpfs-size=64k"],
+        |life| life.mount("/mnt"),
+    ),
+    row(
+        ["--timens host", "readlink /proc/self/ns/time", HOSTS, HOSTS],
+        &["--timens=host"],
+        |life| life.namespace("time"),
+    ),
+    row(
+        ["--timens private", "readlink /proc/self/ns/time", OWN, OWN],
+        &["--timens=private"],
+        |life| life.namespace("time"),
+    ),
+    row(
+        [
+            "--time-offset CLOCK=SECONDS",
+            "[ $(cut -d. -f1 /proc/uptime) -gt 1000000 ] && echo later",
+            "later",
+            "monotonic 0 0; boottime 1000000 0",
+        ],
+        &["--timens=private", "--time-offset=boottime=1000000"],
+        |life| Ok(words(&life.read("timens_offsets")?)),
+    ),
     row(["--pid-file FILE", "echo $$", "1", "1 in its namespace"], &[], |life| {
         let ids = life.status(&["NSpid"])?;
         let own = ids.rsplit(' ').next().unwrap_or_default();
@@ -508,6 +595,7 @@ pub(super) fn every_switch_is_seen_from_both_sides() -> Result<()> {
     let data = PathBuf::from("/tmp/shrike-switch");
     fs::create_dir_all(&data)?;
     fs::write(data.join("file"), "data\n")?;
+    fs::write(data.join("env"), "FROM_FILE=yes\n")?;
     let _disk = Disk::new()?;
     leaves_nothing(|_| {
         let rootfs = Rootfs::new()?;
@@ -550,11 +638,68 @@ pub(super) fn every_switch_is_seen_from_both_sides() -> Result<()> {
             ("there is none", "refused: the kernel has no weights")
         };
         seen("--blkio-weight N", Inside(inside), Outside(outside));
+        stop_signal_is_seen(&rootfs, &pid_file)?;
         fs::remove_dir_all(pid_file.parent().context("a strange folder")?)?;
-        Ok(())
+        background_is_seen(&rootfs)?;
+        terminal_is_seen(&rootfs)
     })?;
     fs::remove_dir_all(data)?;
     image_is_seen()
+}
+
+fn stop_signal_is_seen(rootfs: &Rootfs, pid_file: &Path) -> Result<()> {
+    let option = format!("--pid-file={}", pid_file.display());
+    let script = "trap 'echo USR1' USR1; echo ---; read -r x; true";
+    let options = [option.as_str(), "--stop-signal=USR1"];
+    let mut command = rootfs.launcher(&options, &["sh", "-c", script]);
+    let mut launcher = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut lines = BufReader::new(launcher.stdout.take().context("no output")?).lines();
+    ensure!(lines.next().context("it has ended")?? == END, "it said something else");
+    kill(Pid::from_raw(i32::try_from(launcher.id())?), Signal::SIGTERM)?;
+    // Busybox runs what is trapped when the read is over.
+    wait("signalled", || {
+        let pending = |line: &str| line.starts_with("SigPnd") || line.starts_with("ShdPnd");
+        let pid = text(pid_file).unwrap_or_default();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().filter(|line| pending(line)).all(|line| line.ends_with("0000000000000000"))
+    })?;
+    drop(launcher.stdin.take());
+    let said = lines.next().context("it said nothing")??;
+    let status = launcher.wait()?;
+    ensure!(said == "USR1" && status.success(), "{said}, {status}");
+    seen("--stop-signal SIGNAL", Inside(&said), Outside("the launcher was sent SIGTERM"));
+    Ok(())
+}
+
+fn background_is_seen(rootfs: &Rootfs) -> Result<()> {
+    let background = Background::run(rootfs, "switch", &[], &["sleep", "1000"])?;
+    let said = background.script(&[], "hostname")?;
+    let state = background.state()?;
+    ensure!(said.text()? == "switch" && state == "running", "{said:?} {state}");
+    seen("--detach", Inside(said.text()?), Outside(&state));
+    drop(background);
+    let options = ["--detach", "--rm", "--name=switch"];
+    let started = rootfs.launcher(&options, &["sleep", "0.3"]).output()?;
+    ensure!(started.status.success(), "{started:?}");
+    let all = || container(&["ps", "--all", "--quiet"]);
+    ensure!(all()?.text()? == "switch", "it is not there");
+    wait("removed", || all().is_ok_and(|all| all.stdout.is_empty()))?;
+    seen("--rm", Inside("ended"), Outside("there is no container switch"));
+    Ok(())
+}
+
+fn terminal_is_seen(rootfs: &Rootfs) -> Result<()> {
+    let script = "readlink /proc/self/fd/0; read -r x; echo got $x";
+    let user = User::start(rootfs, &["--tty", "--interactive"], &["sh", "-c", script])?;
+    user.expect("/dev/pts/0")?;
+    let is_raw = user.is_raw()?;
+    ensure!(is_raw, "what is typed is not passed on as it is");
+    seen("--tty", Inside("/dev/pts/0"), Outside("the user's terminal is raw"));
+    user.type_in("typed\n")?;
+    user.expect("got typed")?;
+    ensure!(user.end()? == 0, "the command failed");
+    seen("--interactive", Inside("got typed"), Outside("typed"));
+    Ok(())
 }
 
 fn image_is_seen() -> Result<()> {
@@ -625,6 +770,7 @@ pub(super) fn no_switch_is_an_alarm_by_itself() -> Result<()> {
     let data = PathBuf::from("/tmp/shrike-switch");
     fs::create_dir_all(&data)?;
     fs::write(data.join("file"), "data\n")?;
+    fs::write(data.join("env"), "FROM_FILE=yes\n")?;
     let agent = Agent::start(DEFAULT_RULES, &[])?;
     let rootfs = Rootfs::new()?;
     for row in ROWS {

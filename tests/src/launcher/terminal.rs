@@ -22,7 +22,7 @@ use crate::agent::scratch;
 use crate::container::Rootfs;
 
 /// A user's terminal, with a launcher in it.
-struct User {
+pub(super) struct User {
     master: OwnedFd,
     /// Kept, so that what is written is not lost with the launcher.
     slave: OwnedFd,
@@ -33,7 +33,7 @@ struct User {
 
 impl User {
     /// Starts the launcher in a terminal of 33 lines with 77 letters.
-    fn start(rootfs: &Rootfs, options: &[&str], command: &[&str]) -> Result<Self> {
+    pub(super) fn start(rootfs: &Rootfs, options: &[&str], command: &[&str]) -> Result<Self> {
         let size = Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None)?;
         let before = tcgetattr(&pty.slave)?;
@@ -61,7 +61,7 @@ impl User {
         })
     }
 
-    fn type_in(&self, text: &str) -> Result<()> {
+    pub(super) fn type_in(&self, text: &str) -> Result<()> {
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
             rest = &rest[write(&self.master, rest)?..];
@@ -71,7 +71,7 @@ impl User {
 
     /// Waits until the terminal shows something, and returns all that it shows up to there from where the last
     /// search ended.
-    fn expect(&self, part: &str) -> Result<String> {
+    pub(super) fn expect(&self, part: &str) -> Result<String> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let mut said = self.said.borrow_mut();
@@ -99,7 +99,7 @@ impl User {
     }
 
     /// Whether what is typed is passed on as it is.
-    fn is_raw(&self) -> Result<bool> {
+    pub(super) fn is_raw(&self) -> Result<bool> {
         let flags = tcgetattr(&self.slave)?.local_flags;
         Ok(!flags.intersects(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG))
     }
@@ -109,7 +109,7 @@ impl User {
     }
 
     /// Waits for the launcher's exit code, with the terminal as it was.
-    fn end(mut self) -> Result<i32> {
+    pub(super) fn end(mut self) -> Result<i32> {
         let deadline = Instant::now() + Duration::from_secs(20);
         let status = loop {
             match self.launcher.try_wait()? {
