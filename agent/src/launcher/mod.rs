@@ -72,9 +72,9 @@ pub(crate) use seal::ensure as seal;
 pub(crate) use security::SecurityOption;
 pub(crate) use spec::{
     BitRate, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule, HostEntry,
-    Mount, Network, NetworkName, NetworkOptions, PidMode, Rate, Resources, Root, Sharing, Size,
-    Spec, StopSignal, Swap, Sysctl, Throttle, TimeOffset, Tmpfs, Ulimit, User, UserMode, Volume,
-    Way, bytes_per_second, capabilities, operations_per_second,
+    Mount, Network, NetworkName, NetworkOptions, Rate, Resources, Root, Sharing, Size, Spec,
+    StopSignal, Swap, Sysctl, Throttle, TimeOffset, Tmpfs, Ulimit, User, UserMode, Volume, Way,
+    bytes_per_second, capabilities, operations_per_second,
 };
 pub(crate) use state::clean_up;
 pub(crate) use usage::Usage;

@@ -21,7 +21,7 @@ use super::first_task::Held;
 use super::mount::by_descriptor;
 use super::spec::{Joined, TimeOffset};
 use super::task::Task;
-use super::{ContainerId, LauncherError, Network, PidMode, Sharing, Spec, Tried, UserMode};
+use super::{ContainerId, LauncherError, Network, Sharing, Spec, Tried, UserMode};
 
 /// What shows the objects of an IPC namespace, where containers have it, and by which file system.
 const IPC_FOLDERS: [(&str, FsType); 2] =
@@ -99,9 +99,7 @@ impl Namespaces {
         add(Kind::Ipc, other(&spec.ipc))?;
         add(Kind::Uts, other(&spec.uts))?;
         add(Kind::Time, other(&spec.time))?;
-        if let PidMode::Joined(name) = &spec.pid {
-            add(Kind::Pid, Some(name))?;
-        }
+        add(Kind::Pid, other(&spec.pid))?;
         // The last one: who has entered it has no power over what belongs to others any more.
         if let UserMode::Joined(name) = &spec.users {
             add(Kind::User, Some(name))?;

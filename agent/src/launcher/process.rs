@@ -33,8 +33,8 @@ use super::task::{Task, clone3};
 use super::terminal::{self, Console};
 use super::userns::UserNamespace;
 use super::{
-    ContainerId, LauncherError, PidMode, Root, Sharing, Spec, StopSignal, Tried, UserMode, seal,
-    seccomp, ulimit,
+    ContainerId, LauncherError, Root, Sharing, Spec, StopSignal, Tried, UserMode, seal, seccomp,
+    ulimit,
 };
 
 /// A command that does not mind being asked to end is killed when it is asked that often.
@@ -364,7 +364,7 @@ fn new_namespaces(spec: &Spec) -> libc::c_int {
     if spec.ipc == Sharing::Private {
         flags |= libc::CLONE_NEWIPC;
     }
-    if spec.pid == PidMode::Private {
+    if spec.pid == Sharing::Private {
         flags |= libc::CLONE_NEWPID;
     }
     if spec.network.is_own() {

@@ -55,7 +55,7 @@ pub(crate) struct Spec {
     /// Its users.
     pub(crate) users: UserMode,
     /// Its process ids.
-    pub(crate) pid: PidMode,
+    pub(crate) pid: Sharing,
     /// Its network.
     pub(crate) network: Network,
     /// What it has of the networks that it is joined to.
@@ -142,18 +142,6 @@ pub(crate) enum Sharing {
 pub(crate) enum UserMode {
     /// A new one, whose users the host does not know.
     Remapped,
-    /// That of whoever starts the container.
-    Host,
-    /// Another one that is there.
-    Joined(Joined),
-}
-
-/// The pid namespace.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum PidMode {
-    /// A new one.
-    Private,
     /// That of whoever starts the container.
     Host,
     /// Another one that is there.
@@ -370,7 +358,7 @@ impl Spec {
         }
         let refused = [
             (self.privileged, "--privileged", "nobody has the privileges of the host's root"),
-            (self.pid == PidMode::Host, "--pid=host", "proc shows its own processes only"),
+            (self.pid == Sharing::Host, "--pid=host", "proc shows its own processes only"),
             (self.network == Network::Host, "--network=host", "sysfs shows its own network only"),
             (
                 self.cgroupns() == &Sharing::Host,
@@ -508,7 +496,7 @@ mod tests {
         assert_eq!(shared.check(), Ok(()));
         for (spec, refused) in [
             (Spec { privileged: true, ..remapped.clone() }, "--privileged"),
-            (Spec { pid: PidMode::Host, ..remapped.clone() }, "--pid=host"),
+            (Spec { pid: Sharing::Host, ..remapped.clone() }, "--pid=host"),
             (Spec { network: Network::Host, ..remapped.clone() }, "--network=host"),
             (Spec { cgroupns: Some(Sharing::Host), ..remapped.clone() }, "--cgroupns=host"),
         ] {
@@ -576,7 +564,7 @@ mod tests {
             labels: BTreeMap::new(),
             privileged: false,
             users: UserMode::Host,
-            pid: PidMode::Private,
+            pid: Sharing::Private,
             network: Network::None,
             network_options: NetworkOptions::default(),
             uts: Sharing::Private,

@@ -9,7 +9,7 @@ use super::environment;
 use crate::capability::Capabilities;
 use crate::launcher::{
     self, BitRate, BlockIo, CapabilityChange, ContainerId, CpuList, Cpus, Device, DeviceRule,
-    HostEntry, LauncherError, Mount, Network, NetworkOptions, PidMode, Rate, Resources, Root,
+    HostEntry, LauncherError, Mount, Network, NetworkOptions, Rate, Resources, Root,
     SecurityOption, Sharing, Size, Spec, StopSignal, Swap, Sysctl, Throttle, TimeOffset, Tmpfs,
     Ulimit, User, UserMode, Volume, Way,
 };
@@ -70,7 +70,7 @@ struct SpecArgs {
 
     /// The pid namespace: private, host, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE", default_value = "private")]
-    pid: PidMode,
+    pid: Sharing,
 
     #[command(flatten)]
     network: NetworkArgs,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, Network, PidMode, Sharing, Spec, SpecError, UserMode};
+use super::{ContainerId, Network, Sharing, Spec, SpecError, UserMode};
 
 /// A namespace that is there already.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -72,18 +72,6 @@ impl FromStr for Sharing {
     }
 }
 
-impl FromStr for PidMode {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        match text {
-            "private" => Ok(Self::Private),
-            "host" => Ok(Self::Host),
-            _ => Joined::parse(text, "private").map(Self::Joined),
-        }
-    }
-}
-
 impl FromStr for UserMode {
     type Err = SpecError;
 
@@ -101,8 +89,8 @@ impl Spec {
     /// proc, sysfs, mqueue and cgroup2 for nobody else.
     pub(crate) fn joined_with_users(&self) -> impl Iterator<Item = (&'static str, &Joined)> {
         let pid = match &self.pid {
-            PidMode::Joined(joined) => Some(("--pid", joined)),
-            PidMode::Private | PidMode::Host => None,
+            Sharing::Joined(joined) => Some(("--pid", joined)),
+            Sharing::Private | Sharing::Host => None,
         };
         let network = if let Network::Joined(joined) = &self.network {
             Some(("--network", joined))
@@ -168,7 +156,7 @@ mod tests {
     fn reads_namespaces() {
         let other = |name: &str| Joined::Container(name.parse().unwrap());
         assert_eq!("private".parse(), Ok(Sharing::Private));
-        assert_eq!("host".parse(), Ok(PidMode::Host));
+        assert_eq!("host".parse(), Ok(Sharing::Host));
         assert_eq!("none".parse(), Ok(Network::None));
         assert_eq!("remap".parse(), Ok(UserMode::Remapped));
         assert_eq!("container:a-1".parse(), Ok(Network::Joined(other("a-1"))));
