@@ -17,7 +17,7 @@ use super::record::Process;
 use super::signal::Signals;
 use super::state::is_at;
 use super::task::clone3;
-use super::{ContainerId, LauncherError, Tried, User, seal, seccomp, userns};
+use super::{ContainerId, LauncherError, Tried, User, keyring, seal, seccomp, userns};
 use crate::capability::Capabilities;
 
 /// A command for a container that runs.
@@ -70,6 +70,7 @@ pub(crate) fn exec(command: &Command) -> Result<u8, LauncherError> {
         drop(launcher);
         execution::run(theirs, |launcher| {
             let label = namespaces.join(launcher, || {
+                keyring::join_new()?;
                 if command.privileged { Ok(None) } else { Label::prepare(&spec.security) }
             })?;
             execution.perform(launcher, Entrance { label, ..Entrance::default() })
