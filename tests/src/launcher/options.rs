@@ -23,7 +23,7 @@ use super::terminal::{
 };
 use super::{leaves_nothing, wait};
 use crate::agent::scratch;
-use crate::container::{Ended, UNCONFINED};
+use crate::container::{Background, Ended, UNCONFINED};
 use crate::profile;
 use crate::suite::{Suite, Tier};
 use crate::tests;
@@ -342,6 +342,13 @@ fn keys_of_the_launcher_are_not_handed_on() -> Result<()> {
             ensure!(said.text()?.contains("_ses"), "it has no keyring: {said:?}");
             ensure!(!said.stdout.contains("shrike-secret"), "{options:?}: {said:?}");
         }
+        let options = [UNCONFINED, "--security-opt=systempaths=unconfined"];
+        let _joined = Background::run(rootfs, "joined", &options, &["sleep", "1000"])?;
+        let mut exec = Command::new("shrike");
+        exec.args(["container", "exec", "joined", "cat", "/proc/keys"]);
+        let said = Ended::new(&with_key(&mut exec).output()?, None)?;
+        ensure!(said.text()?.contains("_ses"), "it has no keyring: {said:?}");
+        ensure!(!said.stdout.contains("shrike-secret"), "by exec: {said:?}");
         Ok(())
     })
 }
