@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 
 use super::storage::{Image, json_of};
@@ -174,7 +175,7 @@ impl Scene {
                 launcher.kill()?;
                 launcher.wait()?;
                 let killed = Instant::now();
-                wait("all is over", || !is_running() && !has_launchers()).with_context(what)?;
+                wait("all is over", || !is_running() && !is_held()).with_context(what)?;
                 // Long before the command ends by itself.
                 ensure!(killed.elapsed() < SOON, "{}: it lived on", what());
                 self.is_clean().with_context(what)?;
@@ -212,11 +213,12 @@ fn is_running() -> bool {
     })
 }
 
-/// Whether a process of the launcher is there.
-fn has_launchers() -> bool {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut commands = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    commands.any(|command| command.starts_with(b"shrike\0"))
+/// Whether somebody has the container's name: the launcher, or what unpacks for it.
+fn is_held() -> bool {
+    let Ok(folder) = fs::File::open(Path::new("/run/shrike/containers").join(NAME)) else {
+        return false;
+    };
+    Flock::lock(folder, FlockArg::LockSharedNonblock).is_err()
 }
 
 /// Nothing of the container is left before anybody cleans up; layers are shared.

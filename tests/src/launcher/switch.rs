@@ -107,7 +107,7 @@ const ROWS: &[Row] = &[
     row(
         ["--privileged", STATUS, "Seccomp: 0; NoNewPrivs: 0", "Seccomp: 0; NoNewPrivs: 0"],
         &["--privileged"],
-        |life| life.status(&["NoNewPrivs", "Seccomp"]),
+        |life| life.status(&["Seccomp", "NoNewPrivs"]),
     ),
     row(
         ["--userns host", "id -u; readlink /proc/self/ns/user", "0; the host's", HOSTS],
