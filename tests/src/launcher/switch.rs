@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::device::{Disk, LOOP};
-use super::storage::{Image, json_of};
+use super::storage::Image;
 use super::terminal::User;
 use super::{leaves_nothing, wait};
 use crate::agent::{Agent, scratch};
@@ -408,7 +408,7 @@ const ROWS: &[Row] = &[
         ["--label KEY=VALUE", "env | grep -c colour=", "0", "red"],
         &["--label=colour=red"],
         |_| {
-            let all: Value = json_of(&["container", "inspect", "switch"])?;
+            let all: Value = serde_json::from_str(container(&["inspect", "switch"])?.text()?)?;
             Ok(all[0]["spec"]["labels"]["colour"].as_str().unwrap_or_default().to_owned())
         },
     ),
