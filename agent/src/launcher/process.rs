@@ -45,7 +45,9 @@ const LAST_WARNING: u32 = 3;
 pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     terminal::check(spec)?;
     let signals = begin(spec)?;
-    let state = State::create(spec, false)?;
+    // Layers need one, and what is written above them.
+    let needs_disk = matches!(spec.root, Root::Archive(_));
+    let state = State::create(spec, false, needs_disk)?;
     perform(state, &signals, Stdio::inherited(), || Ok(()))
 }
 
@@ -53,7 +55,7 @@ pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
 /// that has ended, unless it is kept.
 pub(crate) fn run_detached(spec: &Spec, is_kept: bool) -> Result<(), LauncherError> {
     let signals = begin(spec)?;
-    let mut state = State::create(spec, false)?;
+    let mut state = State::create(spec, false, true)?;
     if is_kept {
         state.keep();
     }
@@ -67,7 +69,7 @@ pub(crate) fn create(spec: &Spec) -> Result<(), LauncherError> {
     // Better told now than at its start.
     let (Root::Folder(root) | Root::Archive(root)) = &spec.root;
     fs::metadata(root).tried(|| format!("open {}", root.display()))?;
-    State::create(spec, true).map(drop)
+    State::create(spec, true, true).map(drop)
 }
 
 /// Starts a container that does not run, in the background.

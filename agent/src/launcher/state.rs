@@ -41,15 +41,21 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Takes a name for a new container. What an earlier one has left behind is removed.
-    pub(super) fn create(spec: &Spec, is_kept: bool) -> Result<Self, LauncherError> {
+    /// Takes a name for a new container. What an earlier one has left behind is removed. Its files are beside its
+    /// name, in memory, unless it needs a disk: an agent's own container has none that it may write to.
+    pub(super) fn create(
+        spec: &Spec,
+        is_kept: bool,
+        needs_disk: bool,
+    ) -> Result<Self, LauncherError> {
         let id = &spec.id;
         let name = Name::take(id)?.ok_or_else(|| LauncherError::NameInUse(id.clone()))?;
-        let files = folder(id);
-        if Record::read(&files)?.is_some_and(|record| record.is_kept) {
+        let on_disk = Path::new(FILES).join(id.as_str());
+        if Record::read(&on_disk)?.is_some_and(|record| record.is_kept) {
             return Err(LauncherError::NameKept(id.clone()));
         }
-        remove(&files)?;
+        remove(&on_disk)?;
+        let files = if needs_disk { on_disk } else { name.dir.clone() };
         make(&files).tried(|| format!("create {}", files.display()))?;
         let state = Self { name, files, record: Record::new(spec, is_kept), keeps: false };
         state.record.write(&state.files)?;
@@ -169,6 +175,8 @@ impl Name {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 // Whoever had it may have removed it between the two.
                 Ok(lock) if is_at(&lock, dir) => {
+                    // That of the one that was left behind.
+                    let _ = fs::remove_file(dir.join(FIRST_TASK));
                     return Ok(Some(Self { dir: dir.to_owned(), was_left, _lock: lock }));
                 }
                 Ok(_) => {}
@@ -195,9 +203,10 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
     id(file.metadata()).is_some_and(|own| id(fs::metadata(path)) == Some(own))
 }
 
-/// The folder of a container's files.
+/// The folder of a container's files: that of its name, if it has none on a disk.
 pub(super) fn folder(id: &ContainerId) -> PathBuf {
-    Path::new(FILES).join(id.as_str())
+    let on_disk = Path::new(FILES).join(id.as_str());
+    if on_disk.exists() { on_disk } else { Path::new(RUNNING).join(id.as_str()) }
 }
 
 /// Whether somebody works on the container of that name: its launcher, as long as it runs.
@@ -220,7 +229,8 @@ pub(super) fn discard(id: &ContainerId) -> Result<(), LauncherError> {
 
 /// The names of all containers that have files.
 pub(super) fn all() -> BTreeSet<ContainerId> {
-    entries(Path::new(FILES)).iter().filter_map(|dir| name(dir)).collect()
+    let dirs = [RUNNING, FILES].into_iter().flat_map(|dir| entries(Path::new(dir)));
+    dirs.filter_map(|dir| name(&dir)).collect()
 }
 
 /// The first task of the container of that name, as it was written down.
@@ -285,7 +295,7 @@ pub(crate) fn clean_up(is_dry: bool) -> Result<Vec<PathBuf>, LauncherError> {
             }
         }
         left.extend(cgroups);
-        let files = (!is_container).then_some(files);
+        let files = (!is_container).then(|| Path::new(FILES).join(id.as_str()));
         let files = files.into_iter().map(|dir| (dir.exists(), dir));
         for (is_there, dir) in files.chain([(was_there, dir)]) {
             if !is_dry {
@@ -315,8 +325,7 @@ pub(crate) fn clean_up(is_dry: bool) -> Result<Vec<PathBuf>, LauncherError> {
 
 /// The names of all containers of which there is something.
 fn names() -> BTreeSet<ContainerId> {
-    let dirs = [RUNNING, FILES].into_iter().flat_map(|dir| entries(Path::new(dir)));
-    dirs.chain(Cgroup::all()).filter_map(|dir| name(&dir)).collect()
+    all().into_iter().chain(Cgroup::all().iter().filter_map(|dir| name(dir))).collect()
 }
 
 /// The name of the container with this folder.
