@@ -217,6 +217,8 @@ pub struct Traces {
 
 impl Traces {
     pub fn of_host() -> Result<Self> {
+        // Every host has it, but for the smallest of guests.
+        fs::create_dir_all("/var/lib")?;
         let mut traces = Self {
             mounts: fs::read_to_string("/proc/1/mountinfo")?,
             cgroups: BTreeSet::new(),
