@@ -33,8 +33,8 @@ use super::task::{Task, clone3};
 use super::terminal::{self, Console};
 use super::userns::UserNamespace;
 use super::{
-    ContainerId, LauncherError, Root, Sharing, Spec, StopSignal, Tried, UserMode, seal, seccomp,
-    ulimit,
+    ContainerId, LauncherError, Network, Root, Sharing, Spec, StopSignal, Tried, UserMode, seal,
+    seccomp, ulimit,
 };
 
 /// A command that does not mind being asked to end is killed when it is asked that often.
@@ -45,8 +45,9 @@ const LAST_WARNING: u32 = 3;
 pub(crate) fn run(spec: &Spec) -> Result<u8, LauncherError> {
     terminal::check(spec)?;
     let signals = begin(spec)?;
-    // Layers need one, and what is written above them.
-    let needs_disk = matches!(spec.root, Root::Archive(_));
+    // Layers need one, and what is written above them; so do networks.
+    let needs_disk =
+        matches!(spec.root, Root::Archive(_)) || matches!(spec.network, Network::Named(_));
     let state = State::create(spec, false, needs_disk)?;
     perform(state, &signals, Stdio::inherited(), || Ok(()))
 }
