@@ -45,8 +45,8 @@ use life::{
     a_killed_monitor_takes_its_container_along, commands_are_joined_as_it_is_asked_for,
     commands_join_a_container, commands_join_a_container_with_users_of_its_own,
     containers_are_paused, containers_live_in_the_background, created_containers_are_started_later,
-    what_cannot_be_started_is_not_there, what_containers_use_is_told,
-    what_containers_write_is_logged,
+    ends_are_told_whenever_they_come, what_cannot_be_started_is_not_there,
+    what_containers_use_is_told, what_containers_write_is_logged,
 };
 use network::{
     network_files_are_where_links_lead, network_has_a_way_out_or_none,
@@ -54,7 +54,7 @@ use network::{
     network_is_the_same_from_inside_and_outside, network_names_come_and_go,
     network_of_users_of_its_own, network_rates_are_kept,
     network_takes_a_containers_own_addresses_only, networks_are_kept_apart,
-    networks_that_cannot_be_had_are_named,
+    networks_of_another_launcher_are_left_alone, networks_that_cannot_be_had_are_named,
 };
 use posture::each_misconfiguration_is_told_alone;
 use seccomp::{
@@ -109,6 +109,7 @@ pub const SUITE: Suite = Suite {
         a_container_runs_in_a_container,
         containers_live_in_the_background,
         what_cannot_be_started_is_not_there,
+        ends_are_told_whenever_they_come,
         created_containers_are_started_later,
         commands_join_a_container,
         commands_join_a_container_with_users_of_its_own,
@@ -163,6 +164,7 @@ pub const SUITE: Suite = Suite {
         network_takes_a_containers_own_addresses_only,
         network_rates_are_kept,
         network_is_cleaned_up_after_a_killed_launcher,
+        networks_of_another_launcher_are_left_alone,
         network_is_made_again_when_it_is_gone,
         networks_that_cannot_be_had_are_named,
         nothing_is_left_at_the_end,

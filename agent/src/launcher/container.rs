@@ -130,6 +130,14 @@ impl Container {
         Held::find(self.id()).map(Held::into_task)
     }
 
+    /// Its first task, if that has not ended: its launcher may still be cleaning up after it.
+    fn running_task(&self) -> Result<Option<Task>, LauncherError> {
+        match self.task() {
+            Err(LauncherError::NotRunning(_) | LauncherError::NoContainer(_)) => Ok(None),
+            task => task.map(Some),
+        }
+    }
+
     /// Its cgroups, in each hierarchy.
     pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
         Cgroup::all_of(self.id())
@@ -185,10 +193,7 @@ pub(crate) fn stop(
     time: Duration,
 ) -> Result<(), LauncherError> {
     let container = Container::find(id)?;
-    if container.status.pid().is_none() && !matches!(container.status, Status::Changing) {
-        return Ok(());
-    }
-    let task = container.task()?;
+    let Some(task) = container.running_task()? else { return wait_for_launcher(id) };
     let own = container.record.process.as_ref().and_then(|process| process.stop_signal);
     let usual = own.map_or(Signal::SIGTERM as i32, StopSignal::number);
     let number = signal.map_or(usual, |signal| signal as i32);
@@ -235,19 +240,17 @@ fn wait_for_launcher(id: &ContainerId) -> Result<(), LauncherError> {
 
 /// Waits for a container's end and returns its exit code.
 pub(crate) fn wait(id: &ContainerId) -> Result<u8, LauncherError> {
-    let container = Container::find(id)?;
-    let code = |status: &Status| match status {
-        Status::Exited(end) => Ok(end.code),
-        Status::Lost => Err(LauncherError::Lost(id.clone())),
-        _ => Err(LauncherError::NotRunning(id.clone())),
-    };
-    if container.status.pid().is_some() {
-        let task = container.task()?;
+    if let Some(task) = Container::find(id)?.running_task()? {
         has_ended(task.pidfd.as_fd(), Duration::MAX).tried(|| format!("wait for {id}"))?;
-        wait_for_launcher(id)?;
-        return code(&Container::find(id)?.status);
     }
-    code(&container.status)
+    wait_for_launcher(id)?;
+    match Container::find(id) {
+        Ok(Container { status: Status::Exited(end), .. }) => Ok(end.code),
+        Ok(Container { status: Status::Lost, .. }) => Err(LauncherError::Lost(id.clone())),
+        Ok(_) => Err(LauncherError::NotRunning(id.clone())),
+        Err(LauncherError::NoContainer(_)) => Err(LauncherError::Gone(id.clone())),
+        Err(error) => Err(error),
+    }
 }
 
 /// Stops a container's tasks where they are, or lets them go on (`cgroup.freeze`).

@@ -98,6 +98,8 @@ pub(crate) enum LauncherError {
     NotPaused(ContainerId),
     #[error("{0} has ended while nobody was there to see how")]
     Lost(ContainerId),
+    #[error("{0} has ended, and was removed with that: its exit code is not kept (--rm)")]
+    Gone(ContainerId),
     #[error("{0} is being started or cleaned up after, and that takes long")]
     Busy(ContainerId),
     #[error("the container {0} is not running yet: it is being set up")]

@@ -72,6 +72,28 @@ pub(super) fn what_cannot_be_started_is_not_there() -> Result<()> {
     })
 }
 
+/// Whoever waits for it, or stops it, while the launcher is cleaning up, is told what all others are.
+pub(super) fn ends_are_told_whenever_they_come() -> Result<()> {
+    leaves_nothing(|rootfs| {
+        for round in 0..15 {
+            let ended = Background::run(rootfs, "ended", &[], &["sh", "-c", "exit 5"])?;
+            let said = if round % 2 == 0 {
+                container(&["wait", "ended"])?
+            } else {
+                container(&["stop", "ended"])?.text()?;
+                container(&["wait", "ended"])?
+            };
+            ensure!(said.text()? == "5", "round {round}: {said:?}");
+            container(&["rm", "--force", "ended"])?.text()?;
+            drop(ended);
+        }
+        let _gone = Background::run(rootfs, "gone", &["--rm"], &["sleep", "1"])?;
+        let said = container(&["wait", "gone"])?;
+        ensure!(said.code == 125 && said.stderr.contains("was removed with that"), "{said:?}");
+        Ok(())
+    })
+}
+
 pub(super) fn created_containers_are_started_later() -> Result<()> {
     leaves_nothing(|rootfs| {
         let path = rootfs.path().to_str().context("a strange folder")?;

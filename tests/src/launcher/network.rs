@@ -533,6 +533,25 @@ fn devices() -> Result<Vec<String>> {
     Ok(names.filter(|name| name.starts_with("cg")).collect())
 }
 
+/// An agent's container has files of its own, which may be of a disk that cannot be written, and sees the devices
+/// and rules of the host.
+pub(super) fn networks_of_another_launcher_are_left_alone() -> Result<()> {
+    with_networks(&[&["front", "--subnet=10.77.0.0/24"]], |rootfs| {
+        let web = Shell::start(rootfs, &["--name=web", "--network=front"])?;
+        let (devices_before, rules) = (devices()?, fs::read_to_string(RULES)?);
+        for options in [
+            &["--privileged", "--network=host"][..],
+            &["--privileged", "--network=host", "--read-only"],
+        ] {
+            let said = rootfs.run(options, &["shrike", "container", "gc"])?;
+            ensure!(said.text()?.ends_with("0 leftovers"), "{options:?}: {said:?}");
+            ensure!(devices()? == devices_before, "{options:?}: {:?}", devices()?);
+            ensure!(fs::read_to_string(RULES)? == rules, "{options:?}: the rules are gone");
+        }
+        web.end()
+    })
+}
+
 pub(super) fn network_is_cleaned_up_after_a_killed_launcher() -> Result<()> {
     let gc = |options: &[&str]| -> Result<String> {
         let output = Command::new("shrike").args(["container", "gc"]).args(options).output()?;

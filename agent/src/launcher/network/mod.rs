@@ -398,8 +398,7 @@ fn hostname(spec: &Spec) -> Result<String, LauncherError> {
 /// Removes what is left of networks that nobody defined, and of containers that do not run any more, and
 /// returns what that was; only tells it if it is to be kept.
 pub(super) fn clean_up(is_kept: bool) -> Result<Vec<PathBuf>, LauncherError> {
-    // Nobody makes any meanwhile.
-    let mut networks = if is_kept { Networks::find()? } else { Some(Networks::open(|| Ok(()))?) };
+    let mut networks = if is_kept { Networks::find()? } else { Networks::keep()? };
     let mut left = Vec::new();
     if let Some(networks) = &mut networks
         && !networks.dead_leases()?.is_empty()
@@ -413,7 +412,10 @@ pub(super) fn clean_up(is_kept: bool) -> Result<Vec<PathBuf>, LauncherError> {
     }
     let mut links = Links::here().tried(|| "list network devices".to_owned())?;
     let all = links.all().tried(|| "list network devices".to_owned())?;
-    for link in leftovers(&all, networks.as_ref())? {
+    let nobodys = leftovers(&all, networks.as_ref())?;
+    // Those of launchers that have other files than this one: they need the rules.
+    let are_others = all.iter().any(|link| link.role().is_some() && !nobodys.contains(&link));
+    for link in nobodys {
         if !is_kept {
             links
                 .remove(&link.name)
@@ -422,10 +424,14 @@ pub(super) fn clean_up(is_kept: bool) -> Result<Vec<PathBuf>, LauncherError> {
         left.push(PathBuf::from("/sys/class/net").join(&link.name));
     }
     let is_empty = networks.as_ref().is_none_or(|networks| networks.definitions.is_empty());
-    if is_empty && firewall::is_there().tried(|| "look for rules of networks".to_owned())? {
+    if is_empty
+        && !are_others
+        && firewall::is_there().tried(|| "look for rules of networks".to_owned())?
+    {
         left.push(PathBuf::from("nftables/inet/shrike"));
-        if let Some(networks) = networks.filter(|_| !is_kept) {
-            networks.apply_rules()?;
+        if !is_kept {
+            firewall::apply([].into_iter(), &[])
+                .tried(|| "remove the rules of networks".to_owned())?;
         }
     }
     Ok(left)

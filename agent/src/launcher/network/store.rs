@@ -61,6 +61,19 @@ impl Networks {
         Ok(Self { definitions, leases, _lock: lock })
     }
 
+    /// The same, so that nobody makes any meanwhile; `None` where nobody can, on a disk that cannot be written.
+    pub(super) fn keep() -> Result<Option<Self>, LauncherError> {
+        match Self::open(|| Ok(())) {
+            Err(LauncherError::System { source, .. })
+                if source.kind() == io::ErrorKind::ReadOnlyFilesystem
+                    && !Path::new(DIR).exists() =>
+            {
+                Ok(None)
+            }
+            networks => networks.map(Some),
+        }
+    }
+
     /// Those that there are, if there are any.
     pub(super) fn find() -> Result<Option<Self>, LauncherError> {
         if Path::new(DIR).exists() { Self::open(|| Ok(())).map(Some) } else { Ok(None) }
