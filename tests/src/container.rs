@@ -30,6 +30,9 @@ pub const SHRIKE: &str = "/usr/bin/shrike";
 /// Has our launcher let a container make every system call.
 pub const UNCONFINED: &str = "--security-opt=seccomp=unconfined";
 
+/// Waits until there is a file `/tmp/end`.
+pub const UNTIL_END: &str = "while [ ! -e /tmp/end ]; do sleep 0.05; done";
+
 /// Prints the id of the container's cgroup, whatever cgroup namespace it is in.
 pub const PRINT_CGROUP: &str = "stat -c %i /sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)";
 

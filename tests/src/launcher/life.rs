@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::userns::on_disk;
 use super::{leaves_nothing, wait};
-use crate::container::{Background, Ended, Rootfs, container};
+use crate::container::{Background, Ended, Rootfs, UNTIL_END, container};
 
 pub(super) fn containers_live_in_the_background() -> Result<()> {
     leaves_nothing(|rootfs| {
@@ -87,8 +87,19 @@ pub(super) fn ends_are_told_whenever_they_come() -> Result<()> {
             container(&["rm", "--force", "ended"])?.text()?;
             drop(ended);
         }
-        let _gone = Background::run(rootfs, "gone", &["--rm"], &["sleep", "1"])?;
-        let said = container(&["wait", "gone"])?;
+        let _gone = Background::run(rootfs, "gone", &["--rm"], &["sh", "-c", UNTIL_END])?;
+        let mut waiting = Command::new("shrike");
+        waiting.args(["container", "wait", "gone"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let waiting = waiting.spawn()?;
+        wait("waiting", || {
+            let fds = fs::read_dir(format!("/proc/{}/fd", waiting.id())).into_iter().flatten();
+            let mut links = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+            links.any(|link| link.to_string_lossy().contains("pidfd"))
+        })?;
+        let end = rootfs.path().join("tmp/end");
+        fs::write(&end, "")?;
+        let said = Ended::new(&waiting.wait_with_output()?, None)?;
+        fs::remove_file(end)?;
         ensure!(said.code == 125 && said.stderr.contains("was removed with that"), "{said:?}");
         Ok(())
     })

@@ -19,7 +19,7 @@ use super::{leaves_nothing, wait};
 use crate::agent::{Agent, scratch};
 use crate::alert::is_posture;
 use crate::bench::DEFAULT_RULES;
-use crate::container::{Background, Rootfs, UNCONFINED, container};
+use crate::container::{Background, Rootfs, UNCONFINED, UNTIL_END, container};
 use crate::profile;
 
 /// All switches. Whoever adds one adds it here, and says by [`seen`] what it does.
@@ -649,21 +649,13 @@ pub(super) fn every_switch_is_seen_from_both_sides() -> Result<()> {
 
 fn stop_signal_is_seen(rootfs: &Rootfs, pid_file: &Path) -> Result<()> {
     let option = format!("--pid-file={}", pid_file.display());
-    let script = "trap 'echo USR1' USR1; echo ---; read -r x; true";
+    let script = "trap 'echo USR1; exit 0' USR1; echo ---; while :; do sleep 0.05; done";
     let options = [option.as_str(), "--stop-signal=USR1"];
-    let mut command = rootfs.launcher(&options, &["sh", "-c", script]);
-    let mut launcher = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut launcher =
+        rootfs.launcher(&options, &["sh", "-c", script]).stdout(Stdio::piped()).spawn()?;
     let mut lines = BufReader::new(launcher.stdout.take().context("no output")?).lines();
     ensure!(lines.next().context("it has ended")?? == END, "it said something else");
     kill(Pid::from_raw(i32::try_from(launcher.id())?), Signal::SIGTERM)?;
-    // Busybox runs what is trapped when the read is over.
-    wait("signalled", || {
-        let pending = |line: &str| line.starts_with("SigPnd") || line.starts_with("ShdPnd");
-        let pid = text(pid_file).unwrap_or_default();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().filter(|line| pending(line)).all(|line| line.ends_with("0000000000000000"))
-    })?;
-    drop(launcher.stdin.take());
     let said = lines.next().context("it said nothing")??;
     let status = launcher.wait()?;
     ensure!(said == "USR1" && status.success(), "{said}, {status}");
@@ -679,11 +671,14 @@ fn background_is_seen(rootfs: &Rootfs) -> Result<()> {
     seen("--detach", Inside(said.text()?), Outside(&state));
     drop(background);
     let options = ["--detach", "--rm", "--name=switch"];
-    let started = rootfs.launcher(&options, &["sleep", "0.3"]).output()?;
+    let started = rootfs.launcher(&options, &["sh", "-c", UNTIL_END]).output()?;
     ensure!(started.status.success(), "{started:?}");
     let all = || container(&["ps", "--all", "--quiet"]);
     ensure!(all()?.text()? == "switch", "it is not there");
+    let end = rootfs.path().join("tmp/end");
+    fs::write(&end, "")?;
     wait("removed", || all().is_ok_and(|all| all.stdout.is_empty()))?;
+    fs::remove_file(end)?;
     seen("--rm", Inside("ended"), Outside("there is no container switch"));
     Ok(())
 }
