@@ -253,6 +253,11 @@ pub(super) fn what_containers_write_is_logged() -> Result<()> {
         let expected = format!("{}\n{}\nend", numbers.join("\n"), "x".repeat(40_000));
         ensure!(said.text()? == expected, "{} bytes", said.stdout.len());
         ensure!(said.stderr == "wrong", "{said:?}");
+        // Whoever reads may have had enough.
+        let some = "shrike container logs logged 2> /tmp/errors | head -n 1; cat /tmp/errors";
+        let said = Ended::new(&Command::new("sh").args(["-c", some]).output()?, None)?;
+        fs::remove_file("/tmp/errors")?;
+        ensure!(said.text()? == "1" || said.stdout == "1\nwrong", "{said:?}");
         let said = container(&["logs", "--timestamps", "--tail", "1", "logged"])?;
         let (time, text) = said.text()?.split_once(' ').context("no time")?;
         ensure!(time.ends_with('Z') && text == "end", "{said:?}");

@@ -30,7 +30,7 @@ impl LogsArgs {
     pub(super) fn run(&self) -> Result<(), LauncherError> {
         let container = Container::find(&self.name)?;
         let query = LogQuery { tail: self.tail, follow: self.follow };
-        let shown = container.log(query, |line| {
+        container.log(query, |line| {
             let time = if self.timestamps { format!("{} ", line.time) } else { String::new() };
             let end: &[u8] = if line.is_whole { b"\n" } else { b"" };
             let text = [time.as_bytes(), line.text, end].concat();
@@ -38,15 +38,6 @@ impl LogsArgs {
                 Stream::Stdout => io::stdout().write_all(&text).and_then(|()| io::stdout().flush()),
                 Stream::Stderr => io::stderr().write_all(&text),
             }
-        });
-        match shown {
-            // Whoever reads has had enough.
-            Err(LauncherError::System { source, .. })
-                if source.kind() == io::ErrorKind::BrokenPipe =>
-            {
-                Ok(())
-            }
-            shown => shown,
-        }
+        })
     }
 }

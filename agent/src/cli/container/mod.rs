@@ -13,6 +13,7 @@ mod stats;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use serde_json::{Value, json};
 
 use self::exec::ExecArgs;
@@ -59,6 +60,22 @@ enum Action {
     Reap(ReapArgs),
 }
 
+impl Action {
+    /// Whether it changes nothing, so that it may end anywhere.
+    fn only_shows(&self) -> bool {
+        matches!(
+            self,
+            Self::Ps(_) | Self::Inspect(_) | Self::Logs(_) | Self::Stats(_) | Self::Diff(_)
+        )
+    }
+}
+
+/// Has this process end, as other programs do, when whoever reads what it says has had enough.
+fn end_with_reader() {
+    // SAFETY: no handler is installed. Without it, writing fails.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+}
+
 /// Show what a container has changed of its image: A for added, C for changed, D for deleted
 #[derive(Args, Debug)]
 struct DiffArgs {
@@ -86,6 +103,9 @@ struct GcArgs {
 
 /// Does what is asked for, and hands the exit code of a container on. No thread may have been started yet.
 pub(super) fn run(args: ContainerArgs) -> ExitCode {
+    if args.action.only_shows() {
+        end_with_reader();
+    }
     let outcome = match args.action {
         Action::Run(args) => args.run(),
         Action::Network(args) => network::run(args).map(|()| 0),
