@@ -548,6 +548,8 @@ pub(super) fn networks_of_another_launcher_are_left_alone() -> Result<()> {
             ensure!(devices()? == devices_before, "{options:?}: {:?}", devices()?);
             ensure!(fs::read_to_string(RULES)? == rules, "{options:?}: the rules are gone");
         }
+        // The place of its own files, in the root file system that is used as it is.
+        fs::remove_dir_all(rootfs.path().join("var"))?;
         web.end()
     })
 }
