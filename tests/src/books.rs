@@ -19,7 +19,7 @@ pub const SUITE: Suite = Suite {
     name: "books",
     tier: Tier::QuickAcross,
     budget: Duration::from_mins(5),
-    wants: Configuration::is_plain,
+    wants: Configuration::is_single,
     tests: tests![balance_after_ten_thousand_opens, balance_when_the_ring_overflows],
 };
 

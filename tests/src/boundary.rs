@@ -24,7 +24,7 @@ pub const SUITE: Suite = Suite {
     name: "boundary",
     tier: Tier::QuickAcross,
     budget: Duration::from_mins(10),
-    wants: Configuration::is_plain,
+    wants: Configuration::is_single,
     tests: tests![every_crossing_is_told, running_containers_are_found, what_joins_is_a_member],
 };
 

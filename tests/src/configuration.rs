@@ -36,9 +36,20 @@ impl Configuration {
 }
 
 impl Configuration {
-    /// Whether it is a guest of the kind that most suites run in: with one processor.
+    /// Whether it is a guest of the kind that most suites run in: with one processor, preempted as distributions
+    /// boot their kernels.
     pub fn is_plain(&self) -> bool {
+        self.is_single() && !self.preempt_full
+    }
+
+    /// Whether it is one for suites whose results full preemption may change, too: with one processor.
+    pub fn is_single(&self) -> bool {
         !self.smp && !self.debian
+    }
+
+    /// Whether each run has the suites of [`Tier::QuickAcross`](crate::suite::Tier::QuickAcross) there.
+    pub fn is_across(&self) -> bool {
+        self.lsm_bpf == (self.series == "6.1")
     }
 
     /// Whether it has the distribution's container runtimes.

@@ -20,7 +20,7 @@ pub const SUITE: Suite = Suite {
     name: "guest",
     tier: Tier::Quick,
     budget: Duration::from_secs(20),
-    wants: Configuration::is_plain,
+    wants: Configuration::is_single,
     tests: tests![
         kernel_is_of_the_series,
         security_modules_are_as_asked,

@@ -30,7 +30,7 @@ pub const SUITE: Suite = Suite {
     name: "kinds",
     tier: Tier::QuickAcross,
     budget: Duration::from_mins(3),
-    wants: Configuration::is_plain,
+    wants: Configuration::is_single,
     tests: tests![each_kind_tells_what_was_done, the_stream_can_be_watched],
 };
 

@@ -80,10 +80,10 @@ use userns::{
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "launcher",
-    tier: Tier::QuickAcross,
+    tier: Tier::Quick,
     budget: Duration::from_mins(18),
-    // It does not depend on the probes.
-    wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,
+    // It does not depend on the probes: it has the guests that those suites leave.
+    wants: |guest| guest.is_plain() && !guest.is_across(),
     tests: tests![
         has_namespaces_of_its_own,
         shares_what_it_is_told_to,

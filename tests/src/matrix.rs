@@ -26,7 +26,7 @@ pub const SUITE: Suite = Suite {
     name: "matrix",
     tier: Tier::QuickAcross,
     budget: Duration::from_mins(8),
-    wants: Configuration::is_plain,
+    wants: Configuration::is_single,
     tests: tests![
         exec,
         fork,

@@ -29,7 +29,7 @@ pub const SUITE: Suite = Suite {
     name: "mission",
     tier: Tier::QuickAcross,
     budget: Duration::from_mins(8),
-    wants: |guest| guest.is_plain() && !guest.preempt_full,
+    wants: |guest| guest.is_plain(),
     tests: tests![the_agent_from_its_image_sees_every_escape, a_webhook_is_found_by_name_anywhere],
 };
 

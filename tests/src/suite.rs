@@ -69,9 +69,7 @@ impl Suite {
     pub fn tier(&self, guest: Option<&Configuration>) -> Tier {
         match (self.tier, guest) {
             (Tier::QuickWithBpf, Some(guest)) if !guest.lsm_bpf => Tier::Full,
-            (Tier::QuickAcross, Some(guest)) if guest.lsm_bpf != (guest.series == "6.1") => {
-                Tier::Full
-            }
+            (Tier::QuickAcross, Some(guest)) if !guest.is_across() => Tier::Full,
             (Tier::QuickAcross | Tier::QuickWithBpf, _) => Tier::Quick,
             (tier, _) => tier,
         }

@@ -23,9 +23,7 @@ pub const SUITE: Suite = Suite {
     name: "faults",
     tier: Tier::Full,
     budget: Duration::from_mins(40),
-    wants: |guest| {
-        guest.is_plain() && guest.lsm_bpf && !guest.preempt_full && guest.series != "newest"
-    },
+    wants: |guest| guest.is_plain() && guest.lsm_bpf && guest.series != "newest",
     tests: tests![
         a_step_of_the_launcher_fails,
         the_launcher_is_killed_at_a_step,

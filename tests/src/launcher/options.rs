@@ -31,10 +31,10 @@ use crate::tests;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "options",
-    tier: Tier::QuickAcross,
+    tier: Tier::Quick,
     budget: Duration::from_mins(8),
-    // It does not depend on the probes.
-    wants: |guest| guest.is_plain() && guest.lsm_bpf && !guest.preempt_full,
+    // It does not depend on the probes: it has the guests that those suites leave.
+    wants: |guest| guest.is_plain() && !guest.is_across(),
     tests: tests![
         joined_namespaces_are_those_of_the_other_container,
         joined_namespaces_show_what_is_in_them,
