@@ -1,5 +1,5 @@
 //! What kind of guest the host asked for, as its name tells: `6.1-bpf`, `6.12-nobpf`,
-//! `newest-bpf-preempt`, `6.12-bpf-smp`, `6.12-bpf-debian`.
+//! `newest-bpf-preempt`, `6.12-bpf-smp`, `6.12-bpf-debian`, `6.12-bpf-selinux`.
 
 use std::env;
 use std::fmt;
@@ -24,6 +24,8 @@ pub struct Configuration {
     pub smp: bool,
     /// Whether it is a host of the distribution with its container runtimes.
     pub debian: bool,
+    /// Whether it has `SELinux` in the place of `AppArmor`.
+    pub selinux: bool,
 }
 
 impl Configuration {
@@ -44,12 +46,17 @@ impl Configuration {
 
     /// Whether it is one for suites whose results full preemption may change, too: with one processor.
     pub fn is_single(&self) -> bool {
-        !self.smp && !self.debian
+        !self.smp && !self.debian && !self.selinux
     }
 
     /// Whether each run has the suites of [`Tier::QuickAcross`](crate::suite::Tier::QuickAcross) there.
     pub fn is_across(&self) -> bool {
         self.lsm_bpf == (self.series == "6.1")
+    }
+
+    /// Whether a policy of `SELinux` can be loaded.
+    pub fn is_selinux(&self) -> bool {
+        self.selinux
     }
 
     /// Whether it has the distribution's container runtimes.
@@ -69,13 +76,23 @@ impl FromStr for Configuration {
             Some("nobpf") => false,
             _ => bail!("`{name}` names no guest: it must be like 6.1-bpf or newest-nobpf-preempt"),
         };
-        let mut guest = Self { series, lsm_bpf, preempt_full: false, smp: false, debian: false };
+        let mut guest = Self {
+            series,
+            lsm_bpf,
+            preempt_full: false,
+            smp: false,
+            debian: false,
+            selinux: false,
+        };
         for word in words {
             match word {
                 "preempt" => guest.preempt_full = true,
                 "smp" => guest.smp = true,
                 "debian" => guest.debian = true,
-                _ => bail!("`{name}` names no guest: {word} is none of preempt, smp and debian"),
+                "selinux" => guest.selinux = true,
+                _ => bail!(
+                    "`{name}` names no guest: {word} is none of preempt, smp, debian and selinux"
+                ),
             }
         }
         Ok(guest)
@@ -88,7 +105,8 @@ impl fmt::Display for Configuration {
         let preempt = if self.preempt_full { "-preempt" } else { "" };
         let smp = if self.smp { "-smp" } else { "" };
         let debian = if self.debian { "-debian" } else { "" };
-        write!(f, "{}-{lsm}{preempt}{smp}{debian}", self.series)
+        let selinux = if self.selinux { "-selinux" } else { "" };
+        write!(f, "{}-{lsm}{preempt}{smp}{debian}{selinux}", self.series)
     }
 }
 
@@ -105,6 +123,7 @@ mod tests {
             "6.1-nobpf-preempt",
             "6.12-bpf-smp",
             "6.1-bpf-debian",
+            "6.1-bpf-selinux",
         ] {
             assert_eq!(name.parse::<Configuration>().unwrap().to_string(), name);
         }

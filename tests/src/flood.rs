@@ -24,7 +24,7 @@ pub const SUITE: Suite = Suite {
     name: "flood",
     tier: Tier::QuickAcross,
     budget: Duration::from_mins(10),
-    wants: |guest| !guest.debian && (guest.smp || guest.series == "6.12" || guest.preempt_full),
+    wants: |guest| guest.smp || guest.is_single() && (guest.series == "6.12" || guest.preempt_full),
     tests: tests![
         others_are_seen_while_files_are_opened,
         others_are_seen_while_critical_events_are_caused,

@@ -9,6 +9,7 @@ pub(crate) mod network;
 pub mod options;
 mod posture;
 pub mod seccomp;
+pub mod selinux;
 mod storage;
 mod switch;
 mod terminal;

@@ -62,6 +62,7 @@ pub const SUITES: &[Suite] = &[
     launcher::SUITE,
     launcher::options::SUITE,
     launcher::fault::SUITE,
+    launcher::selinux::SUITE,
     escape::SUITE,
     boundary::SUITE,
     exploit::SUITE,

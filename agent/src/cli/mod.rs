@@ -55,6 +55,7 @@ struct Line {
 enum Command {
     Run(run::RunArgs),
     Container(container::ContainerArgs),
+    Network(container::NetworkArgs),
     Cleanup(cleanup::CleanupArgs),
     Doctor(doctor::DoctorArgs),
     Events(events::EventsArgs),
@@ -72,6 +73,7 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
     match line.command {
         Command::Run(args) => run::run(args),
         Command::Container(args) => Ok(container::run(args)),
+        Command::Network(args) => Ok(container::run_network(args)),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Events(args) => events::run(&args),

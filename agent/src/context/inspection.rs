@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use shrike_common::Pid;
 
@@ -21,6 +21,8 @@ pub(crate) struct Inspection {
     pub(crate) is_pids_limited: bool,
     /// The label of the security module; `None` if none has labels.
     pub(crate) label: Option<String>,
+    /// That of the host's first process.
+    pub(crate) host_label: Option<String>,
 }
 
 /// Where containers are looked at.
@@ -127,10 +129,8 @@ impl Inspector {
                 .collect(),
             is_memory_limited: is_limited("memory", ["memory.max", "memory.limit_in_bytes"]),
             is_pids_limited: is_limited("pids", ["pids.max", "pids.max"]),
-            label: fs::read_to_string(process.join("attr/current"))
-                .ok()
-                .map(|label| label.trim_end_matches(['\0', '\n']).to_owned())
-                .filter(|label| !label.is_empty()),
+            label: label(&process),
+            host_label: label(&self.proc.join("1")),
         })
     }
 
@@ -156,6 +156,18 @@ impl Inspector {
     }
 }
 
+/// What the security module knows a process by, which has this folder.
+fn label(process: &Path) -> Option<String> {
+    let text = fs::read_to_string(process.join("attr/current")).ok()?;
+    let label = text.trim_end_matches(['\0', '\n']);
+    (!label.is_empty()).then(|| label.to_owned())
+}
+
+/// What of a label decides: the type of a context of `SELinux`, the profile of `AppArmor`.
+fn domain(label: &str) -> &str {
+    label.split(':').nth(2).or(label.split(' ').next()).unwrap_or(label)
+}
+
 /// Version 1 has a number where there is no limit: the greatest multiple of a page.
 fn is_limit(text: &str) -> bool {
     const NONE: u64 = 1 << 62;
@@ -164,23 +176,20 @@ fn is_limit(text: &str) -> bool {
 
 impl Inspection {
     /// Whether the label confines the process: `AppArmor` and `SELinux` have their ways to say that it does
-    /// not.
+    /// not, and what the host's first process has is nothing that a container is held by. `kernel` is all that
+    /// `SELinux` says without a policy.
     pub(crate) fn is_confined(&self) -> Option<bool> {
-        let label = self.label.as_deref()?;
-        let ty = label.split(':').nth(2);
-        Some(
-            label.split(' ').next() != Some("unconfined")
-                && !matches!(ty, Some("unconfined_t" | "spc_t" | "kernel_t" | "initrc_t")),
-        )
+        const FREE: [&str; 6] =
+            ["initrc_t", "kernel", "kernel_t", "spc_t", "unconfined", "unconfined_t"];
+        let own = domain(self.label.as_deref()?);
+        Some(!FREE.contains(&own) && self.host_label.as_deref().map(domain) != Some(own))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
-    use std::path::Path;
-
     use super::*;
+    use std::os::unix::net::UnixListener;
 
     /// A host with one container, whose first process is 7.
     fn host(dir: &Path, mounts: &str, cgroup: &str, label: &str) -> Inspector {
@@ -236,6 +245,13 @@ mod tests {
         };
         assert_eq!(is_confined("system_u:system_r:container_t:s0:c1,c2"), Some(true));
         assert_eq!(is_confined("system_u:system_r:spc_t:s0"), Some(false));
+        assert_eq!(is_confined("kernel"), Some(false));
+        let of_host = Inspection {
+            label: Some("u:r:host_t:s0:c1".into()),
+            host_label: Some("u:r:host_t:s0".into()),
+            ..Inspection::default()
+        };
+        assert_eq!(of_host.is_confined(), Some(false));
         assert_eq!(Inspection::default().is_confined(), None);
     }
 }

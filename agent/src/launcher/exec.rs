@@ -14,6 +14,7 @@ use super::execution::{self, Entrance, Execution};
 use super::label::Label;
 use super::process::{allow, let_join, watch};
 use super::record::Process;
+use super::security::Security;
 use super::signal::Signals;
 use super::state::is_at;
 use super::task::clone3;
@@ -61,6 +62,7 @@ pub(crate) fn exec(command: &Command) -> Result<u8, LauncherError> {
     container.task()?;
     let unified = Cgroup::unified_of(&command.id).map(File::open).transpose();
     let unified = unified.tried(|| format!("open the cgroup of {}", command.id))?;
+    let security = if command.privileged { Security::default() } else { spec.security.clone() };
     let (launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     // Before there is a task that the container's could look into (CVE-2016-9962).
     execution::hide_from_tracers()?;
@@ -70,8 +72,9 @@ pub(crate) fn exec(command: &Command) -> Result<u8, LauncherError> {
         drop(launcher);
         execution::run(theirs, |launcher| {
             let label = namespaces.join(launcher, || {
-                keyring::join_new()?;
-                if command.privileged { Ok(None) } else { Label::prepare(&spec.security) }
+                let contexts = process.selinux.as_ref();
+                keyring::join_new(contexts)?;
+                Label::prepare(&security, contexts)
             })?;
             execution.perform(launcher, Entrance { label, ..Entrance::default() })
         })
@@ -100,6 +103,7 @@ fn process(command: &Command, container: &Container) -> Result<Process, Launcher
         cwd: command.cwd.clone().unwrap_or_else(|| own.cwd.clone()),
         user: command.user.unwrap_or(own.user),
         stop_signal: None,
+        selinux: own.selinux.clone(),
     })
 }
 

@@ -1,40 +1,89 @@
-//! The label that a security module knows the command by: an `AppArmor` profile.
+//! The label that a security module knows the command by: an `AppArmor` profile, or a context of `SELinux`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 
 use super::security::Security;
+use super::selinux::Contexts;
 use super::{LauncherError, Tried};
 
 /// A label that the task gets when it executes the command.
 pub(super) struct Label<'a> {
     /// Where the kernel is told.
     attribute: File,
-    profile: &'a str,
+    module: Module,
+    name: &'a str,
+}
+
+#[derive(Clone, Copy)]
+enum Module {
+    AppArmor,
+    SeLinux,
 }
 
 impl<'a> Label<'a> {
     /// Opens where the kernel is told, by the host's own `/proc`: what a container has in that place may be
     /// anything (CVE-2019-16884).
-    pub(super) fn prepare(security: &'a Security) -> Result<Option<Self>, LauncherError> {
-        const ATTRIBUTE: &str = "/proc/thread-self/attr/apparmor/exec";
-        let Some(profile) = security.apparmor() else { return Ok(None) };
-        let attribute = OpenOptions::new().write(true).open(ATTRIBUTE);
-        let attribute = attribute.tried(|| format!("open {ATTRIBUTE}: is AppArmor active?"))?;
-        Ok(Some(Self { attribute, profile }))
+    pub(super) fn prepare(
+        security: &'a Security,
+        selinux: Option<&'a Contexts>,
+    ) -> Result<Option<Self>, LauncherError> {
+        // Only one of the two is active.
+        let (module, name) = match (security.apparmor(), selinux) {
+            (Some(profile), _) => (Module::AppArmor, profile),
+            (None, Some(contexts)) => (Module::SeLinux, &*contexts.process),
+            (None, None) => return Ok(None),
+        };
+        let path = module.attribute();
+        let attribute = OpenOptions::new().write(true).open(path);
+        let attribute = attribute.tried(|| format!("open {path} for the {}", module.name()))?;
+        Ok(Some(Self { attribute, module, name }))
     }
 
-    /// Has the next execution change to it (`aa_change_onexec(2)`).
-    pub(super) fn apply(mut self) -> Result<(), LauncherError> {
-        let profile = self.profile;
-        let Err(error) = self.attribute.write_all(format!("exec {profile}").as_bytes()) else {
+    /// Has the next execution change to it (`aa_change_onexec(2)`, `setexeccon(3)`).
+    pub(super) fn apply(self) -> Result<(), LauncherError> {
+        let Self { mut attribute, module, name } = self;
+        let Err(error) = attribute.write_all(module.words(name).as_bytes()) else {
             return Ok(());
         };
-        let why = match error.raw_os_error() {
-            Some(libc::ENOENT) => "there is none of that name: load it with apparmor_parser -r",
-            Some(libc::EINVAL) => "AppArmor is not active on this host",
-            _ => return Err(error).tried(|| format!("set the AppArmor profile {profile}")),
+        let error = match module.reason(&error) {
+            Some(reason) => io::Error::other(reason),
+            None => error,
         };
-        Err(io::Error::other(why)).tried(|| format!("set the AppArmor profile {profile}"))
+        Err(error).tried(|| format!("set the {} {name}", module.name()))
+    }
+}
+
+impl Module {
+    fn name(self) -> &'static str {
+        match self {
+            Self::AppArmor => "AppArmor profile",
+            Self::SeLinux => "SELinux context",
+        }
+    }
+
+    fn attribute(self) -> &'static str {
+        match self {
+            Self::AppArmor => "/proc/thread-self/attr/apparmor/exec",
+            Self::SeLinux => "/proc/thread-self/attr/exec",
+        }
+    }
+
+    fn words(self, name: &str) -> String {
+        match self {
+            Self::AppArmor => format!("exec {name}"),
+            Self::SeLinux => name.to_owned(),
+        }
+    }
+
+    fn reason(self, error: &io::Error) -> Option<&'static str> {
+        match (self, error.raw_os_error()?) {
+            (Self::AppArmor, libc::ENOENT) => {
+                Some("there is none of that name: load it with apparmor_parser -r")
+            }
+            (Self::AppArmor, libc::EINVAL) => Some("AppArmor is not active on this host"),
+            (Self::SeLinux, libc::EINVAL) => Some("the policy knows no such context"),
+            _ => None,
+        }
     }
 }

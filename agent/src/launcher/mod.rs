@@ -41,10 +41,12 @@ mod process;
 mod propagation;
 mod reaper;
 mod record;
+mod relabel;
 mod rootfs;
 mod seal;
 mod seccomp;
 mod security;
+mod selinux;
 mod signal;
 mod spec;
 mod state;
@@ -145,6 +147,18 @@ pub(crate) enum LauncherError {
         .0.display()
     )]
     NotShared(PathBuf),
+    #[error(
+        "SELinux is not active on this host, or has no policy: leave --security-opt label=... out"
+    )]
+    NoSelinux,
+    #[error("this host's policy of SELinux knows no context {0} (--security-opt label=...)")]
+    NoContext(String),
+    #[error(
+        "{} is a part of the system: with a container's label nothing else could use it any more; leave :z or \
+         :Z out, or show a folder below it",
+        .0.display()
+    )]
+    NotRelabelled(PathBuf),
     #[error("a container with a terminal is started with --attach, and run without --detach")]
     TerminalOfNobody,
     #[error("no command is given, and the image names none")]

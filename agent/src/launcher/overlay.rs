@@ -38,20 +38,22 @@ impl Overlay {
         })
     }
 
-    /// Mounts it where nobody sees it: the descriptor is the only way to it (`fsmount(2)`).
-    pub(super) fn mount(&self) -> io::Result<OwnedFd> {
+    /// Mounts it where nobody sees it: the descriptor is the only way to it (`fsmount(2)`). Its files are known to
+    /// `SELinux` by `context`, if there is one.
+    pub(super) fn mount(&self, context: Option<&str>) -> io::Result<OwnedFd> {
         // An option has 255 bytes at most. In the folder of descriptors a name has two or three.
         let before = open(".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         chdir("/proc/self/fd")?;
-        let mounted = self.mount_from_descriptors();
+        let mounted = self.mount_from_descriptors(context);
         fchdir(before.as_fd())?;
         mounted
     }
 
-    fn mount_from_descriptors(&self) -> io::Result<OwnedFd> {
+    fn mount_from_descriptors(&self, label: Option<&str>) -> io::Result<OwnedFd> {
         let name = |fd: &OwnedFd| fd.as_raw_fd().to_string();
         let lower = self.lower.iter().map(name).collect::<Vec<_>>().join(":");
         let context = Context::open(c"overlay")?;
+        label.map_or(Ok(()), |label| context.set(c"context", label))?;
         context.set(c"lowerdir", &lower)?;
         context.set(c"upperdir", &name(&self.upper))?;
         context.set(c"workdir", &name(&self.work))?;

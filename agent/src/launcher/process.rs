@@ -25,6 +25,7 @@ use super::namespace::{self, Namespaces};
 use super::network::Membership;
 use super::record::{End, Process};
 use super::rootfs::{self, Sources};
+use super::selinux::Contexts;
 use super::signal::Signals;
 use super::state::{State, is_at};
 use super::stdio::Stdio;
@@ -116,12 +117,18 @@ fn perform(
     let devices = Devices::find(spec)?;
     let filter = seccomp::prepare(spec)?;
     let namespaces = Namespaces::find(spec)?;
+    let contexts = Contexts::choose(spec)?;
     let volumes = rootfs::volumes(spec)?;
-    let (root, config) = provide_root(spec, &state, signals)?;
+    let (root, config) = provide_root(spec, &state, signals, contexts.as_ref())?;
     let (membership, files) = Membership::join(spec, &state, signals)?.unzip();
     let files = files.unwrap_or_default();
-    let sources = Sources { root, volumes, files, ipc: namespace::ipc_folders(spec)? };
-    let process = process(spec, config)?;
+    let ipc = namespace::ipc_folders(spec)?;
+    let context = contexts.as_ref().map(|contexts| contexts.files.clone());
+    let sources = Sources { root, volumes, files, ipc, context };
+    if let Some(contexts) = &contexts {
+        sources.relabel(spec, contexts)?;
+    }
+    let process = process(spec, config, contexts)?;
     let execution = Execution {
         spec,
         process: &process,
@@ -188,7 +195,11 @@ fn perform(
 }
 
 /// What is executed, by what was asked for and what the image says.
-fn process(spec: &Spec, config: ImageConfig) -> Result<Process, LauncherError> {
+fn process(
+    spec: &Spec,
+    config: ImageConfig,
+    selinux: Option<Contexts>,
+) -> Result<Process, LauncherError> {
     let args = command(spec, &config);
     if args.is_empty() {
         return Err(LauncherError::NoCommand);
@@ -200,6 +211,7 @@ fn process(spec: &Spec, config: ImageConfig) -> Result<Process, LauncherError> {
         cwd: cwd.unwrap_or_else(|| "/".into()),
         user: spec.user.or(config.user).unwrap_or_default(),
         stop_signal: spec.stop_signal.or(config.stop_signal),
+        selinux,
     })
 }
 
@@ -333,6 +345,7 @@ fn provide_root(
     spec: &Spec,
     state: &State,
     signals: &Signals,
+    contexts: Option<&Contexts>,
 ) -> Result<(Detached, ImageConfig), LauncherError> {
     match &spec.root {
         Root::Folder(folder) => {
@@ -352,7 +365,7 @@ fn provide_root(
             spec.check_user(config.user)?;
             // An overlay cannot be shown with other owners.
             let is_shared = spec.users == UserMode::Host;
-            Ok((storage::provide(&mut image, state, signals, is_shared)?, config))
+            Ok((storage::provide(&mut image, state, signals, is_shared, contexts)?, config))
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::selinux::Contexts;
 use super::spec::{Spec, StopSignal, User};
 use super::{LauncherError, Tried};
 
@@ -47,6 +48,8 @@ pub(crate) struct Process {
     pub(crate) user: User,
     /// How it is asked to end, if not by `SIGTERM`.
     pub(crate) stop_signal: Option<StopSignal>,
+    /// What `SELinux` knows its processes and files by.
+    pub(crate) selinux: Option<Contexts>,
 }
 
 /// How a container's command has ended.
@@ -73,6 +76,11 @@ impl Record {
             process: None,
             ended: None,
         }
+    }
+
+    /// What `SELinux` knows it by, once its command has been started.
+    pub(super) fn contexts(&self) -> Option<&Contexts> {
+        self.process.as_ref()?.selinux.as_ref()
     }
 
     /// Reads it, if there is one in this folder.

@@ -17,7 +17,9 @@ use super::context::Context;
 use super::detached::Detached;
 use super::device::Devices;
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
-use super::spec::{Root, Sharing, Spec, Tmpfs, UserMode, Volume};
+use super::relabel::{mark, relabel};
+use super::selinux::{self, Contexts};
+use super::spec::{Relabel, Root, Sharing, Spec, Tmpfs, UserMode, Volume};
 use super::terminal::Terminal;
 use super::userns::{self, UserNamespace};
 use super::{LauncherError, Tried, propagation};
@@ -61,6 +63,8 @@ pub(super) struct Sources {
     pub(super) files: Vec<OwnFile>,
     /// The objects of an IPC namespace that is another container's, and where they are shown.
     pub(super) ipc: Vec<(&'static Path, Detached)>,
+    /// What `SELinux` knows the files of its own file systems by.
+    pub(super) context: Option<String>,
 }
 
 /// A file of the container's own that the host keeps for it.
@@ -70,6 +74,21 @@ pub(super) struct OwnFile {
 }
 
 impl Sources {
+    /// Gives the container what is for it alone, and the volumes that ask for it.
+    pub(super) fn relabel(&self, spec: &Spec, contexts: &Contexts) -> Result<(), LauncherError> {
+        for file in &self.files {
+            relabel(&file.mount, &contexts.files)?;
+        }
+        for (volume, shown) in spec.volumes.iter().zip(&self.volumes) {
+            match volume.relabel {
+                Some(Relabel::Private) => relabel(shown, &contexts.files)?,
+                Some(Relabel::Shared) => relabel(shown, &contexts.shared_files())?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Has the root file system, and the volumes that ask for it, show their files as those of the container's
     /// users.
     pub(super) fn map(&self, spec: &Spec, users: &UserNamespace) -> Result<(), LauncherError> {
@@ -111,12 +130,12 @@ pub(super) fn enter(
     detach_from_host()?;
     let tree = Tree::over_root(&sources.root)?;
     umask(Mode::empty());
-    let kernel = kernel_file_systems(spec, devices, &sources.ipc, &tree)?;
+    let kernel = kernel_file_systems(spec, devices, sources, &tree)?;
     // Before something of others is mounted in its place.
     let terminal = spec.tty.then(|| Terminal::make(spec, &tree)).transpose()?;
     mounts(spec, sources, &tree)?;
     if let Some(kernel) = kernel.filter(|_| !spec.security.shows_system_paths()) {
-        kernel.restrict(&tree)?;
+        kernel.restrict(&tree, sources.context.as_deref())?;
     }
     pivot(&tree)?;
     if spec.read_only {
@@ -159,7 +178,8 @@ fn mounts(spec: &Spec, sources: &Sources, tree: &Tree) -> Result<(), LauncherErr
             Mount::Tmpfs(tmpfs) => {
                 let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
                 flags.set(MsFlags::MS_NOEXEC, !tmpfs.exec);
-                tree.mount("tmpfs", target, flags, &tmpfs.options)?;
+                let options = selinux::options(&tmpfs.options, sources.context.as_deref());
+                tree.mount("tmpfs", target, flags, &options)?;
                 tmpfs.read_only
             }
         };
@@ -188,10 +208,11 @@ struct Kernel {
 fn kernel_file_systems(
     spec: &Spec,
     devices: &Devices,
-    ipc: &[(&Path, Detached)],
+    sources: &Sources,
     tree: &Tree,
 ) -> Result<Option<Kernel>, LauncherError> {
     let safe = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let context = sources.context.as_deref();
     let proc = new_mount(c"proc", safe, &[])?;
     tree.put(&proc, Path::new("/proc"))?;
     if spec.privileged {
@@ -200,11 +221,11 @@ fn kernel_file_systems(
             tree.put(&Detached::open(hosts)?, hosts)?;
         }
         if spec.tty {
-            mount_terminals(tree)?;
+            mount_terminals(tree, context)?;
         }
         return Ok(None);
     }
-    make_dev(spec, devices, ipc, tree)?;
+    make_dev(spec, devices, sources, tree)?;
     let sys = new_mount(c"sysfs", safe | libc::MOUNT_ATTR_RDONLY, &[])?;
     tree.put(&sys, Path::new("/sys"))?;
     let kernel = Kernel { proc: Tree::of(&proc)?, sys: Tree::of(&sys)? };
@@ -233,15 +254,17 @@ fn new_mount(
 fn make_dev(
     spec: &Spec,
     devices: &Devices,
-    ipc: &[(&Path, Detached)],
+    Sources { ipc, context, .. }: &Sources,
     tree: &Tree,
 ) -> Result<(), LauncherError> {
+    let context = context.as_deref();
     let (nosuid, noexec) = (MsFlags::MS_NOSUID, MsFlags::MS_NOEXEC);
     let nodev = MsFlags::MS_NODEV;
     let strict = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_STRICTATIME;
-    let options: [(&CStr, &str); 2] = [(c"mode", "755"), (c"size", "64k")];
+    let mut options = vec![(c"mode", "755"), (c"size", "64k")];
+    options.extend(context.map(|context| (c"context", context)));
     tree.put(&new_mount(c"tmpfs", strict, &options)?, Path::new("/dev"))?;
-    mount_terminals(tree)?;
+    mount_terminals(tree, context)?;
     if spec.ipc == Sharing::Host {
         for dir in ["/dev/shm", "/dev/mqueue"].map(Path::new).into_iter().filter(|dir| dir.is_dir())
         {
@@ -250,9 +273,16 @@ fn make_dev(
     } else if !ipc.is_empty() {
         ipc.iter().try_for_each(|(path, shown)| tree.attach(shown, path))?;
     } else {
-        let shm = format!("mode=1777,size={}", spec.shm_size.0);
+        let shm = selinux::options(&format!("mode=1777,size={}", spec.shm_size.0), context);
         tree.mount("tmpfs", Path::new("/dev/shm"), nosuid | nodev | noexec, &shm)?;
-        tree.mount("mqueue", Path::new("/dev/mqueue"), nosuid | nodev | noexec, "")?;
+        let queues = Path::new("/dev/mqueue");
+        tree.mount("mqueue", queues, nosuid | nodev | noexec, "")?;
+        // With users of its own, the folder is still that of the host's root, who made the namespace.
+        if let Some(context) = context.filter(|_| spec.users == UserMode::Host)
+            && let Some(root) = tree.find(queues)?
+        {
+            mark(root.as_fd(), context).tried(|| format!("give {} a context", queues.display()))?;
+        }
     }
     let dev = tree.find_or_make(Path::new("/dev"), Kind::Folder)?;
     for (name, target) in LINKS {
@@ -262,10 +292,10 @@ fn make_dev(
 }
 
 /// Terminals of the container's own.
-fn mount_terminals(tree: &Tree) -> Result<(), LauncherError> {
+fn mount_terminals(tree: &Tree, context: Option<&str>) -> Result<(), LauncherError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    let options = "newinstance,ptmxmode=0666,mode=0620,gid=5";
-    tree.mount("devpts", Path::new("/dev/pts"), flags, options)
+    let options = selinux::options("newinstance,ptmxmode=0666,mode=0620,gid=5", context);
+    tree.mount("devpts", Path::new("/dev/pts"), flags, &options)
 }
 
 fn host_has_cgroup2() -> bool {
@@ -276,8 +306,8 @@ fn host_has_cgroup2() -> bool {
 
 impl Kernel {
     /// Masks and protects what a container has no business with, as far as this kernel has it.
-    fn restrict(&self, tree: &Tree) -> Result<(), LauncherError> {
-        let mut covers = Covers::new(tree)?;
+    fn restrict(&self, tree: &Tree, context: Option<&str>) -> Result<(), LauncherError> {
+        let mut covers = Covers::new(tree, context)?;
         for path in MASKED.into_iter().map(str::to_owned).chain(self.thermal_throttles()?) {
             let Some(at) = self.find(&path)? else { continue };
             covers.cover(&at).tried(|| format!("mask {path}"))?;
@@ -317,16 +347,18 @@ impl Kernel {
 }
 
 /// What covers what is masked: an empty folder a folder, `/dev/null` a file.
-struct Covers {
+struct Covers<'a> {
     /// All are the same.
     folder: Option<Detached>,
+    /// What `SELinux` knows it by.
+    context: Option<&'a str>,
     null: PathBuf,
     _null: OwnedFd,
 }
 
-impl Covers {
+impl<'a> Covers<'a> {
     /// Takes the container's `/dev/null`, which must be that: a volume may be in its place (CVE-2025-31133).
-    fn new(tree: &Tree) -> Result<Self, LauncherError> {
+    fn new(tree: &Tree, context: Option<&'a str>) -> Result<Self, LauncherError> {
         const NULL: libc::dev_t = makedev(1, 3);
         let what = || "mask by /dev/null".to_owned();
         let null = tree.find(Path::new("/dev/null"))?.ok_or(Errno::ENOENT).tried(what)?;
@@ -336,7 +368,7 @@ impl Covers {
                 "/dev/null is not the device of that name".to_owned(),
             ));
         }
-        Ok(Self { folder: None, null: by_descriptor(&null), _null: null })
+        Ok(Self { folder: None, context, null: by_descriptor(&null), _null: null })
     }
 
     fn cover(&mut self, at: &OwnedFd) -> io::Result<()> {
@@ -351,6 +383,7 @@ impl Covers {
         // That of the folder itself.
         context.set(c"nr_inodes", "1")?;
         context.set(c"mode", "755")?;
+        self.context.map_or(Ok(()), |label| context.set(c"context", label))?;
         let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
         let folder = Detached::new(Path::new("tmpfs"), context.mount(attributes)?);
         folder.attach(at)?;

@@ -16,8 +16,27 @@ pub(crate) enum SecurityOption {
     AppArmor(AppArmorProfile),
     /// What of the kernel's file systems is neither masked nor read-only: everything.
     SystemPaths,
-    /// There is no label of `SELinux`, as ever.
-    NoLabel,
+    /// A part of what `SELinux` knows it by.
+    Label(LabelPart),
+}
+
+/// What `label=` says, as Docker spells it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LabelPart {
+    /// The container has none of its own.
+    Disable,
+    /// The user of the processes' context.
+    User(String),
+    /// Its role.
+    Role(String),
+    /// Its type.
+    Type(String),
+    /// The level of processes and files.
+    Level(String),
+    /// The type of the files' context.
+    #[serde(rename = "filetype")]
+    FileType(String),
 }
 
 /// An `AppArmor` profile.
@@ -49,6 +68,7 @@ pub(crate) struct Security {
     seccomp: Option<SeccompProfile>,
     apparmor: Option<AppArmorProfile>,
     system_paths: bool,
+    label: Vec<LabelPart>,
 }
 
 /// Why an option is refused.
@@ -57,7 +77,8 @@ pub(crate) enum SecurityOptionError {
     #[error(
         "there is no option {0:?}: expected seccomp=FILE, seccomp=default, seccomp=unconfined, \
          apparmor=PROFILE, apparmor=unconfined, no-new-privileges[=true|false], \
-         systempaths=unconfined, or label=disable"
+         systempaths=unconfined, label=disable, or label=user:, role:, type:, level: or filetype: \
+         and a name"
     )]
     Unknown(String),
     #[error("expected apparmor=PROFILE, the name of a loaded profile, or apparmor=unconfined")]
@@ -69,7 +90,8 @@ pub(crate) enum SecurityOptionError {
     #[error("expected systempaths=unconfined")]
     SystemPaths,
     #[error(
-        "expected label=disable: containers get no SELinux labels of their own from this launcher"
+        "expected label=disable, or label=user:NAME, role:NAME, type:NAME, level:LEVEL or filetype:NAME \
+         for a context of SELinux"
     )]
     Label,
 }
@@ -105,6 +127,11 @@ impl Security {
         }
     }
 
+    /// What is asked for of the contexts of `SELinux`.
+    pub(super) fn label(&self) -> &[LabelPart] {
+        &self.label
+    }
+
     /// Whether nothing of the kernel's file systems is masked or read-only.
     pub(super) fn shows_system_paths(&self) -> bool {
         self.system_paths
@@ -121,7 +148,7 @@ impl FromIterator<SecurityOption> for Security {
                 SecurityOption::Seccomp(profile) => security.seccomp = Some(profile),
                 SecurityOption::AppArmor(profile) => security.apparmor = Some(profile),
                 SecurityOption::SystemPaths => security.system_paths = true,
-                SecurityOption::NoLabel => {}
+                SecurityOption::Label(part) => security.label.push(part),
             }
         }
         security
@@ -152,9 +179,36 @@ impl FromStr for SecurityOption {
             ("apparmor", _) => Err(SecurityOptionError::AppArmor),
             ("systempaths", Some("unconfined")) => Ok(Self::SystemPaths),
             ("systempaths", _) => Err(SecurityOptionError::SystemPaths),
-            ("label", Some("disable")) => Ok(Self::NoLabel),
-            ("label", _) => Err(SecurityOptionError::Label),
+            ("label", part) => {
+                part.and_then(LabelPart::parse).map(Self::Label).ok_or(SecurityOptionError::Label)
+            }
             _ => Err(SecurityOptionError::Unknown(name.to_owned())),
+        }
+    }
+}
+
+impl LabelPart {
+    fn parse(text: &str) -> Option<Self> {
+        /// A context is a text with colons, and an option of a mount.
+        fn is_name(c: char) -> bool {
+            c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
+        }
+        if text == "disable" {
+            return Some(Self::Disable);
+        }
+        let (part, value) = text.split_once(':').filter(|(_, value)| !value.is_empty())?;
+        let is_level = part == "level";
+        if !value.chars().all(|c| is_name(c) || is_level && matches!(c, ':' | ',')) {
+            return None;
+        }
+        let value = value.to_owned();
+        match part {
+            "user" => Some(Self::User(value)),
+            "role" => Some(Self::Role(value)),
+            "type" => Some(Self::Type(value)),
+            "level" => Some(Self::Level(value)),
+            "filetype" => Some(Self::FileType(value)),
+            _ => None,
         }
     }
 }
@@ -176,7 +230,8 @@ mod tests {
             ("apparmor=docker-default", AppArmor(AppArmorProfile::Loaded("docker-default".into()))),
             ("apparmor=unconfined", AppArmor(AppArmorProfile::Unconfined)),
             ("systempaths=unconfined", SecurityOption::SystemPaths),
-            ("label=disable", SecurityOption::NoLabel),
+            ("label=disable", SecurityOption::Label(LabelPart::Disable)),
+            ("label=level:s0:c1,c2", SecurityOption::Label(LabelPart::Level("s0:c1,c2".into()))),
         ] {
             assert_eq!(text.parse(), Ok(option));
         }
@@ -187,7 +242,9 @@ mod tests {
             ("apparmor=", SecurityOptionError::AppArmor),
             ("apparmor=a\nb", SecurityOptionError::AppArmor),
             ("systempaths=x", SecurityOptionError::SystemPaths),
-            ("label=type:container_t", SecurityOptionError::Label),
+            ("label=type:", SecurityOptionError::Label),
+            ("label=type:a:b", SecurityOptionError::Label),
+            ("label=level:s0\"", SecurityOptionError::Label),
             ("selinux=x", SecurityOptionError::Unknown("selinux".into())),
         ] {
             assert_eq!(text.parse::<SecurityOption>(), Err(error), "{text}");

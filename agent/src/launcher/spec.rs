@@ -19,7 +19,7 @@ pub(crate) use self::block::{
     BlockIo, Rate, Throttle, Way, bytes_per_second, operations_per_second,
 };
 pub(crate) use self::device::{Access, Device, DeviceKind, DeviceRule};
-pub(crate) use self::mount::{Mount, Propagation, Tmpfs, Volume};
+pub(crate) use self::mount::{Mount, Propagation, Relabel, Tmpfs, Volume};
 pub(crate) use self::namespace::{Joined, TimeOffset};
 pub(crate) use self::network::{BitRate, HostEntry, NetworkName, NetworkOptions};
 pub(crate) use self::process::{StopSignal, Sysctl, Ulimit, User};

@@ -14,6 +14,8 @@ use nix::fcntl::{Flock, FlockArg};
 use super::detached::Detached;
 use super::image::{Image, ImageError, LayerId};
 use super::overlay::{Overlay, UPPER, WORK};
+use super::relabel::relabel;
+use super::selinux::Contexts;
 use super::signal::Signals;
 use super::state::State;
 use super::{LauncherError, Tried, lock, unpacker};
@@ -46,14 +48,17 @@ pub(super) fn provide(
     state: &State,
     signals: &Signals,
     is_shared: bool,
+    contexts: Option<&Contexts>,
 ) -> Result<Detached, LauncherError> {
+    let context = contexts.map(|contexts| &*contexts.files);
     let ids = image.layers();
     let own = state.own();
     let (upper, empty) = (own.join(UPPER), own.join(MERGED));
     for (folder, mode) in [(&upper, 0o755), (&own.join(WORK), 0o700), (&empty, 0o700)] {
         make(folder, mode)?;
     }
-    let show = |lower: &[PathBuf]| Overlay::open(lower, own).and_then(|overlay| overlay.mount());
+    let show =
+        |lower: &[PathBuf]| Overlay::open(lower, own).and_then(|overlay| overlay.mount(context));
     if is_shared && ids.len() > MOST {
         tracing::warn!(
             "{} layers are copied for this container alone: overlays have {MOST}",
@@ -81,7 +86,9 @@ pub(super) fn provide(
             unpacker::run(signals, unpack, || Ok(&upper))?;
             fs::write(&done, "").tried(|| format!("write {}", done.display()))?;
         }
-        return Detached::open(&upper);
+        let copy = Detached::open(&upper)?;
+        context.map_or(Ok(()), |context| relabel(&copy, context))?;
+        return Ok(copy);
     }
     let mut store = Store::open(FlockArg::LockSharedNonblock, || signals.check())?;
     let layers = if Store::has_all(&ids) {
@@ -202,7 +209,7 @@ fn unpack_over(
     if lower.is_empty() {
         unpacker::run(signals, unpack, || Ok(&upper))?;
     } else {
-        let overlay = Overlay::open(lower, &new).and_then(|overlay| overlay.mount());
+        let overlay = Overlay::open(lower, &new).and_then(|overlay| overlay.mount(None));
         let overlay = overlay.tried(|| "mount the layers below".to_owned())?;
         unpacker::run(signals, unpack, || {
             let at = File::open(&merged);

@@ -58,10 +58,10 @@ impl Shell {
     }
 }
 
-/// `shrike container network` with these words.
+/// `shrike network` with these words.
 pub(crate) fn network(words: &[&str]) -> Result<Ended> {
     let mut command = Command::new("shrike");
-    let output = command.args(["--log", "error", "container", "network"]).args(words).output()?;
+    let output = command.args(["--log", "error", "network"]).args(words).output()?;
     Ended::new(&output, None)
 }
 

@@ -69,7 +69,7 @@ const MISCONFIGURATIONS: &[Misconfiguration] = &[
 ];
 
 /// Runs a container that has nothing but what it is given here, for long enough to be looked at.
-fn run(rootfs: &Rootfs, options: &[&str]) -> Result<Ended> {
+pub(super) fn run(rootfs: &Rootfs, options: &[&str]) -> Result<Ended> {
     let folder = scratch()?;
     let pid_file = folder.join("pid");
     let mut command = Command::new("shrike");

@@ -31,6 +31,8 @@ pub enum Tool {
     Mke2fs,
     /// Loads `AppArmor` profiles. Always from the package: it goes into guests.
     ApparmorParser,
+    /// Compiles policies of `SELinux`.
+    Secilc,
     /// A sandbox to compare our launcher with.
     Bubblewrap,
     /// A container runtime to compare our launcher with.
@@ -54,6 +56,7 @@ impl Tool {
             Self::Depmod => find_program("depmod"),
             Self::Make => find_program("make"),
             Self::Mke2fs => find_program("mke2fs"),
+            Self::Secilc => find_program("secilc"),
             Self::Bubblewrap => find_program("bwrap"),
             Self::Crun => find_program("crun"),
             Self::Busybox | Self::Runc | Self::ApparmorParser => None,
@@ -104,6 +107,7 @@ impl Tool {
             Self::Runc => "runc",
             Self::Mke2fs => "e2fsprogs",
             Self::ApparmorParser => "apparmor",
+            Self::Secilc => "secilc",
             Self::Bubblewrap => "bubblewrap",
             Self::Crun => "crun",
         }
@@ -118,6 +122,7 @@ impl Tool {
             Self::Runc => "runc",
             Self::Mke2fs => "e2fsprogs",
             Self::ApparmorParser => "apparmor",
+            Self::Secilc => "secilc",
             Self::Bubblewrap => "bubblewrap",
             Self::Crun => "crun",
         }
@@ -134,6 +139,7 @@ impl Tool {
             Self::Runc => &["usr/sbin/runc", "usr/bin/runc"],
             Self::Mke2fs => &["usr/sbin/mke2fs", "sbin/mke2fs"],
             Self::ApparmorParser => &["usr/sbin/apparmor_parser", "sbin/apparmor_parser"],
+            Self::Secilc => &["usr/bin/secilc"],
             Self::Bubblewrap => &["usr/bin/bwrap"],
             Self::Crun => &["usr/bin/crun"],
         }

@@ -1,12 +1,12 @@
 //! What the suites find in a guest beside the programs: the agent's image, the manifest that says how
-//! it is to be run, the distribution's container runtime and loader of `AppArmor` profiles, and the
-//! kernel module that exploits.
+//! it is to be run, the distribution's container runtime and loader of `AppArmor` profiles, the policy
+//! of `SELinux`, and the kernel module that exploits.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::module;
+use super::{Selection, module, policy};
 use crate::cache::Cache;
 use crate::console::Step;
 use crate::image;
@@ -35,8 +35,8 @@ pub struct Kit {
 }
 
 impl Kit {
-    /// Packs the kit, with `agent` in the image, and with the kernel module if that `exploits`.
-    pub fn pack(cache: &Cache, agent: &Path, exploits: bool) -> Result<Self> {
+    /// Packs the kit, with `agent` in the image, and with what the selected suites need.
+    pub fn pack(cache: &Cache, agent: &Path, selection: &Selection) -> Result<Self> {
         let image = workspace::target().join("image/shrike-dev.tar");
         {
             let _step = Step::start("Packing", "the image for the guests");
@@ -63,6 +63,12 @@ impl Kit {
             target: "usr/sbin/apparmor_parser".into(),
             mode: 0o755,
         });
+        if selection.has(policy::SUITE) {
+            let source = policy::build(cache)?;
+            let target = format!("{FOLDER}/{}", policy::FILE);
+            files.push(GuestFile { source, target, mode: 0o644 });
+        }
+        let exploits = selection.has(module::SUITE);
         let mut of_series = Vec::new();
         for series in module::SERIES.into_iter().filter(|_| exploits) {
             let source = module::build(cache, series)?;

@@ -6,6 +6,7 @@ pub mod guests;
 pub mod kit;
 pub mod lint;
 pub mod module;
+pub mod policy;
 pub mod probes;
 pub mod report;
 pub mod switches;
@@ -65,6 +66,9 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
         parts.extend([Tool::Runc, Tool::ApparmorParser].map(Part::Tool));
         if options.selection().has(module::SUITE) {
             parts.extend(module::parts());
+        }
+        if options.selection().has(policy::SUITE) {
+            parts.push(Part::Tool(Tool::Secilc));
         }
     }
     setup::ensure(cache, &parts, offline)?;

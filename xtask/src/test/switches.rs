@@ -11,6 +11,9 @@ use super::report::{Outcome, Report};
 /// The suite that has seen them.
 pub const SUITE: &str = "launcher";
 
+/// The suite that has seen some of them where the others cannot: if it was run as well.
+const ALSO: &str = super::policy::SUITE;
+
 /// What was seen of a switch.
 type Row<'a> = (&'a str, &'a str, &'a str);
 
@@ -29,7 +32,8 @@ impl<'a> Table<'a> {
     /// Collects what the tests have told.
     pub fn of(report: &'a Report) -> Self {
         let mut table = Self::default();
-        for entry in report.of(SUITE).filter(|entry| entry.outcome == Outcome::Ok) {
+        let entries = report.of(SUITE).chain(report.of(ALSO));
+        for entry in entries.filter(|entry| entry.outcome == Outcome::Ok) {
             for cell in entry.message.lines().filter_map(|line| line.strip_prefix("cell ")) {
                 if let Some(switches) = cell.strip_prefix("switches: ") {
                     table.switches.extend(switches.split_whitespace());

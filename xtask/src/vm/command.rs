@@ -56,6 +56,9 @@ pub struct Options {
     /// Make it a host of the distribution with its container runtimes, on a disk that forgets
     #[arg(long)]
     debian: bool,
+    /// Have `SELinux` in the place of `AppArmor`, without a policy
+    #[arg(long)]
+    selinux: bool,
     /// Seconds that the command may take
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
@@ -104,6 +107,7 @@ impl Options {
             append: self.append.clone(),
             counted: false,
             debian: self.debian,
+            selinux: self.selinux,
         }
     }
 }
@@ -152,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_option_reaches_the_configuration() {
-        let words = "--kernel newest --memory 512 --cpus 2 --lsm-bpf no --preempt full --append -x --debian --";
+        let words = "--kernel newest --memory 512 --cpus 2 --lsm-bpf no --preempt full --append -x --debian --selinux --";
         let words: Vec<&str> = words.split(' ').chain(["true"]).collect();
         let expected = Configuration {
             series: Series::Newest,
@@ -163,6 +167,7 @@ mod tests {
             append: "-x".into(),
             counted: false,
             debian: true,
+            selinux: true,
         };
         assert_eq!(parse(&words).unwrap().configuration(), expected);
     }

@@ -26,7 +26,7 @@ use crate::setup::tool::{Program, Tool};
 pub const BOOT_LIMIT: Duration = Duration::from_mins(1);
 
 /// The order of security modules; BPF may be added at its end.
-const SECURITY_MODULES: &str = "lockdown,capability,landlock,yama,apparmor";
+const SECURITY_MODULES: &str = "lockdown,capability,landlock,yama";
 
 /// What kind of guest is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct Configuration {
     pub counted: bool,
     /// Whether it is a host of the distribution with its container runtimes, on a disk.
     pub debian: bool,
+    /// Whether it has `SELinux` in the place of `AppArmor`, without a policy.
+    pub selinux: bool,
 }
 
 /// The programs on this machine that guests are run with.
@@ -71,19 +73,21 @@ impl Default for Configuration {
             append: String::new(),
             counted: false,
             debian: false,
+            selinux: false,
         }
     }
 }
 
 impl Configuration {
     /// The name in reports, which tells the tests in the guest what was asked for: `6.1-bpf`,
-    /// `6.12-nobpf`, `newest-bpf-preempt`, `6.12-bpf-smp`, `6.12-bpf-debian`.
+    /// `6.12-nobpf`, `newest-bpf-preempt`, `6.12-bpf-smp`, `6.12-bpf-debian`, `6.12-bpf-selinux`.
     pub fn name(&self) -> String {
         let lsm = if self.lsm_bpf { "bpf" } else { "nobpf" };
         let preempt = if self.preempt_full { "-preempt" } else { "" };
         let smp = if self.cpus > 1 { "-smp" } else { "" };
         let debian = if self.debian { "-debian" } else { "" };
-        format!("{}-{lsm}{preempt}{smp}{debian}", self.series)
+        let selinux = if self.selinux { "-selinux" } else { "" };
+        format!("{}-{lsm}{preempt}{smp}{debian}{selinux}", self.series)
     }
 
     /// The image of its disk, which setup has seen to; `None` if it has no disk.
@@ -94,7 +98,14 @@ impl Configuration {
 
     fn command_line(&self) -> String {
         let bpf = if self.lsm_bpf { ",bpf" } else { "" };
-        let mut line = format!("console=ttyS0 quiet panic=-1 lsm={SECURITY_MODULES}{bpf}");
+        // They cannot both be active on the older kernels.
+        let labels = if self.selinux { "selinux" } else { "apparmor" };
+        // The check counts the timer's interrupts for a time that is too short on a busy machine.
+        let fixed = "console=ttyS0 quiet panic=-1 no_timer_check";
+        let mut line = format!("{fixed} lsm={SECURITY_MODULES},{labels}{bpf}");
+        if self.selinux {
+            line += " selinux=1 enforcing=0";
+        }
         if self.preempt_full {
             line += " preempt=full";
         }
@@ -139,7 +150,13 @@ mod tests {
         let plain = Configuration::default();
         assert_eq!(
             plain.command_line(),
-            "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,yama,apparmor,bpf"
+            "console=ttyS0 quiet panic=-1 no_timer_check lsm=lockdown,capability,landlock,yama,apparmor,bpf"
+        );
+        let selinux = Configuration { selinux: true, ..Configuration::default() };
+        assert_eq!(
+            selinux.command_line(),
+            "console=ttyS0 quiet panic=-1 no_timer_check lsm=lockdown,capability,landlock,yama,selinux,bpf \
+             selinux=1 enforcing=0"
         );
         let other = Configuration {
             lsm_bpf: false,
@@ -149,7 +166,7 @@ mod tests {
         };
         assert_eq!(
             other.command_line(),
-            "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,yama,apparmor \
+            "console=ttyS0 quiet panic=-1 no_timer_check lsm=lockdown,capability,landlock,yama,apparmor \
              preempt=full nosmt debug"
         );
     }

@@ -20,7 +20,7 @@ use self::exec::ExecArgs;
 use self::life::{KillArgs, Names, RemoveArgs, StartArgs, StopArgs};
 use self::list::{InspectArgs, ListArgs};
 use self::logs::LogsArgs;
-use self::network::NetworkArgs;
+pub(super) use self::network::NetworkArgs;
 use self::reap::ReapArgs;
 use self::run::{CreateArgs, RunArgs};
 use self::stats::StatsArgs;
@@ -36,6 +36,8 @@ pub(super) struct ContainerArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     Run(Box<RunArgs>),
+    /// The same as `shrike network`
+    #[command(hide = true)]
     Network(NetworkArgs),
     Create(Box<CreateArgs>),
     Start(StartArgs),
@@ -129,6 +131,15 @@ pub(super) fn run(args: ContainerArgs) -> ExitCode {
         Action::Diff(args) => diff(&args).map(|()| 0),
         Action::Gc(args) => gc(&args).map(|()| 0),
     };
+    finish(outcome)
+}
+
+/// Does what is asked for with networks.
+pub(super) fn run_network(args: NetworkArgs) -> ExitCode {
+    finish(network::run(args).map(|()| 0))
+}
+
+fn finish(outcome: Result<u8, LauncherError>) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -1,4 +1,4 @@
-//! `shrike container network`: the networks that containers are joined to.
+//! `shrike network`: the networks that containers are joined to.
 
 use std::net::Ipv4Addr;
 
@@ -11,14 +11,14 @@ use crate::launcher::{LauncherError, NetworkName};
 
 const EXAMPLES: &str = "\
 Examples:
-  shrike container network create front
-  shrike container network create data --internal --subnet 10.9.0.0/24
+  shrike network create front
+  shrike network create data --internal --subnet 10.9.0.0/24
   shrike container run --rootfs ./rootfs --network front,data -- sh";
 
 /// Make, list and remove networks of containers, which are kept apart from each other
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct NetworkArgs {
+pub(in crate::cli) struct NetworkArgs {
     #[command(subcommand)]
     action: Action,
 }

@@ -98,8 +98,9 @@ struct SpecArgs {
 
     /// Show a file or folder of the host in the container, :ro to protect it, :idmap to show the container
     /// its own users as owners with --userns=remap, :rslave or :rshared to show what is mounted below it
-    /// later; may be given several times
-    #[arg(short, long, value_name = "SRC:DST[:ro,idmap,rslave]")]
+    /// later, :Z or :z to give it to the container or to all of them where `SELinux` is active; may be given
+    /// several times
+    #[arg(short, long, value_name = "SRC:DST[:ro,idmap,rslave,Z]")]
     volume: Vec<Volume>,
 
     /// The same, or a file system in memory, in Docker's other format: type=bind,source=SRC,target=DST
@@ -152,8 +153,8 @@ struct SpecArgs {
     cap_drop: Vec<Capabilities>,
 
     /// seccomp=FILE, seccomp=default, seccomp=unconfined, apparmor=PROFILE, apparmor=unconfined,
-    /// no-new-privileges[=true|false], or systempaths=unconfined, as Docker has them; may be given several
-    /// times
+    /// no-new-privileges[=true|false], systempaths=unconfined, label=disable, or label=type:NAME and its like
+    /// for a context of `SELinux`, as Docker has them; may be given several times
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<SecurityOption>,
 
@@ -229,7 +230,7 @@ struct SpecArgs {
 #[derive(Args, Debug)]
 struct NetworkArgs {
     /// The network: none, which is a loopback device only, host, container:NAME or ns:PATH, or networks to be
-    /// joined to, separated by commas (see shrike container network); may be given several times
+    /// joined to, separated by commas (see shrike network); may be given several times
     #[arg(long, value_name = "MODE|NAME", default_value = "none")]
     network: Vec<Network>,
 

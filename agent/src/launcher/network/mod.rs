@@ -45,7 +45,7 @@ const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 pub(crate) enum NetworkError {
     #[error("there is a network {0} already")]
     Exists(NetworkName),
-    #[error("there is no network {0}: make it first (shrike container network create {0})")]
+    #[error("there is no network {0}: make it first (shrike network create {0})")]
     Missing(NetworkName),
     #[error("the network {network} is in use by {}", .containers.join(", "))]
     InUse { network: NetworkName, containers: Vec<String> },

@@ -33,6 +33,18 @@ pub(crate) struct Volume {
     pub(crate) idmap: bool,
     /// Whether it shows what is mounted later.
     pub(crate) propagation: Propagation,
+    /// Whose its files are, to `SELinux`; if not given, whose they were.
+    pub(crate) relabel: Option<Relabel>,
+}
+
+/// To whom the label of `SELinux` gives a volume's files.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Relabel {
+    /// To all containers.
+    Shared,
+    /// To this one.
+    Private,
 }
 
 /// Where that shows which is mounted below a volume later (`mount_namespaces(7)`). It holds for what is mounted there
@@ -78,11 +90,14 @@ impl FromStr for Volume {
         };
         let (mut read_only, mut idmap) = (false, false);
         let mut propagation = Propagation::default();
+        let mut relabel = None;
         for option in parts.next().into_iter().flat_map(|options| options.split(',')) {
             match option {
                 "ro" => read_only = true,
                 "rw" => read_only = false,
                 "idmap" => idmap = true,
+                "z" => relabel = Some(Relabel::Shared),
+                "Z" => relabel = Some(Relabel::Private),
                 _ => propagation = Propagation::parse(option).ok_or(SpecError::Volume)?,
             }
         }
@@ -92,7 +107,7 @@ impl FromStr for Volume {
         if !is_below_root(&target) {
             return Err(SpecError::VolumeTarget);
         }
-        Ok(Self { source, target, read_only, idmap, propagation })
+        Ok(Self { source, target, read_only, idmap, propagation, relabel })
     }
 }
 
@@ -229,6 +244,7 @@ impl Fields {
                 read_only,
                 idmap: idmap.unwrap_or_default(),
                 propagation: propagation.unwrap_or_default(),
+                relabel: None,
             })),
         }
     }
@@ -268,8 +284,12 @@ mod tests {
             read_only: true,
             idmap: false,
             propagation: Propagation::Private,
+            relabel: None,
         };
         assert_eq!(volume("/srv/data:/data:ro"), Ok(expected));
+        let relabel = |text: &str| volume(text).map(|volume| volume.relabel);
+        assert_eq!(relabel("/a:/b:z"), Ok(Some(Relabel::Shared)));
+        assert_eq!(relabel("/a:/b:ro,Z"), Ok(Some(Relabel::Private)));
         assert_eq!(options("/a:/b"), Ok((false, false)));
         assert_eq!(options("/a:/b:rw"), Ok((false, false)));
         assert_eq!(options("/a:/b:idmap"), Ok((false, true)));
