@@ -14,7 +14,6 @@ use super::execution::{self, Entrance, Execution};
 use super::label::Label;
 use super::process::{allow, let_join, watch};
 use super::record::Process;
-use super::security::Security;
 use super::signal::Signals;
 use super::state::is_at;
 use super::task::clone3;
@@ -53,6 +52,7 @@ pub(crate) fn exec(command: &Command) -> Result<u8, LauncherError> {
     let execution = Execution {
         spec,
         process: &process,
+        contexts: container.record.selinux.as_ref(),
         capabilities: if command.privileged { Capabilities::ALL } else { spec.capability_set() },
         filter: filter.as_ref(),
         signals: signals.before,
@@ -62,7 +62,7 @@ pub(crate) fn exec(command: &Command) -> Result<u8, LauncherError> {
     container.task()?;
     let unified = Cgroup::unified_of(&command.id).map(File::open).transpose();
     let unified = unified.tried(|| format!("open the cgroup of {}", command.id))?;
-    let security = if command.privileged { Security::default() } else { spec.security.clone() };
+    let apparmor = spec.security.apparmor().filter(|_| !command.privileged);
     let (launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     // Before there is a task that the container's could look into (CVE-2016-9962).
     execution::hide_from_tracers()?;
@@ -71,12 +71,11 @@ pub(crate) fn exec(command: &Command) -> Result<u8, LauncherError> {
     let Some(task) = task else {
         drop(launcher);
         execution::run(theirs, |launcher| {
-            let label = namespaces.join(launcher, || {
-                let contexts = process.selinux.as_ref();
-                keyring::join_new(contexts)?;
-                Label::prepare(&security, contexts)
+            let labels = namespaces.join(launcher, || {
+                keyring::join_new(execution.contexts)?;
+                Label::prepare(apparmor, execution.contexts)
             })?;
-            execution.perform(launcher, Entrance { label, ..Entrance::default() })
+            execution.perform(launcher, Entrance { labels, ..Entrance::default() })
         })
     };
     drop((theirs, unified));
@@ -103,7 +102,6 @@ fn process(command: &Command, container: &Container) -> Result<Process, Launcher
         cwd: command.cwd.clone().unwrap_or_else(|| own.cwd.clone()),
         user: command.user.unwrap_or(own.user),
         stop_signal: None,
-        selinux: own.selinux.clone(),
     })
 }
 

@@ -21,6 +21,7 @@ use super::label::Label;
 use super::mount::c_string;
 use super::record::Process;
 use super::seccomp::Filter;
+use super::selinux::Contexts;
 use super::terminal::Terminal;
 use super::{LauncherError, Spec, Tried, privilege, reaper, signal, ulimit};
 use crate::capability::Capabilities;
@@ -37,6 +38,8 @@ pub(super) struct Execution<'a> {
     pub(super) spec: &'a Spec,
     /// The command.
     pub(super) process: &'a Process,
+    /// What `SELinux` knows it by.
+    pub(super) contexts: Option<&'a Contexts>,
     /// What it may do.
     pub(super) capabilities: Capabilities,
     /// What decides which system calls it may make.
@@ -48,8 +51,8 @@ pub(super) struct Execution<'a> {
 /// What a task brings along to become it.
 #[derive(Default)]
 pub(super) struct Entrance<'a> {
-    /// The label that it gets.
-    pub(super) label: Option<Label<'a>>,
+    /// The labels that it gets.
+    pub(super) labels: Vec<Label<'a>>,
     /// The terminal that it takes.
     pub(super) terminal: Option<Terminal>,
     /// The program that starts the command, and is there beside it.
@@ -84,12 +87,12 @@ impl Execution<'_> {
         launcher: &UnixStream,
         entrance: Entrance<'_>,
     ) -> Result<Infallible, LauncherError> {
-        let Entrance { label, terminal, reaper } = entrance;
+        let Entrance { labels, terminal, reaper } = entrance;
         self.enter_workdir()?;
         if let Some(terminal) = terminal {
             terminal.take(launcher, self.process.user)?;
         }
-        label.map_or(Ok(()), Label::apply)?;
+        labels.into_iter().try_for_each(Label::apply)?;
         let keep = privilege::available(self.capabilities)?;
         let no_new_privs = self.spec.security.no_new_privs(self.spec.privileged);
         if !no_new_privs {

@@ -3,7 +3,7 @@
 //! say.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
@@ -404,7 +404,6 @@ fn unpack_tar(name: &str, content: impl Read, root: &Path) -> Result<(), ImageEr
     let mut archive = Archive::new(content);
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(true);
-    archive.set_unpack_xattrs(true);
     let free = room(root).map_err(error)?;
     let mut taken = 0_u64;
     // What is hidden is only what lower layers have, wherever in the layer that is said.
@@ -485,10 +484,36 @@ fn unpack_entry(entry: &mut Entry<'_, impl Read>, root: &Path, inside: &Path) ->
     if entry.header().entry_type() == EntryType::Fifo {
         return make_fifo(entry, root, &target);
     }
+    let attributes = attributes(entry)?;
     if !entry.unpack_in(root)? {
         return Err(io::Error::other(format!("{} is outside of the image", inside.display())));
     }
-    Ok(())
+    // What was unpacked is no link to elsewhere: this follows none.
+    attributes.iter().try_for_each(|(name, value)| xattr::set(&target, name, value))
+}
+
+/// The extended attributes of a file, but for its context of `SELinux`: what the host's policy knows it by is
+/// not for an image to say.
+fn attributes(entry: &mut Entry<'_, impl Read>) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+    const PREFIX: &[u8] = b"SCHILY.xattr.";
+    const CONTEXT: &[u8] = b"security.selinux";
+    let mut attributes = Vec::new();
+    // Links of both kinds have none of their own.
+    let kind = entry.header().entry_type();
+    if kind.is_hard_link() || kind.is_symlink() {
+        return Ok(attributes);
+    }
+    for extension in entry.pax_extensions()?.into_iter().flatten() {
+        let extension = extension?;
+        match extension.key_bytes().strip_prefix(PREFIX) {
+            Some(name) if name != CONTEXT => {
+                let name = OsStr::from_bytes(name).to_owned();
+                attributes.push((name, extension.value_bytes().to_vec()));
+            }
+            _ => {}
+        }
+    }
+    Ok(attributes)
 }
 
 /// Of which the library would make an empty file.

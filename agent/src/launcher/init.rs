@@ -39,7 +39,7 @@ impl Init<'_> {
         // While it is known to be that.
         let reaper = self.spec.init.then(reaper::Program::open).transpose()?;
         let sysctls = self.enter_users(launcher)?;
-        let contexts = self.execution.process.selinux.as_ref();
+        let contexts = self.execution.contexts;
         keyring::join_new(contexts)?;
         if self.spec.cgroupns() == &Sharing::Private {
             unshare(CloneFlags::CLONE_NEWCGROUP).tried(|| "leave the host's cgroups".to_owned())?;
@@ -57,9 +57,9 @@ impl Init<'_> {
         }
         self.membership.map_or(Ok(()), Membership::configure)?;
         sysctls.into_iter().try_for_each(set_sysctl)?;
-        let label = Label::prepare(&self.spec.security, contexts)?;
+        let labels = Label::prepare(self.spec.security.apparmor(), contexts)?;
         let terminal = rootfs::enter(self.spec, self.devices, self.sources)?;
-        self.execution.perform(launcher, Entrance { label, terminal, reaper })
+        self.execution.perform(launcher, Entrance { labels, terminal, reaper })
     }
 
     /// Becomes root of the user namespace if that is the container's own. Which parameters of the kernel only

@@ -3,7 +3,6 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 
-use super::security::Security;
 use super::selinux::Contexts;
 use super::{LauncherError, Tried};
 
@@ -25,19 +24,20 @@ impl<'a> Label<'a> {
     /// Opens where the kernel is told, by the host's own `/proc`: what a container has in that place may be
     /// anything (CVE-2019-16884).
     pub(super) fn prepare(
-        security: &'a Security,
-        selinux: Option<&'a Contexts>,
-    ) -> Result<Option<Self>, LauncherError> {
-        // Only one of the two is active.
-        let (module, name) = match (security.apparmor(), selinux) {
-            (Some(profile), _) => (Module::AppArmor, profile),
-            (None, Some(contexts)) => (Module::SeLinux, &*contexts.process),
-            (None, None) => return Ok(None),
-        };
+        profile: Option<&'a str>,
+        contexts: Option<&'a Contexts>,
+    ) -> Result<Vec<Self>, LauncherError> {
+        let profile = profile.map(|profile| (Module::AppArmor, profile));
+        let context = contexts.map(|contexts| (Module::SeLinux, &*contexts.process));
+        profile.into_iter().chain(context).map(|(module, name)| Self::open(module, name)).collect()
+    }
+
+    fn open(module: Module, name: &'a str) -> Result<Self, LauncherError> {
         let path = module.attribute();
         let attribute = OpenOptions::new().write(true).open(path);
-        let attribute = attribute.tried(|| format!("open {path} for the {}", module.name()))?;
-        Ok(Some(Self { attribute, module, name }))
+        let attribute =
+            attribute.tried(|| format!("open {path}: is {} active?", module.title()))?;
+        Ok(Self { attribute, module, name })
     }
 
     /// Has the next execution change to it (`aa_change_onexec(2)`, `setexeccon(3)`).
@@ -59,6 +59,13 @@ impl Module {
         match self {
             Self::AppArmor => "AppArmor profile",
             Self::SeLinux => "SELinux context",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::AppArmor => "AppArmor",
+            Self::SeLinux => "SELinux",
         }
     }
 

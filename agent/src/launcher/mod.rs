@@ -151,8 +151,28 @@ pub(crate) enum LauncherError {
         "SELinux is not active on this host, or has no policy: leave --security-opt label=... out"
     )]
     NoSelinux,
-    #[error("this host's policy of SELinux knows no context {0} (--security-opt label=...)")]
+    #[error(
+        "this host's policy of SELinux knows no context {0}: see --security-opt label=..., and the policy's own \
+         lxc_contexts"
+    )]
     NoContext(String),
+    #[error(
+        "this host's policy of SELinux has no contexts for containers ({}): say what the container's files are \
+         known by, too (--security-opt label=filetype:...)",
+        .0.display()
+    )]
+    NoFileType(PathBuf),
+    #[error(
+        "--pid and --ipc join containers with different contexts of SELinux: it could not reach both"
+    )]
+    DifferentContexts,
+    #[error("{} is on a file system without labels of SELinux: leave :z or :Z out", .0.display())]
+    NoLabels(PathBuf),
+    #[error(
+        "{} is too deep in folders to be given a label here: leave :z or :Z out, and use chcon -R",
+        .0.display()
+    )]
+    TooDeep(PathBuf),
     #[error(
         "{} is a part of the system: with a container's label nothing else could use it any more; leave :z or \
          :Z out, or show a folder below it",

@@ -117,21 +117,20 @@ fn perform(
     let devices = Devices::find(spec)?;
     let filter = seccomp::prepare(spec)?;
     let namespaces = Namespaces::find(spec)?;
-    let contexts = Contexts::choose(spec)?;
+    let contexts = Contexts::provide(&mut state, signals)?;
+    let contexts = contexts.as_ref();
     let volumes = rootfs::volumes(spec)?;
-    let (root, config) = provide_root(spec, &state, signals, contexts.as_ref())?;
+    let (root, config) = provide_root(spec, &state, signals, contexts)?;
     let (membership, files) = Membership::join(spec, &state, signals)?.unzip();
     let files = files.unwrap_or_default();
     let ipc = namespace::ipc_folders(spec)?;
-    let context = contexts.as_ref().map(|contexts| contexts.files.clone());
+    let context = contexts.map(|contexts| contexts.files.clone());
     let sources = Sources { root, volumes, files, ipc, context };
-    if let Some(contexts) = &contexts {
-        sources.relabel(spec, contexts)?;
-    }
-    let process = process(spec, config, contexts)?;
+    let process = process(spec, config)?;
     let execution = Execution {
         spec,
         process: &process,
+        contexts,
         capabilities: spec.capability_set(),
         filter: filter.as_ref(),
         signals: signals.before,
@@ -146,6 +145,8 @@ fn perform(
         execution,
     };
     let cgroup = Cgroup::create(&state, &spec.resources, &devices)?;
+    // As late as can be: it cannot be undone.
+    contexts.map_or(Ok(()), |contexts| sources.relabel(spec, contexts, signals))?;
     let (launcher, theirs) = UnixStream::pair().tried(|| "make a socket".to_owned())?;
     let unified = cgroup.open_unified()?;
     // The task has descriptors of the host's until the command takes over.
@@ -168,9 +169,10 @@ fn perform(
         .and_then(|()| attach())
         .and_then(|()| let_go(launcher, spec))
         .and_then(|console| {
+            // Before others find the task.
+            state.start(process.clone())?;
             // It is a child of the launcher's, so that its pid is not another's.
             state.note_first_task(&FirstTask::of(task.pid)?)?;
-            state.start(process.clone())?;
             started()?;
             watch(&task, signals, process.stop_signal, log.as_mut(), console)
         });
@@ -195,11 +197,7 @@ fn perform(
 }
 
 /// What is executed, by what was asked for and what the image says.
-fn process(
-    spec: &Spec,
-    config: ImageConfig,
-    selinux: Option<Contexts>,
-) -> Result<Process, LauncherError> {
+fn process(spec: &Spec, config: ImageConfig) -> Result<Process, LauncherError> {
     let args = command(spec, &config);
     if args.is_empty() {
         return Err(LauncherError::NoCommand);
@@ -211,7 +209,6 @@ fn process(
         cwd: cwd.unwrap_or_else(|| "/".into()),
         user: spec.user.or(config.user).unwrap_or_default(),
         stop_signal: spec.stop_signal.or(config.stop_signal),
-        selinux,
     })
 }
 

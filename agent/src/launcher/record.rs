@@ -31,6 +31,8 @@ pub(crate) struct Record {
     pub(crate) started: Option<Timestamp>,
     /// What that is.
     pub(crate) process: Option<Process>,
+    /// What `SELinux` knows it by.
+    pub(crate) selinux: Option<Contexts>,
     /// How that has ended.
     pub(crate) ended: Option<End>,
 }
@@ -48,8 +50,6 @@ pub(crate) struct Process {
     pub(crate) user: User,
     /// How it is asked to end, if not by `SIGTERM`.
     pub(crate) stop_signal: Option<StopSignal>,
-    /// What `SELinux` knows its processes and files by.
-    pub(crate) selinux: Option<Contexts>,
 }
 
 /// How a container's command has ended.
@@ -74,13 +74,9 @@ impl Record {
             created: Timestamp::now(),
             started: None,
             process: None,
+            selinux: None,
             ended: None,
         }
-    }
-
-    /// What `SELinux` knows it by, once its command has been started.
-    pub(super) fn contexts(&self) -> Option<&Contexts> {
-        self.process.as_ref()?.selinux.as_ref()
     }
 
     /// Reads it, if there is one in this folder.

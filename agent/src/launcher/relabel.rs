@@ -1,83 +1,157 @@
 //! Files that get another context of `SELinux`: where a file system shows what is on a disk, its files are known
 //! by what is written there.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Instant;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat, stat};
+use nix::sys::stat::{Mode, SFlag, fstat, stat};
 
 use super::detached::Detached;
-use super::mount::{by_descriptor, c_string, is_folder};
+use super::mount::by_descriptor;
+use super::signal::Signals;
+use super::unpacker::PATIENCE;
 use super::{LauncherError, Tried};
+
+/// The attribute that has the context.
+const ATTRIBUTE: &str = "security.selinux";
 
 /// What a system consists of: whoever shows one of these to a container does not mean that nothing else can use it
 /// any more.
-const REFUSED: [&str; 22] = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt",
-    "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib",
+const REFUSED: [&str; 27] = [
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/etc/passwd",
+    "/etc/pki",
+    "/etc/selinux",
+    "/etc/shadow",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var",
+    "/var/lib",
+    "/var/lib/shrike",
     "/var/log",
 ];
 
+/// How deep folders may be: each takes a descriptor while what is in it is given away.
+const DEPTH: usize = 256;
+
+/// A walk through files that get a context.
+struct Walk<'a> {
+    context: &'a str,
+    refused: Vec<(libc::dev_t, libc::ino_t)>,
+    signals: &'a Signals,
+    begin: Instant,
+    is_told: bool,
+    /// Where it is.
+    path: PathBuf,
+}
+
 /// Gives a file, or a folder with all that is in it, to those who may use files of this context. It goes by
 /// descriptors, since what is in there may be exchanged meanwhile by who has it, and follows no link.
-pub(super) fn relabel(files: &Detached, context: &str) -> Result<(), LauncherError> {
-    let what = || format!("give {} the context {context}", files.source().display());
-    let root = files.root().tried(what)?;
-    let own = fstat(&root).tried(what)?;
-    let is_own = |path: &str| {
-        stat(path).is_ok_and(|other| (other.st_dev, other.st_ino) == (own.st_dev, own.st_ino))
+pub(super) fn relabel(
+    files: &Detached,
+    context: &str,
+    signals: &Signals,
+) -> Result<(), LauncherError> {
+    let refused = REFUSED.into_iter().filter_map(|path| stat(path).ok());
+    let mut walk = Walk {
+        context,
+        refused: refused.map(|stat| (stat.st_dev, stat.st_ino)).collect(),
+        signals,
+        begin: Instant::now(),
+        is_told: false,
+        path: files.source().to_owned(),
     };
-    if REFUSED.into_iter().any(is_own) {
-        return Err(LauncherError::NotRelabelled(files.source().to_owned()));
-    }
-    c_string(context).and_then(|context| relabel_all(root.as_fd(), &context)).tried(what)
+    let root = files.root().tried(|| format!("open {}", files.source().display()))?;
+    walk.give(&root, 0)
 }
 
-/// The same for the root of a file system that takes no context when it is mounted.
-pub(super) fn mark(root: BorrowedFd<'_>, context: &str) -> io::Result<()> {
-    set(root, &c_string(context)?)
+/// The same for what the launcher itself has made. On a file system without labels it needs none.
+pub(super) fn mark(at: BorrowedFd<'_>, context: &str) -> io::Result<()> {
+    match set(at, context) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+        marked => marked,
+    }
 }
 
-fn relabel_all(at: BorrowedFd<'_>, context: &CStr) -> io::Result<()> {
-    set(at, context)?;
-    if !is_folder(at)? {
-        return Ok(());
+impl Walk<'_> {
+    fn give(&mut self, at: &OwnedFd, depth: usize) -> Result<(), LauncherError> {
+        let stat = fstat(at).tried(|| self.what())?;
+        if self.refused.contains(&(stat.st_dev, stat.st_ino)) {
+            return Err(LauncherError::NotRelabelled(self.path.clone()));
+        }
+        match set(at.as_fd(), self.context) {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                return Err(LauncherError::NoLabels(self.path.clone()));
+            }
+            set => set.tried(|| self.what())?,
+        }
+        if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFDIR.bits() {
+            return Ok(());
+        }
+        if depth == DEPTH {
+            return Err(LauncherError::TooDeep(self.path.clone()));
+        }
+        self.signals.check()?;
+        if !self.is_told && self.begin.elapsed() > PATIENCE {
+            self.is_told = true;
+            tracing::info!("giving files the context {}", self.context);
+        }
+        for name in names(at).tried(|| self.what())? {
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let entry = match openat(at, name.as_os_str(), flags, Mode::empty()) {
+                Err(Errno::ENOENT) => continue,
+                entry => entry.tried(|| self.what())?,
+            };
+            self.path.push(&name);
+            self.give(&entry, depth + 1)?;
+            self.path.pop();
+        }
+        Ok(())
     }
+
+    fn what(&self) -> String {
+        format!("give {} the context {}", self.path.display(), self.context)
+    }
+}
+
+/// What is in a folder.
+fn names(folder: &OwnedFd) -> Result<Vec<OsString>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut folder = Dir::openat(at, ".", flags, Mode::empty())?;
-    let names = folder.iter().map(|entry| entry.map(|entry| entry.file_name().to_owned()));
-    for name in names.collect::<Result<Vec<_>, _>>()? {
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match openat(at, OsStr::from_bytes(name.to_bytes()), flags, Mode::empty()) {
-            Ok(entry) => relabel_all(entry.as_fd(), context)?,
-            Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno.into()),
+    let mut names = Vec::new();
+    for entry in Dir::openat(folder, ".", flags, Mode::empty())?.iter() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(OsStr::from_bytes(name).to_owned());
         }
     }
-    Ok(())
+    Ok(names)
 }
 
-/// Sets the context of what is open.
-fn set(at: BorrowedFd<'_>, context: &CStr) -> io::Result<()> {
-    let path = c_string(&by_descriptor(&at.as_raw_fd()))?;
-    let value = context.to_bytes_with_nul();
-    // SAFETY: both names end with NUL, and the value is as long as is said.
-    let result = unsafe {
-        libc::setxattr(
-            path.as_ptr(),
-            c"security.selinux".as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// Sets the context of what is open, be it a link. The kernel takes the text with its NUL.
+fn set(at: BorrowedFd<'_>, context: &str) -> io::Result<()> {
+    xattr::set_deref(by_descriptor(&at.as_raw_fd()), ATTRIBUTE, format!("{context}\0").as_bytes())
 }

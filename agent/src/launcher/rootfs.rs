@@ -19,6 +19,7 @@ use super::device::Devices;
 use super::mount::{Depth, Kind, Tree, by_descriptor, is_folder, set_read_only};
 use super::relabel::{mark, relabel};
 use super::selinux::{self, Contexts};
+use super::signal::Signals;
 use super::spec::{Relabel, Root, Sharing, Spec, Tmpfs, UserMode, Volume};
 use super::terminal::Terminal;
 use super::userns::{self, UserNamespace};
@@ -75,14 +76,20 @@ pub(super) struct OwnFile {
 
 impl Sources {
     /// Gives the container what is for it alone, and the volumes that ask for it.
-    pub(super) fn relabel(&self, spec: &Spec, contexts: &Contexts) -> Result<(), LauncherError> {
+    pub(super) fn relabel(
+        &self,
+        spec: &Spec,
+        contexts: &Contexts,
+        signals: &Signals,
+    ) -> Result<(), LauncherError> {
         for file in &self.files {
-            relabel(&file.mount, &contexts.files)?;
+            let marked = file.mount.root().and_then(|root| mark(root.as_fd(), &contexts.files));
+            marked.tried(|| format!("give {} a context", file.mount.source().display()))?;
         }
         for (volume, shown) in spec.volumes.iter().zip(&self.volumes) {
             match volume.relabel {
-                Some(Relabel::Private) => relabel(shown, &contexts.files)?,
-                Some(Relabel::Shared) => relabel(shown, &contexts.shared_files())?,
+                Some(Relabel::Private) => relabel(shown, &contexts.files, signals)?,
+                Some(Relabel::Shared) => relabel(shown, &contexts.shared_files, signals)?,
                 None => {}
             }
         }

@@ -63,6 +63,7 @@ pub(crate) enum SeccompProfile {
 
 /// All of a container's options; the defaults depend on whether it is privileged.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub(crate) struct Security {
     no_new_privs: Option<bool>,
     seccomp: Option<SeccompProfile>,
@@ -249,6 +250,14 @@ mod tests {
         ] {
             assert_eq!(text.parse::<SecurityOption>(), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_written_down_before_there_were_labels_is_read() {
+        let text =
+            r#"{"no_new_privs":true,"seccomp":"default","apparmor":null,"system_paths":false}"#;
+        let read: Security = serde_json::from_str(text).unwrap();
+        assert!(read.no_new_privs(true) && read.label().is_empty());
     }
 
     #[test]

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::record::Record;
 use super::security::LabelPart;
+use super::signal::Signals;
 use super::spec::Joined;
-use super::{LauncherError, Sharing, Spec, Tried, state};
+use super::state::{self, State};
+use super::{LauncherError, Sharing, Spec, Tried};
 
 /// Where the kernel takes its policy.
 const FILE_SYSTEM: &str = "/sys/fs/selinux";
@@ -36,6 +38,8 @@ pub(crate) struct Contexts {
     pub(crate) process: String,
     /// That of the files in file systems of its own.
     pub(crate) files: String,
+    /// That of files which other containers may use as well: it has no categories.
+    pub(crate) shared_files: String,
 }
 
 /// A security context: `USER:ROLE:TYPE`, with `:LEVEL` where the policy has levels.
@@ -55,81 +59,89 @@ struct Defaults {
 
 impl Contexts {
     /// Those of a container that is about to be started; none if it is not to have any, or where `SELinux` is not
-    /// active.
-    pub(super) fn choose(spec: &Spec) -> Result<Option<Self>, LauncherError> {
-        let parts = spec.security.label();
-        // It is to see the host's, as with Docker.
-        let is_open = spec.privileged || spec.pid == Sharing::Host || spec.ipc == Sharing::Host;
-        if parts.contains(&LabelPart::Disable) || parts.is_empty() && is_open {
+    /// active. They are written down before anything has them, and are the same at its next start.
+    pub(super) fn provide(
+        state: &mut State,
+        signals: &Signals,
+    ) -> Result<Option<Self>, LauncherError> {
+        let Some(defaults) = Defaults::of(state.spec())? else {
+            state.take_contexts(None)?;
             return Ok(None);
-        }
-        let Some(own) = own()? else {
-            return if parts.is_empty() { Ok(None) } else { Err(LauncherError::NoSelinux) };
         };
-        let path = defaults_file()?;
-        let defaults = match fs::read_to_string(&path) {
-            Ok(text) => Defaults::parse(&text).ok_or_else(|| io::Error::other("no contexts")),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Err(_) if parts.is_empty() => {
-                tracing::warn!(
-                    "this host's policy of SELinux has no contexts for containers ({}): the command keeps \
-                     the launcher's, {own}",
-                    path.display()
-                );
-                return Ok(None);
-            }
-            Err(_) => Ok(Defaults::like(own)),
+        // No other container gets the same categories meanwhile.
+        let _lock = state::lock_all(|| signals.check())?;
+        let spec = state.spec();
+        let joined = joined(spec)?;
+        let kept = state.contexts().and_then(|contexts| level(&contexts.process));
+        let own = || {
+            kept.map_or_else(|| free_categories(spec), |level| Ok(categories(&level).to_owned()))
         };
-        let defaults = defaults.tried(|| format!("read {}", path.display()))?;
-        let contexts = Self::of(defaults, parts, level_of_joined(spec)?, free_categories)?;
+        let contexts = Self::of(defaults, spec.security.label(), joined, own)?;
         check(&contexts.process)?;
         check(&contexts.files)?;
+        state.take_contexts(Some(contexts.clone()))?;
         Ok(Some(contexts))
     }
 
-    /// `level` is what it has if it is not told which, or else the policy's with `categories` of its own.
+    /// Those that are asked for by `parts`; what is not, is as `joined` has it, or else the policy's, with
+    /// categories of its own.
     fn of(
         defaults: Defaults,
         parts: &[LabelPart],
-        mut level: Option<String>,
-        categories: impl FnOnce() -> Result<String, LauncherError>,
+        joined: Option<Self>,
+        own: impl FnOnce() -> Result<String, LauncherError>,
     ) -> Result<Self, LauncherError> {
         let Defaults { mut process, mut files } = defaults;
+        let is_joined = joined.is_some();
+        if let Some(joined) = joined.and_then(|joined| joined.parsed()) {
+            (process, files) = joined;
+        }
+        let mut asked = None;
         for part in parts.iter().cloned() {
             match part {
-                LabelPart::User(user) => process.user = user,
+                LabelPart::User(user) => {
+                    files.user.clone_from(&user);
+                    process.user = user;
+                }
                 LabelPart::Role(role) => process.role = role,
                 LabelPart::Type(kind) => process.kind = kind,
                 LabelPart::FileType(kind) => files.kind = kind,
-                LabelPart::Level(asked) => level = Some(asked),
+                LabelPart::Level(level) => asked = Some(level),
                 LabelPart::Disable => {}
             }
         }
-        if level.is_none()
+        if asked.is_none()
+            && !is_joined
             && let Some(policys) = &process.level
         {
-            level = Some(format!("{}:{}", sensitivity(policys), categories()?));
+            asked = Some(format!("{}:{}", sensitivity(policys), own()?));
         }
-        if level.is_some() {
-            files.level.clone_from(&level);
-            process.level = level;
+        if asked.is_some() {
+            files.level.clone_from(&asked);
+            process.level = asked;
         }
-        Ok(Self { process: process.to_string(), files: files.to_string() })
+        let level = files.level.as_deref().map(|level| sensitivity(level).to_owned());
+        let shared = SecurityContext { level, ..files.clone() };
+        Ok(Self {
+            process: process.to_string(),
+            files: files.to_string(),
+            shared_files: shared.to_string(),
+        })
     }
 
-    /// The context of files that other containers may use as well: it has no categories.
-    pub(super) fn shared_files(&self) -> String {
-        let Ok(mut files) = self.files.parse::<SecurityContext>() else {
-            return self.files.clone();
-        };
-        files.level = files.level.map(|level| sensitivity(&level).to_owned());
-        files.to_string()
+    fn parsed(&self) -> Option<(SecurityContext, SecurityContext)> {
+        Some((self.process.parse().ok()?, self.files.parse().ok()?))
     }
 }
 
 /// A level, or the lower end of a range, without its categories.
 fn sensitivity(level: &str) -> &str {
     level.split([':', '-']).next().unwrap_or_default()
+}
+
+/// The categories of a level.
+fn categories(level: &str) -> &str {
+    level.split_once(':').map_or("", |(_, categories)| categories)
 }
 
 /// The options of a file system that is mounted by `mount(2)`, whose files are known by this context.
@@ -185,32 +197,37 @@ fn setting(text: &str, name: &str) -> Option<String> {
     Some(value.trim().trim_matches('"').to_owned())
 }
 
-/// The level of a container whose processes or objects this one shares: it could not reach them with another.
-fn level_of_joined(spec: &Spec) -> Result<Option<String>, LauncherError> {
-    let joined = [&spec.pid, &spec.ipc].into_iter().find_map(|sharing| match sharing {
-        Sharing::Joined(Joined::Container(id)) => Some(id),
-        _ => None,
-    });
-    let Some(id) = joined else { return Ok(None) };
-    let record = Record::read(&state::folder(id))?;
-    Ok(record.as_ref().and_then(Record::contexts).and_then(|contexts| level(&contexts.process)))
+/// The contexts of the container whose processes or objects this one shares: it could not reach them with others.
+fn joined(spec: &Spec) -> Result<Option<Contexts>, LauncherError> {
+    let mut joined: Option<Contexts> = None;
+    for sharing in [&spec.pid, &spec.ipc] {
+        let Sharing::Joined(Joined::Container(id)) = sharing else { continue };
+        let record = Record::read(&state::folder(id))?;
+        let Some(contexts) = record.and_then(|record| record.selinux) else { continue };
+        if joined.as_ref().is_some_and(|other| other.process != contexts.process) {
+            return Err(LauncherError::DifferentContexts);
+        }
+        joined = Some(contexts);
+    }
+    Ok(joined)
 }
 
 /// Two categories that no other container here has both of.
-fn free_categories() -> Result<String, LauncherError> {
+fn free_categories(spec: &Spec) -> Result<String, LauncherError> {
     /// More than there are pairs: then all are taken.
     const TRIES: u32 = 1 << 20;
     let mut taken = BTreeSet::new();
-    for id in state::all() {
+    for id in state::all().into_iter().filter(|id| *id != spec.id) {
         // One that is being removed, or that another release has written.
         let Ok(Some(record)) = Record::read(&state::folder(&id)) else { continue };
-        taken.extend(record.contexts().and_then(|contexts| level(&contexts.process)));
+        let level = record.selinux.and_then(|contexts| level(&contexts.process));
+        taken.extend(level.map(|level| categories(&level).to_owned()));
     }
     let mut random = fastrand::Rng::new();
     for _ in 0..TRIES {
         let (one, other) = (random.u16(..CATEGORIES), random.u16(..CATEGORIES));
         let categories = format!("c{},c{}", one.min(other), one.max(other));
-        if one != other && !taken.iter().any(|level| level.ends_with(&format!(":{categories}"))) {
+        if one != other && !taken.contains(&categories) {
             return Ok(categories);
         }
     }
@@ -223,12 +240,44 @@ fn level(context: &str) -> Option<String> {
 }
 
 impl Defaults {
+    /// What a container's contexts are made of; none if it is not to have any.
+    fn of(spec: &Spec) -> Result<Option<Self>, LauncherError> {
+        let parts = spec.security.label();
+        // It is to see the host's, as with Docker.
+        let is_open = spec.privileged || spec.pid == Sharing::Host || spec.ipc == Sharing::Host;
+        if parts.contains(&LabelPart::Disable) || parts.is_empty() && is_open {
+            return Ok(None);
+        }
+        let Some(own) = own()? else {
+            return if parts.is_empty() { Ok(None) } else { Err(LauncherError::NoSelinux) };
+        };
+        let path = defaults_file()?;
+        let defaults = match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text)
+                .ok_or_else(|| io::Error::other("it has no contexts as `process` and `file`")),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(_) if parts.is_empty() => {
+                tracing::warn!(
+                    "this host's policy of SELinux has no contexts for containers ({}): the command keeps \
+                     the launcher's, {own}",
+                    path.display()
+                );
+                return Ok(None);
+            }
+            Err(_) if parts.iter().any(|part| matches!(part, LabelPart::FileType(_))) => {
+                Ok(Self::like(own))
+            }
+            Err(_) => return Err(LauncherError::NoFileType(path)),
+        };
+        defaults.map(Some).tried(|| format!("read {}", path.display()))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let context = |name| setting(text, name)?.parse().ok();
         Some(Self { process: context("process")?, files: context("file")? })
     }
 
-    /// Those of a policy that has none: like another process's.
+    /// Those of a policy that has none: like the launcher's own, but for what is asked for.
     fn like(process: SecurityContext) -> Self {
         let files = SecurityContext { role: "object_r".to_owned(), ..process.clone() };
         Self { process, files }
@@ -272,7 +321,7 @@ mod tests {
         let contexts = chosen(&[]);
         assert_eq!(contexts.process, "system_u:system_r:container_t:s0:c1,c2");
         assert_eq!(contexts.files, "system_u:object_r:container_file_t:s0:c1,c2");
-        assert_eq!(contexts.shared_files(), "system_u:object_r:container_file_t:s0");
+        assert_eq!(contexts.shared_files, "system_u:object_r:container_file_t:s0");
     }
 
     #[test]
@@ -285,7 +334,19 @@ mod tests {
             LabelPart::Level("s0:c5.c7".into()),
         ]);
         assert_eq!(contexts.process, "u:r:t:s0:c5.c7");
-        assert_eq!(contexts.files, "system_u:object_r:f:s0:c5.c7");
+        assert_eq!(contexts.files, "u:object_r:f:s0:c5.c7");
+    }
+
+    #[test]
+    fn what_is_joined_is_like_the_other() {
+        let other = chosen(&[LabelPart::Type("t".into()), LabelPart::Level("s0:c8,c9".into())]);
+        let own = || panic!("it has the other's");
+        let of = |parts: &[LabelPart]| {
+            let defaults = Defaults::parse(LXC_CONTEXTS).unwrap();
+            Contexts::of(defaults, parts, Some(other.clone()), own).unwrap()
+        };
+        assert_eq!(of(&[]), other);
+        assert_eq!(of(&[LabelPart::Type("x".into())]).process, "system_u:system_r:x:s0:c8,c9");
     }
 
     #[test]

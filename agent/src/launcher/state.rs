@@ -15,8 +15,9 @@ use super::cgroup::Cgroup;
 use super::first_task::FirstTask;
 use super::image::LayerId;
 use super::record::{End, Process, Record};
+use super::selinux::Contexts;
 use super::storage::Store;
-use super::{ContainerId, LauncherError, Spec, Tried, network};
+use super::{ContainerId, LauncherError, Spec, Tried, lock, network};
 
 /// Where running containers have a folder each, locked while they run.
 const RUNNING: &str = "/run/shrike/containers";
@@ -86,6 +87,23 @@ impl State {
     /// Whether an earlier container of that name was left behind: what is there of it, is nobody's.
     pub(super) fn was_left(&self) -> bool {
         self.name.was_left
+    }
+
+    /// What `SELinux` knows the container by.
+    pub(super) fn contexts(&self) -> Option<&Contexts> {
+        self.record.selinux.as_ref()
+    }
+
+    /// Says what that is from now on.
+    pub(super) fn take_contexts(
+        &mut self,
+        contexts: Option<Contexts>,
+    ) -> Result<(), LauncherError> {
+        if self.record.selinux == contexts {
+            return Ok(());
+        }
+        self.record.selinux = contexts;
+        self.record.write(&self.files)
     }
 
     /// The folder for the container's own files.
@@ -195,6 +213,14 @@ impl Drop for Name {
         }
         remove_parents();
     }
+}
+
+/// Waits until no other launcher takes what only one container can have, as long as `go_on` holds.
+pub(super) fn lock_all(
+    go_on: impl Fn() -> Result<(), LauncherError>,
+) -> Result<Flock<File>, LauncherError> {
+    let how = FlockArg::LockExclusiveNonblock;
+    lock::take(Path::new(RUNNING), how, "another launcher that starts a container", go_on)
 }
 
 /// Whether a file is the one at a path.

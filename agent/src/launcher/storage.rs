@@ -69,6 +69,12 @@ pub(super) fn provide(
         // Where all layers are there, others have them in overlays.
         let is_known = Store::has_all(&ids);
         let shown = if is_known { Ok(()) } else { show(slice::from_ref(&empty)).map(drop) };
+        if let (Err(error), Some(context)) = (&shown, context)
+            && error.kind() == io::ErrorKind::PermissionDenied
+        {
+            let error = io::Error::from(error.kind());
+            return Err(error).tried(|| format!("mount an overlay with the context {context}"));
+        }
         if let Err(error) = &shown {
             tracing::warn!(
                 "layers are copied for this container alone: {} cannot be the upper folder of an \
@@ -87,7 +93,7 @@ pub(super) fn provide(
             fs::write(&done, "").tried(|| format!("write {}", done.display()))?;
         }
         let copy = Detached::open(&upper)?;
-        context.map_or(Ok(()), |context| relabel(&copy, context))?;
+        context.map_or(Ok(()), |context| relabel(&copy, context, signals))?;
         return Ok(copy);
     }
     let mut store = Store::open(FlockArg::LockSharedNonblock, || signals.check())?;

@@ -2,22 +2,20 @@
 //! container may write its own files and no others.
 
 use std::collections::BTreeSet;
-use std::ffi::{CString, c_void};
 use std::fs;
-use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 
+use super::network::network;
 use super::storage::Image;
 use super::switch::{Inside, Outside, seen};
 use super::{leaves_nothing, posture, wait};
 use crate::agent::{Agent, scratch};
 use crate::bench::DEFAULT_RULES;
 use crate::configuration::Configuration;
-use crate::container::{Background, Ended, Rootfs, UNTIL_END, container};
+use crate::container::{Background, Ended, Rootfs, UNCONFINED, UNTIL_END, container};
 use crate::suite::{Suite, Tier};
 use crate::tests;
 
@@ -34,7 +32,10 @@ pub const SUITE: Suite = Suite {
         file_systems_of_a_container_are_its_own,
         volumes_are_the_hosts_until_they_are_given,
         nobody_takes_the_hosts_own_folders,
+        contexts_stay_a_containers_own,
+        a_container_has_them_however_it_is_started,
         those_who_share_have_the_same_categories,
+        a_policy_need_not_know_of_containers,
         a_labelled_container_is_not_told_of,
     ],
 };
@@ -82,16 +83,9 @@ fn context_of(pid: &str) -> Result<String> {
 
 /// What it says that a file is known by.
 fn context_of_file(path: &Path) -> Result<String> {
-    let name = CString::new(path.as_os_str().as_bytes())?;
-    let mut value = [0; 256];
-    let buffer = value.as_mut_ptr().cast::<c_void>();
-    let attribute = c"security.selinux".as_ptr();
-    // SAFETY: both names end with NUL, and the buffer is as long as is said.
-    let len = unsafe { libc::lgetxattr(name.as_ptr(), attribute, buffer, value.len()) };
-    let len = usize::try_from(len)
-        .map_err(|_| io::Error::last_os_error())
-        .with_context(|| format!("the context of {}", path.display()))?;
-    let text = String::from_utf8_lossy(value.get(..len).context("a longer context")?);
+    let value = xattr::get(path, "security.selinux");
+    let value = value.with_context(|| format!("the context of {}", path.display()))?;
+    let text = String::from_utf8(value.context("it has none")?)?;
     Ok(text.trim_end_matches('\0').to_owned())
 }
 
@@ -125,14 +119,14 @@ fn containers_have_the_policys_contexts() -> Result<()> {
         for name in ["one", "two", "three"] {
             let made = Background::run(rootfs, name, &[], &["sh", "-c", UNTIL_END])?;
             let outside = context_of(&made.pid()?.to_string())?;
-            // What joins is known by the same; its session keyring is readable to it.
+            // What joins is known by the same.
             let inside =
                 made.script(&[], "cat /proc/self/attr/current; cat /proc/1/attr/current")?;
             let inside: BTreeSet<&str> =
                 inside.text()?.split('\0').filter(|text| !text.is_empty()).collect();
             ensure!(inside == [outside.as_str()].into(), "{inside:?} inside, {outside} outside");
             let told = made.details()?;
-            ensure!(told["process"]["selinux"]["process"] == outside.as_str(), "{told:#}");
+            ensure!(told["selinux"]["process"] == outside.as_str(), "{told:#}");
             seen.insert(categories(&outside, BOX)?.to_owned());
             all.push(made);
         }
@@ -283,6 +277,88 @@ fn those_who_share_have_the_same_categories() -> Result<()> {
         ensure!(heard.text()? == "hello", "{heard:?}");
         Ok(())
     })
+}
+
+/// Whoever starts it again finds it as it was, in the image that it has a copy of, too.
+fn contexts_stay_a_containers_own() -> Result<()> {
+    enforce()?;
+    let image = Image::new()?;
+    leaves_nothing(|_| {
+        for (name, options) in [("layered", &[][..]), ("copied", &["--userns=remap"])] {
+            let options = [options, &["--detach", "--name", name]].concat();
+            let script = format!("rm -f /tmp/end; {UNTIL_END}");
+            let output = image.launcher(&options, &["sh", "-c", &script]).output()?;
+            ensure!(output.status.success(), "{output:?}");
+            let made = Background(name);
+            let first = context_of(&made.pid()?.to_string())?;
+            made.script(&[], "echo kept > /etc/kept.txt; : > /tmp/end")?.text()?;
+            container(&["wait", name])?.text()?;
+            container(&["start", name])?.text()?;
+            ensure!(made.script(&[], "cat /etc/kept.txt")?.text()? == "kept", "it is another's");
+            let second = context_of(&made.pid()?.to_string())?;
+            ensure!(second == first, "{first}, and then {second}");
+            drop(made);
+        }
+        container(&["gc"])?.text()?;
+        Ok(())
+    })
+}
+
+fn a_container_has_them_however_it_is_started() -> Result<()> {
+    enforce()?;
+    let show = "cat /proc/self/attr/current; tr -d '\\0' < /proc/1/attr/current";
+    leaves_nothing(|rootfs| {
+        // A keyring of the launcher's it could not see.
+        let open = [UNCONFINED, "--security-opt=systempaths=unconfined"];
+        let keys = rootfs.script(&open, "cat /proc/keys")?;
+        ensure!(keys.text()?.contains("_ses"), "{keys:?}");
+        for options in [&["--init"][..], &["--read-only"], &["--user=1000:1000"]] {
+            let ended = rootfs.script(options, show)?;
+            let all: BTreeSet<&str> = ended.text()?.split('\0').collect();
+            ensure!(
+                all.len() == 1 && all.iter().all(|one| one.starts_with(BOX)),
+                "{options:?}: {ended:?}"
+            );
+        }
+        let made = Background::run(rootfs, "entered", &[], &["sh", "-c", UNTIL_END])?;
+        for options in [&[][..], &["--privileged"], &["--user=7:7"]] {
+            let ended = made.script(options, show)?;
+            let all: BTreeSet<&str> = ended.text()?.split('\0').collect();
+            ensure!(
+                all.len() == 1 && all.iter().all(|one| one.starts_with(BOX)),
+                "{options:?}: {ended:?}"
+            );
+        }
+        // Its own files of a network are its own to change, and nobody else's.
+        network(&["create", "labels"])?.text()?;
+        let write = "echo 1.2.3.4 other >> /etc/hosts && grep -c other /etc/hosts";
+        let ended = rootfs.script(&["--network=labels"], write)?;
+        ensure!(ended.text()? == "1", "{ended:?}");
+        network(&["rm", "labels"])?.text()?;
+        Ok(())
+    })
+}
+
+fn a_policy_need_not_know_of_containers() -> Result<()> {
+    enforce()?;
+    fs::remove_file("/etc/selinux/shrike/contexts/lxc_contexts")?;
+    let rootfs = Rootfs::new()?;
+    let own = "cat /proc/self/attr/current";
+    let free = rootfs.script(&[], own)?;
+    ensure!(free.text()?.trim_end_matches('\0') == HOST, "{free:?}");
+    ensure!(free.stderr.contains("has no contexts for containers"), "{free:?}");
+    let some = ["--security-opt=label=type:box_t"];
+    let refused = rootfs.script(&some, own)?;
+    ensure!(refused.code == 125 && refused.stderr.contains("label=filetype:"), "{refused:?}");
+    let all = [
+        "--security-opt=label=user:box",
+        "--security-opt=label=role:box_r",
+        "--security-opt=label=type:box_t",
+        "--security-opt=label=filetype:box_file_t",
+    ];
+    let given = rootfs.script(&all, own)?;
+    ensure!(given.text()?.starts_with(&format!("{BOX}:")), "{given:?}");
+    enforce()
 }
 
 /// The agent tells of a container that has no context of its own, and of no other.

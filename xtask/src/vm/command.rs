@@ -56,7 +56,7 @@ pub struct Options {
     /// Make it a host of the distribution with its container runtimes, on a disk that forgets
     #[arg(long)]
     debian: bool,
-    /// Have `SELinux` in the place of `AppArmor`, without a policy
+    /// Have SELinux in the place of AppArmor, without a policy
     #[arg(long)]
     selinux: bool,
     /// Seconds that the command may take

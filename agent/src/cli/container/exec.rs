@@ -31,7 +31,7 @@ pub(super) struct ExecArgs {
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<PathBuf>,
 
-    /// All capabilities, and no profile of `AppArmor`
+    /// All capabilities, and no profile of AppArmor
     #[arg(long)]
     privileged: bool,
 

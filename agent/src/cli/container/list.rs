@@ -91,6 +91,7 @@ fn details(container: &Container) -> Result<Value, LauncherError> {
         "started": record.started,
         "kept": record.is_kept,
         "process": record.process,
+        "selinux": record.selinux,
         "spec": record.spec,
         "capabilities": record.spec.capability_set().names(),
         "cgroups": container.cgroups(),

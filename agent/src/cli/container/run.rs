@@ -98,7 +98,7 @@ struct SpecArgs {
 
     /// Show a file or folder of the host in the container, :ro to protect it, :idmap to show the container
     /// its own users as owners with --userns=remap, :rslave or :rshared to show what is mounted below it
-    /// later, :Z or :z to give it to the container or to all of them where `SELinux` is active; may be given
+    /// later, :Z or :z to give it to the container or to all of them where SELinux is active; may be given
     /// several times
     #[arg(short, long, value_name = "SRC:DST[:ro,idmap,rslave,Z]")]
     volume: Vec<Volume>,
@@ -154,7 +154,7 @@ struct SpecArgs {
 
     /// seccomp=FILE, seccomp=default, seccomp=unconfined, apparmor=PROFILE, apparmor=unconfined,
     /// no-new-privileges[=true|false], systempaths=unconfined, label=disable, or label=type:NAME and its like
-    /// for a context of `SELinux`, as Docker has them; may be given several times
+    /// for a context of SELinux, as Docker has them; may be given several times
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<SecurityOption>,
 

@@ -275,6 +275,24 @@ fn devices_and_marks_of_overlays_are_refused() {
     }
 }
 
+#[test]
+fn attributes_are_kept_but_for_the_context() {
+    let mut tar = Builder::new(Vec::new());
+    let attributes = [
+        ("SCHILY.xattr.user.kept", &b"yes"[..]),
+        ("SCHILY.xattr.security.selinux", &b"u:object_r:t:s0\0"[..]),
+    ];
+    tar.append_pax_extensions(attributes).unwrap();
+    tar.get_mut().extend(empty(EntryType::Regular, "file"));
+    let (root, _) = unpacked(&oci(&[tar.into_inner().unwrap()])).unwrap();
+    let names: Vec<_> = xattr::list(root.path().join("file")).unwrap().collect();
+    assert_eq!(names, ["user.kept"]);
+    assert_eq!(
+        xattr::get(root.path().join("file"), "user.kept").unwrap().as_deref(),
+        Some(&b"yes"[..])
+    );
+}
+
 /// An entry without content.
 fn empty(ty: EntryType, name: &str) -> Vec<u8> {
     let mut header = Header::new_gnu();
