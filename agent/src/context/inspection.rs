@@ -163,9 +163,13 @@ fn label(process: &Path) -> Option<String> {
     (!label.is_empty()).then(|| label.to_owned())
 }
 
-/// What of a label decides: the type of a context of `SELinux`, the profile of `AppArmor`.
+/// What of a label decides: the profile of `AppArmor`, which is followed by its mode unless there is none, or the
+/// type of a context of `SELinux`. Names of profiles have colons as well.
 fn domain(label: &str) -> &str {
-    label.split(':').nth(2).or(label.split(' ').next()).unwrap_or(label)
+    match label.rsplit_once(" (") {
+        Some((profile, _mode)) => profile,
+        None => label.split(':').nth(2).unwrap_or(label),
+    }
 }
 
 /// Version 1 has a number where there is no limit: the greatest multiple of a page.
@@ -188,8 +192,9 @@ impl Inspection {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::unix::net::UnixListener;
+
+    use super::*;
 
     /// A host with one container, whose first process is 7.
     fn host(dir: &Path, mounts: &str, cgroup: &str, label: &str) -> Inspector {
@@ -246,6 +251,10 @@ mod tests {
         assert_eq!(is_confined("system_u:system_r:container_t:s0:c1,c2"), Some(true));
         assert_eq!(is_confined("system_u:system_r:spc_t:s0"), Some(false));
         assert_eq!(is_confined("kernel"), Some(false));
+        assert_eq!(is_confined("unconfined"), Some(false));
+        // One of LXD, whose own namespace of profiles has none.
+        let stacked = "lxd-c_</var/lib/lxd>//&:lxd-c_<var-lib-lxd>:unconfined (enforce)";
+        assert_eq!(is_confined(stacked), Some(true));
         let of_host = Inspection {
             label: Some("u:r:host_t:s0:c1".into()),
             host_label: Some("u:r:host_t:s0".into()),

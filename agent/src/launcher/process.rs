@@ -169,10 +169,9 @@ fn perform(
         .and_then(|()| attach())
         .and_then(|()| let_go(launcher, spec))
         .and_then(|console| {
-            // Before others find the task.
-            state.start(process.clone())?;
             // It is a child of the launcher's, so that its pid is not another's.
             state.note_first_task(&FirstTask::of(task.pid)?)?;
+            state.start(process.clone())?;
             started()?;
             watch(&task, signals, process.stop_signal, log.as_mut(), console)
         });

@@ -151,7 +151,12 @@ fn names(folder: &OwnedFd) -> Result<Vec<OsString>, Errno> {
     Ok(names)
 }
 
-/// Sets the context of what is open, be it a link. The kernel takes the text with its NUL.
+/// Sets the context of what is open, be it a link. What has it already is not touched. The kernel takes the text
+/// with its NUL.
 fn set(at: BorrowedFd<'_>, context: &str) -> io::Result<()> {
-    xattr::set_deref(by_descriptor(&at.as_raw_fd()), ATTRIBUTE, format!("{context}\0").as_bytes())
+    let (path, value) = (by_descriptor(&at.as_raw_fd()), format!("{context}\0"));
+    if xattr::get_deref(&path, ATTRIBUTE)?.is_some_and(|own| own == value.as_bytes()) {
+        return Ok(());
+    }
+    xattr::set_deref(path, ATTRIBUTE, value.as_bytes())
 }

@@ -34,9 +34,9 @@ pub(crate) fn ensure() -> Result<(), LauncherError> {
     Err(error).tried(|| "protect the launcher's program from containers".to_owned())
 }
 
-/// Gives back the pages of the program that only reading the command line took, half of what the launcher has in
-/// memory while its container runs: the kernel maps sixteen around each that is touched. Those that are needed
-/// come back from the page cache.
+/// Gives back the pages of the program that only reading the command line took: the kernel maps sixteen around
+/// each that is touched. Those that are needed come back from the page cache. (In a development build the
+/// launcher's peak falls from 10.5 to 7.8 MB.)
 fn forget_pages() {
     unsafe extern "C" {
         // Set by the linker: where the program begins, and where its code ends.
@@ -47,6 +47,7 @@ fn forget_pages() {
     let begin = (&raw const __executable_start).addr().next_multiple_of(PAGE);
     let end = (&raw const etext).addr() / PAGE * PAGE;
     let start = (&raw const __executable_start).with_addr(begin).cast_mut().cast();
+    // Where the kernel does not want to, with larger pages, they stay.
     // SAFETY: between the two are only pages of the program's file that nothing writes to: what is there
     // afterwards is the same.
     unsafe { libc::madvise(start, end.saturating_sub(begin), libc::MADV_DONTNEED) };

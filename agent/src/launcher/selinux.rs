@@ -92,8 +92,9 @@ impl Contexts {
         own: impl FnOnce() -> Result<String, LauncherError>,
     ) -> Result<Self, LauncherError> {
         let Defaults { mut process, mut files } = defaults;
+        let joined = joined.and_then(|joined| joined.parsed());
         let is_joined = joined.is_some();
-        if let Some(joined) = joined.and_then(|joined| joined.parsed()) {
+        if let Some(joined) = joined {
             (process, files) = joined;
         }
         let mut asked = None;

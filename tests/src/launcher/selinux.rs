@@ -175,17 +175,27 @@ fn contexts_can_be_chosen() -> Result<()> {
     Ok(())
 }
 
+/// A container of an image, in the background.
+fn of_image(
+    image: &Image,
+    name: &'static str,
+    options: &[&str],
+    script: &str,
+) -> Result<Background> {
+    let options = [&["--detach", "--name", name], options].concat();
+    let said = Ended::new(&image.launcher(&options, &["sh", "-c", script]).output()?, None)?;
+    ensure!(said.text()? == name, "{said:?}");
+    Ok(Background(name))
+}
+
 fn file_systems_of_a_container_are_its_own() -> Result<()> {
     enforce()?;
     let image = Image::new()?;
     leaves_nothing(|_| {
         for (name, options) in [("shared", &[][..]), ("remapped", &["--userns=remap"])] {
             let script = "echo > /file && echo > /etc/fresh && echo > /dev/shm/file && echo > /mnt/file && echo done > /tmp/done";
-            let options = [options, &["--detach", "--name", name, "--tmpfs=/mnt"]].concat();
-            let script = format!("{script}; {UNTIL_END}");
-            let output = image.launcher(&options, &["sh", "-c", &script]).output()?;
-            ensure!(output.status.success(), "{output:?}");
-            let made = Background(name);
+            let options = [options, &["--tmpfs=/mnt"]].concat();
+            let made = of_image(&image, name, &options, &format!("{script}; {UNTIL_END}"))?;
             wait("there what it writes", || {
                 made.script(&[], "cat /tmp/done").is_ok_and(|ended| ended.stdout == "done")
             })
@@ -258,6 +268,16 @@ fn nobody_takes_the_hosts_own_folders() -> Result<()> {
         let refused = rootfs.script(&[&format!("--volume={source}:/mnt:Z")], "true")?;
         ensure!(refused.code == 125 && refused.stderr.contains(":z or :Z"), "{refused:?}");
     }
+    // Nor by way of a folder that shows one of them.
+    let folder = scratch()?;
+    let below = folder.join("below");
+    fs::create_dir(&below)?;
+    mount(Some("/etc"), &below, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    let refused = rootfs.script(&[&format!("--volume={}:/mnt:Z", folder.display())], "true");
+    nix::mount::umount(&below)?;
+    let refused = refused?;
+    ensure!(refused.code == 125 && refused.stderr.contains("below is a part"), "{refused:?}");
+    fs::remove_dir_all(folder)?;
     ensure!(context_of_file(Path::new("/etc"))? == before, "it has another context");
     Ok(())
 }
@@ -285,11 +305,8 @@ fn contexts_stay_a_containers_own() -> Result<()> {
     let image = Image::new()?;
     leaves_nothing(|_| {
         for (name, options) in [("layered", &[][..]), ("copied", &["--userns=remap"])] {
-            let options = [options, &["--detach", "--name", name]].concat();
             let script = format!("rm -f /tmp/end; {UNTIL_END}");
-            let output = image.launcher(&options, &["sh", "-c", &script]).output()?;
-            ensure!(output.status.success(), "{output:?}");
-            let made = Background(name);
+            let made = of_image(&image, name, options, &script)?;
             let first = context_of(&made.pid()?.to_string())?;
             made.script(&[], "echo kept > /etc/kept.txt; : > /tmp/end")?.text()?;
             container(&["wait", name])?.text()?;
