@@ -66,6 +66,7 @@ pub(crate) fn run_detached(spec: &Spec, is_kept: bool) -> Result<(), LauncherErr
 
 /// Makes a container, which is started later.
 pub(crate) fn create(spec: &Spec) -> Result<(), LauncherError> {
+    seal::forget_pages();
     spec.check()?;
     seccomp::prepare(spec)?;
     // Better told now than at its start.

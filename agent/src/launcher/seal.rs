@@ -37,7 +37,7 @@ pub(crate) fn ensure() -> Result<(), LauncherError> {
 /// Gives back the pages of the program that only reading the command line took: the kernel maps sixteen around
 /// each that is touched. Those that are needed come back from the page cache. (In a development build the
 /// launcher's peak falls from 10.5 to 7.8 MB.)
-fn forget_pages() {
+pub(super) fn forget_pages() {
     unsafe extern "C" {
         // Set by the linker: where the program begins, and where its code ends.
         static __executable_start: u8;

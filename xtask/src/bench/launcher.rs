@@ -2,7 +2,7 @@
 //! beginning to the end. And whether it stands ten thousand of them.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -95,11 +95,15 @@ pub(super) fn compare(cache: &Cache, rounds: usize, offline: bool) -> Result<Vec
         figures.push(Figure { name, value, unit, kernel: kernel.clone(), goal, method: METHOD });
     };
     // What is asked of ours is to be no slower than the fastest of those that do as much.
-    let crun = contestants.iter().find(|contestant| contestant.name == CRUN);
-    let goal = crun.map(|crun| median(&crun.walls));
-    for contestant in &mut contestants {
+    let crun = |name: &str| {
+        let crun = contestants.iter().find(|contestant| contestant.name == name)?;
+        Some(median(&crun.walls))
+    };
+    let (crun_run, crun_life) = (crun(CRUN), crun(CRUN_LIFE));
+    for contestant in &contestants {
         let name = contestant.name;
-        let is_ours = name == OURS;
+        let is_ours = [OURS, OUR_LIFE].contains(&name);
+        let goal = if name == OURS { crun_run } else { crun_life };
         let peaks = (0..PEAKS).map(|_| bench.peak(contestant)).collect::<Result<Vec<_>>>()?;
         figure(format!("{name}: wall"), median(&contestant.walls), "ms", goal.filter(|_| is_ours));
         figure(format!("{name}: processor time"), median(&contestant.times), "ms", None);
@@ -112,6 +116,8 @@ pub(super) fn compare(cache: &Cache, rounds: usize, offline: bool) -> Result<Vec
 
 const OURS: &str = "run: shrike";
 const CRUN: &str = "run: crun";
+const OUR_LIFE: &str = "create+start+rm: shrike";
+const CRUN_LIFE: &str = "create+start+rm: crun";
 
 /// Runs so many containers one after the other while all processors are busy, and many at once. Nothing may
 /// hang, and nothing be left.
@@ -125,7 +131,7 @@ pub(super) fn stress(cache: &Cache, count: usize, offline: bool) -> Result<Vec<F
         for number in 0..count {
             ensure!(!interrupt::requested(), "interrupted");
             let begin = Instant::now();
-            let mut child = quiet(bench.shrike_run(&["true"])).spawn()?;
+            let mut child = quiet(bench.shrike_run(&["true"])).stderr(Stdio::piped()).spawn()?;
             end_of(&mut child).with_context(|| format!("container {number}"))?;
             longest = longest.max(begin.elapsed());
         }
@@ -136,7 +142,7 @@ pub(super) fn stress(cache: &Cache, count: usize, offline: bool) -> Result<Vec<F
     {
         let _step = Step::start("Running", format_args!("{AT_ONCE} containers at once"));
         let children: Vec<Child> = (0..AT_ONCE)
-            .map(|_| quiet(bench.shrike_run(&["true"])).spawn())
+            .map(|_| quiet(bench.shrike_run(&["true"])).stderr(Stdio::piped()).spawn())
             .collect::<io::Result<_>>()?;
         for (number, mut child) in children.into_iter().enumerate() {
             end_of(&mut child).with_context(|| format!("container {number} of many"))?;
@@ -183,7 +189,13 @@ fn end_of(child: &mut Child) -> Result<()> {
     loop {
         match child.try_wait()? {
             Some(status) if status.success() => return Ok(()),
-            Some(status) => bail!("it ended with {status}"),
+            Some(status) => {
+                let mut said = String::new();
+                if let Some(stderr) = &mut child.stderr {
+                    stderr.read_to_string(&mut said)?;
+                }
+                bail!("it ended with {status}: {said}");
+            }
             None if Instant::now() > deadline => {
                 child.kill()?;
                 child.wait()?;
@@ -287,12 +299,9 @@ impl Bench {
             let mut create = ours(&["create", "--name=bench", "--image"]);
             create.arg(self.path("image.tar")).args(["--", "true"]);
             let commands = vec![create, ours(&["start", "bench"]), ours(&["rm", "-f", "bench"])];
-            all.push(Contestant {
-                commands,
-                ..one("create+start+rm: shrike", ours(&[]), false, unified)
-            });
+            all.push(Contestant { commands, ..one(OUR_LIFE, ours(&[]), false, unified) });
             for (name, program, root) in
-                [("create+start+rm: crun", &crun, "crun"), ("create+start+rm: runc", &runc, "runc")]
+                [(CRUN_LIFE, &crun, "crun"), ("create+start+rm: runc", &runc, "runc")]
             {
                 let start = self.plain(program, root, &["start", "bench"]);
                 let delete = self.plain(program, root, &["delete", "--force", "bench"]);

@@ -8,9 +8,9 @@ use tar::{Builder, EntryType};
 use super::VERSION;
 use super::layer::{Layer, add, digest};
 
-/// Returns the digest of the manifest, and the archive.
-pub(super) fn build(layer: &Layer, tag: &str) -> Result<(String, Vec<u8>)> {
-    let config = config(layer).to_string().into_bytes();
+/// Returns the digest of the manifest, and the archive. `settings` is what containers are started with.
+pub(super) fn build(layer: &Layer, tag: &str, settings: &Value) -> Result<(String, Vec<u8>)> {
+    let config = config(layer, settings).to_string().into_bytes();
     let manifest = manifest(&config, layer).to_string().into_bytes();
     let index = index(&manifest, tag).to_string();
     let docker = json!([{
@@ -30,26 +30,31 @@ pub(super) fn build(layer: &Layer, tag: &str) -> Result<(String, Vec<u8>)> {
     Ok((digest(&manifest), tar.into_inner().context("cannot end the archive")?))
 }
 
-fn config(layer: &Layer) -> Value {
+/// How the agent is started.
+pub(super) fn agent() -> Value {
+    json!({
+        "Entrypoint": ["/usr/bin/shrike"],
+        "Cmd": ["run", "--rules", "/etc/shrike/rules"],
+        "Env": [
+            "PATH=/usr/bin",
+            "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
+        ],
+        "ExposedPorts": { "9750/tcp": {} },
+        "Labels": {
+            "org.opencontainers.image.title": "shrike",
+            "org.opencontainers.image.description":
+                "A runtime security agent for container hosts",
+            "org.opencontainers.image.version": VERSION,
+            "org.opencontainers.image.licenses": "Apache-2.0 OR MIT",
+        },
+    })
+}
+
+fn config(layer: &Layer, settings: &Value) -> Value {
     json!({
         "architecture": architecture(),
         "os": "linux",
-        "config": {
-            "Entrypoint": ["/usr/bin/shrike"],
-            "Cmd": ["run", "--rules", "/etc/shrike/rules"],
-            "Env": [
-                "PATH=/usr/bin",
-                "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
-            ],
-            "ExposedPorts": { "9750/tcp": {} },
-            "Labels": {
-                "org.opencontainers.image.title": "shrike",
-                "org.opencontainers.image.description":
-                    "A runtime security agent for container hosts",
-                "org.opencontainers.image.version": VERSION,
-                "org.opencontainers.image.licenses": "Apache-2.0 OR MIT",
-            },
-        },
+        "config": settings,
         "rootfs": { "type": "layers", "diff_ids": [layer.diff_id] },
         "history": [{ "created_by": "cargo xtask image" }],
     })
@@ -60,7 +65,7 @@ fn manifest(config: &[u8], layer: &Layer) -> Value {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": descriptor("application/vnd.oci.image.config.v1+json", config),
-        "layers": [descriptor("application/vnd.oci.image.layer.v1.tar+gzip", &layer.bytes)],
+        "layers": [descriptor(layer.media_type, &layer.bytes)],
     })
 }
 
@@ -112,11 +117,12 @@ mod tests {
 
     use tar::Archive;
 
+    use super::super::layer::GZIP;
     use super::*;
 
     fn files() -> (String, HashMap<String, Vec<u8>>) {
-        let layer = Layer { bytes: b"layer".to_vec(), diff_id: digest(b"tar") };
-        let (digest, archive) = build(&layer, "shrike:1").unwrap();
+        let layer = Layer { bytes: b"layer".to_vec(), diff_id: digest(b"tar"), media_type: GZIP };
+        let (digest, archive) = build(&layer, "shrike:1", &agent()).unwrap();
         let mut files = HashMap::new();
         for entry in Archive::new(archive.as_slice()).entries().unwrap() {
             let mut entry = entry.unwrap();

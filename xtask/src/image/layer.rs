@@ -37,11 +37,16 @@ const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\n\
                       nobody:x:65534:65534:nobody:/:/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 
+pub(super) const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
+
 /// A layer as it stands in the image.
 #[derive(Debug)]
 pub(super) struct Layer {
-    /// The compressed tar file.
+    /// The tar file, compressed or not.
     pub(super) bytes: Vec<u8>,
+    /// Which of the two: a media type of the OCI image specification.
+    pub(super) media_type: &'static str,
     /// The SHA-256 digest of the tar file before compression.
     pub(super) diff_id: String,
 }
@@ -73,7 +78,8 @@ pub(super) fn build(binary: &Path, root: &Path) -> Result<Layer> {
     // Without a name or a time in its header.
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     gzip.write_all(&tar).context("cannot compress the layer")?;
-    Ok(Layer { bytes: gzip.finish().context("cannot compress the layer")?, diff_id })
+    let bytes = gzip.finish().context("cannot compress the layer")?;
+    Ok(Layer { bytes, diff_id, media_type: GZIP })
 }
 
 /// Makes a layer of nothing but a program, which is not compressed.
@@ -81,7 +87,7 @@ pub(super) fn of_one_program(path: &str, program: &[u8]) -> Result<Layer> {
     let mut tar = Builder::new(Vec::new());
     add(&mut tar, path, EntryType::Regular, 0o755, program)?;
     let bytes = tar.into_inner().context("cannot end the layer")?;
-    Ok(Layer { diff_id: digest(&bytes), bytes })
+    Ok(Layer { diff_id: digest(&bytes), bytes, media_type: PLAIN })
 }
 
 /// The SHA-256 digest as images name it.

@@ -71,7 +71,8 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<()> {
 /// An image of nothing but a program, in an archive.
 pub fn of_one_program(path: &str, program: &[u8]) -> Result<Vec<u8>> {
     let layer = layer::of_one_program(path, program)?;
-    Ok(archive::build(&layer, "program:latest")?.1)
+    let settings = serde_json::json!({ "Cmd": [format!("/{path}")] });
+    Ok(archive::build(&layer, "program:latest", &settings)?.1)
 }
 
 /// Writes an image with this agent to `output`.
@@ -81,7 +82,7 @@ pub fn write(binary: &Path, output: &Path, tag: &str) -> Result<Image> {
         fs::create_dir_all(folder).with_context(cannot)?;
     }
     let layer = layer::build(binary, &workspace::root())?;
-    let (digest, bytes) = archive::build(&layer, tag)?;
+    let (digest, bytes) = archive::build(&layer, tag, &archive::agent())?;
     fs::write(output, &bytes).with_context(cannot)?;
     Ok(Image { digest, size: bytes.len() as u64 })
 }
