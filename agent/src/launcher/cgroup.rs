@@ -4,7 +4,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use super::block::{self, BlockError};
 use super::device::{DeviceError, Devices};
 use super::spec::Resources;
 use super::state::State;
-use super::{ContainerId, fault, limit};
+use super::{ContainerId, fault, folder, limit};
 
 /// The cgroup that holds those of all containers.
 const PARENT: &str = "shrike";
@@ -239,15 +238,11 @@ impl Cgroup {
     }
 
     fn make(&self, path: &str) -> Result<(), CgroupError> {
-        self.controllers
-            .create()
+        folder::persist(|| self.controllers.create())
             .map_err(|source| CgroupError::Create { path: path.to_owned(), source })?;
         fault::step().map_err(|source| folder_error("make", Path::new(path), source))?;
         let Some(unified) = &self.unified else { return Ok(()) };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(unified)
+        folder::make(unified, 0o755)
             .and_then(|()| fault::step())
             .map_err(|source| folder_error("make", unified, source))
     }

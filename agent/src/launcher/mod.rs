@@ -23,6 +23,7 @@ mod exec;
 mod execution;
 mod fault;
 mod first_task;
+mod folder;
 mod handover;
 mod image;
 mod init;

@@ -2,9 +2,9 @@
 //! of it, which layers it has, and what it writes.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use super::image::LayerId;
 use super::record::{End, Process, Record};
 use super::selinux::Contexts;
 use super::storage::Store;
-use super::{ContainerId, LauncherError, Spec, Tried, lock, network};
+use super::{ContainerId, LauncherError, Spec, Tried, folder, lock, network};
 
 /// Where running containers have a folder each, locked while they run.
 const RUNNING: &str = "/run/shrike/containers";
@@ -57,9 +57,13 @@ impl State {
         }
         remove(&on_disk)?;
         let files = if needs_disk { on_disk } else { name.dir.clone() };
-        make(&files).tried(|| format!("create {}", files.display()))?;
-        let state = Self { name, files, record: Record::new(spec, is_kept), keeps: false };
-        state.record.write(&state.files)?;
+        // Nothing is kept of what cannot be written down.
+        let mut state = Self { name, files, record: Record::new(spec, false), keeps: false };
+        let files = &state.files;
+        make(files).tried(|| format!("create {}", files.display()))?;
+        let record = Record::new(spec, is_kept);
+        record.write(files)?;
+        state.record = record;
         Ok(state)
     }
 
@@ -393,7 +397,7 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 
 /// Makes a folder that only root may look into.
 pub(super) fn make(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    folder::make(dir, 0o700)
 }
 
 /// Removes a folder with all that is in it; it need not be there.

@@ -2,10 +2,10 @@
 //! container with it sees it below a layer of its own, which takes what the container writes.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::slice;
 
@@ -18,7 +18,7 @@ use super::relabel::relabel;
 use super::selinux::Contexts;
 use super::signal::Signals;
 use super::state::State;
-use super::{LauncherError, Tried, lock, unpacker};
+use super::{LauncherError, Tried, folder, lock, unpacker};
 
 /// Where the layers are, a folder for each.
 const LAYERS: &str = "/var/lib/shrike/layers";
@@ -237,8 +237,7 @@ fn sync(folder: &Path) -> io::Result<()> {
 
 /// Makes a folder with this mode, whatever is usual here.
 fn make(dir: &Path, mode: u32) -> Result<(), LauncherError> {
-    let folder = DirBuilder::new().recursive(true).mode(mode).create(dir);
-    folder
+    folder::make(dir, mode)
         .and_then(|()| fs::set_permissions(dir, Permissions::from_mode(mode)))
         .tried(|| format!("create {}", dir.display()))
 }

@@ -524,24 +524,21 @@ struct Views {
     /// folders of its own.
     host: File,
     unified: File,
-    /// Where this thread came from.
-    origin: File,
 }
 
 impl Views {
-    /// Folders of the launcher's.
-    const OWN: [&str; 2] = ["/run/shrike", "/var/lib/shrike"];
+    /// Where the launcher has its folders. Those themselves could be removed by another launcher outside, and
+    /// what is mounted on them with that.
+    const OWN: [&str; 2] = ["/run", "/var/lib"];
 
     fn make() -> Result<Self> {
         let namespace = || File::open("/proc/thread-self/ns/mnt");
         let none = None::<&str>;
-        let origin = namespace()?;
         unshare(CloneFlags::CLONE_NEWNS).context("cannot leave the host's mounts")?;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
         let cover =
             |folder: &str| mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), none);
         for own in Self::OWN {
-            fs::create_dir_all(own)?;
             cover(own)?;
         }
         let host = namespace()?;
@@ -551,7 +548,7 @@ impl Views {
         }
         mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), none)
             .context("cannot mount cgroup2")?;
-        Ok(Self { host, unified: namespace()?, origin })
+        Ok(Self { host, unified: namespace()? })
     }
 
     fn enter(&self, view: View) -> Result<()> {
@@ -560,15 +557,6 @@ impl Views {
             View::Unified => &self.unified,
         };
         setns(mounts, CloneFlags::CLONE_NEWNS).context("cannot change the view of cgroups")
-    }
-}
-
-impl Drop for Views {
-    fn drop(&mut self) {
-        if setns(&self.origin, CloneFlags::CLONE_NEWNS).is_ok() {
-            // What others have in them stays.
-            let _ = Self::OWN.map(fs::remove_dir);
-        }
     }
 }
 
