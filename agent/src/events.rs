@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn arguments_are_told_apart() {
         let [path, args] = [&b"/bin/cat"[..], b"cat\0a b\0"].map(|bytes| Text::new(bytes, 0));
-        let exec = Event::Exec(Exec { inode: 1, dev: 2, vpid: Pid(3), path, args });
+        let exec = Event::Exec(Exec { inode: 1, dev: 2, path, args, ..Exec::default() });
         assert!(line(&exec).ends_with("path=\"/bin/cat\" args=\"cat a b\"\n"), "{}", line(&exec));
         let json = json(&header(), &exec, None, Clock::now().unwrap());
         assert_eq!(json["fields"]["args"], serde_json::json!(["cat", "a b"]));

@@ -11,6 +11,7 @@ mod context;
 mod detect;
 mod doctor;
 mod engine;
+mod entrance;
 mod events;
 #[cfg(test)]
 mod fuzz;

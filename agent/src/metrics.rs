@@ -8,6 +8,7 @@ use prometheus::{
 use shrike_common::{Backend, Counter, Kind, Lane};
 
 use crate::alert::Alert;
+use crate::context::process::Processes;
 use crate::gap::Gap;
 
 /// Declares the series: the registry, the handles and the documentation come from here.
@@ -72,6 +73,20 @@ series! {
         "Processes in the process table, including recently ended ones.";
     processes_refused: IntCounter = "shrike_processes_refused_total" []
         "Processes that found no room in the process table.";
+    process_texts: IntGauge = "shrike_process_text_bytes" []
+        "What the paths and arguments of processes take, each different one counted once.";
+    process_texts_cut: IntCounter = "shrike_process_texts_cut_total" []
+        "Paths and arguments of processes that were shortened, as there was no room for all of them.";
+    process_rescans: IntCounter = "shrike_process_rescans_total" []
+        "How often /proc was read again, as events of processes had been lost.";
+    containers: IntGauge = "shrike_containers" []
+        "Containers that are known, including some that are gone.";
+    containers_refused: IntCounter = "shrike_containers_refused_total" []
+        "Containers, and control groups, that found no room in their tables.";
+    names_refused: IntCounter = "shrike_names_refused_total" []
+        "Files of users or groups that were not read: too large, no file, or too many waited.";
+    names_evicted: IntCounter = "shrike_names_evicted_total" []
+        "Containers whose users' names had to go, as there was no room for all.";
     uninspected: IntCounter = "shrike_containers_uninspected_total" []
         "Containers whose first process had ended before its mounts, limits and label were read: rules \
          that ask for those saw nothing.";
@@ -172,9 +187,24 @@ impl Metrics {
     }
 
     /// The state of the process table.
-    pub(crate) fn processes(&self, known: usize, refused: u64) {
-        self.processes.set(gauge(known));
-        advance(&self.processes_refused, refused);
+    pub(crate) fn processes(&self, table: &Processes, rescans: u64) {
+        self.processes.set(gauge(table.len()));
+        self.process_texts.set(gauge(table.text_bytes()));
+        advance(&self.process_texts_cut, table.texts_cut());
+        advance(&self.processes_refused, table.refused());
+        advance(&self.process_rescans, rescans);
+    }
+
+    /// The state of the table of containers.
+    pub(crate) fn containers(&self, known: usize, refused: u64) {
+        self.containers.set(gauge(known));
+        advance(&self.containers_refused, refused);
+    }
+
+    /// The state of the names of users and groups.
+    pub(crate) fn names(&self, refused: u64, evicted: u64) {
+        advance(&self.names_refused, refused);
+        advance(&self.names_evicted, evicted);
     }
 
     /// What came of the rule files.

@@ -10,17 +10,20 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use shrike_common::{Counter, Event, Header, Kind, Namespaces, Pid, decode};
+use shrike_common::{Counter, Event, Header, Kind, Namespaces, PROBES, Pid, Probe, decode};
 use shrike_rules::{Rule, Ruleset, Stage};
 
 use crate::alert::Alert;
 use crate::alive::Alive;
 use crate::context::clock::Clock;
+use crate::context::container::{Change, Containers};
 use crate::context::inspection::{Inspection, Inspector};
+use crate::context::names::Names;
 use crate::context::process::Processes;
-use crate::context::user::Users;
+use crate::context::rescan::Rescan;
 use crate::detect::{Sight, result};
 use crate::engine::Engine;
+use crate::entrance::{Entrance, Entrances};
 use crate::gap::{Gap, Gaps, Reason};
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -34,6 +37,9 @@ use crate::sink::Sinks;
 
 /// How often the books are read and the thread shows that it is alive, busy or not.
 const TICK: Duration = Duration::from_secs(1);
+
+/// The kinds of event that the table of processes lives by.
+const LINEAGE: [Kind; 3] = [Kind::Fork, Kind::Exec, Kind::Exit];
 
 /// How many bites of the lanes are still taken at the end: more than the default rings hold.
 const LAST_BITES: usize = 64;
@@ -58,7 +64,8 @@ pub(crate) struct Pipeline {
 /// What is known beyond the event at hand.
 pub(crate) struct Context {
     processes: Processes,
-    users: Users,
+    containers: Containers,
+    names: Names,
     host: Namespaces,
     clock: Clock,
     /// The agent's own process: what it does is not an event that rules should see.
@@ -66,8 +73,12 @@ pub(crate) struct Context {
     /// How many events there were.
     events: u64,
     outcomes: Outcomes,
-    /// `None` where the events are not of this host.
+    entrances: Entrances,
+    /// These are `None` where the events are not of this host.
+    rescan: Option<Rescan>,
     inspector: Option<Inspector>,
+    /// How many events of processes are lost.
+    lost: u64,
     /// How many containers had ended before they could be looked at.
     uninspected: Cell<u64>,
 }
@@ -155,7 +166,7 @@ impl Pipeline {
     /// What is done once a second.
     fn tick(&mut self) {
         // With the lanes read to their end, nothing that was sent before the last reload is left.
-        if !self.sensor.is_busy() && self.context.outcomes.is_empty() {
+        if !self.sensor.is_busy() && !self.context.is_waiting() {
             self.engine.settle();
         }
         if let Some(ruleset) = self.reloads.try_iter().last() {
@@ -192,13 +203,19 @@ impl Pipeline {
     /// Compares what was sent with what has come, and tells both.
     fn read_books(&mut self, now: u64) {
         let Self { sensor, context, metrics, gaps, .. } = self;
-        metrics.processes(context.processes.len(), context.processes.refused());
+        let mut lost = 0;
+        metrics.processes(&context.processes, context.rescan.as_ref().map_or(0, Rescan::done));
+        metrics.containers(context.containers.len(), context.containers.refused());
+        metrics.names(context.names.refused(), context.names.evicted());
         metrics.uninspected(context.uninspected.get());
         for &kind in Kind::ALL {
             for counter in Counter::ALL {
                 match sensor.total(counter, kind) {
                     Ok(total) => {
                         metrics.kernel_total(counter, kind, total);
+                        if LINEAGE.contains(&kind) && Counter::GAPS.contains(&counter) {
+                            lost += total;
+                        }
                         // The agent knows by itself when nobody answers.
                         if Counter::GAPS.contains(&counter) && kind != Kind::Heartbeat {
                             let (kind, reason) = (kind.name(), counter.name());
@@ -213,6 +230,9 @@ impl Pipeline {
             match missed {
                 Ok(total) => {
                     metrics.missed_total(program, total);
+                    if tells_lineage(program) {
+                        lost += total;
+                    }
                     gaps.count(&format!("{program}, missed"), now, total);
                 }
                 Err(error) => tracing::warn!("cannot ask about program {program}: {error}"),
@@ -221,6 +241,7 @@ impl Pipeline {
         for (lane, missing) in sensor.missing() {
             metrics.missing(lane, missing);
         }
+        context.make_up_for(lost, sensor.seen());
     }
 
     /// What a probe would see that is not attached, nobody sees from now on.
@@ -254,6 +275,13 @@ impl Pipeline {
     }
 }
 
+/// Whether the table of processes lives by what a program sends.
+fn tells_lineage(program: &str) -> bool {
+    let of_program = |probe: &&Probe| probe.ways.iter().any(|way| way.program() == program);
+    let mut probes = PROBES.iter().filter(of_program);
+    probes.any(|probe| probe.kinds.iter().any(|kind| LINEAGE.contains(kind)))
+}
+
 /// The names of the rules that see less without a probe.
 fn degraded<'a>(ruleset: &'a Ruleset, missing: &ProbeState) -> Vec<&'a str> {
     let sees = |rule: &&Rule| {
@@ -267,16 +295,20 @@ fn degraded<'a>(ruleset: &'a Ruleset, missing: &ProbeState) -> Vec<&'a str> {
 
 impl Context {
     /// Looks around once. Events that are recorded meanwhile bring it up to date.
-    pub(crate) fn scan(host: Namespaces) -> io::Result<Self> {
+    pub(crate) fn scan(host: Namespaces, cgroups: &Path) -> io::Result<Self> {
         Ok(Self {
-            processes: Processes::scan(Path::new("/proc"))?,
-            users: Users::read(Path::new("/etc/passwd")),
+            processes: Processes::scan(Path::new("/proc"), sensor::boot_time)?,
+            containers: Containers::of_host(cgroups, Path::new("/proc"))?,
+            names: Names::of_host()?,
             host,
             clock: Clock::now()?,
             own: Pid(std::process::id()),
             events: 0,
             outcomes: Outcomes::default(),
+            entrances: Entrances::default(),
+            rescan: Some(Rescan::new("/proc".into())),
             inspector: Some(Inspector::of_host()),
+            lost: 0,
             uninspected: Cell::default(),
         })
     }
@@ -285,24 +317,40 @@ impl Context {
     pub(crate) fn of_recording(origin: &Origin) -> Self {
         Self {
             processes: Processes::default(),
-            users: Users::default(),
+            containers: Containers::default(),
+            names: Names::default(),
             host: origin.host(),
             clock: Clock::at(origin.boot),
             // No process has that one.
             own: Pid(0),
             events: 0,
             outcomes: Outcomes::default(),
+            entrances: Entrances::default(),
+            rescan: None,
             inspector: None,
+            lost: 0,
             uninspected: Cell::default(),
         }
     }
 
     /// Follows what changes without an event.
     fn refresh(&mut self) {
-        self.users.refresh();
+        self.names.refresh();
         match Clock::now() {
             Ok(clock) => self.clock = clock,
             Err(error) => tracing::warn!("cannot read the clock: {error}"),
+        }
+    }
+
+    /// Has `/proc` read again if more events of processes are lost than before.
+    fn make_up_for(&mut self, lost: u64, seen: u64) {
+        if lost > self.lost {
+            self.lost = lost;
+            // They may be of any time up to now.
+            self.processes.lost(sensor::boot_time());
+        }
+        if let Some(rescan) = &mut self.rescan {
+            rescan.go_on(&mut self.processes, seen);
         }
     }
 
@@ -327,18 +375,44 @@ impl Context {
             return self.outcomes.wait(self.events, header, record);
         }
         self.processes.apply(header, event);
+        if let Some(change) = self.containers.apply(header, event) {
+            match change {
+                Change::Known(container) => self.names.learn(container, header),
+                Change::Gone(container) => self.names.forget(container),
+            }
+        }
+        if let Event::Boundary(boundary) = event
+            && Entrances::is_one(boundary)
+        {
+            // Its process may have ended when it is handed on.
+            let inspection = self.inspect(header, event);
+            return self.entrances.wait(self.events, header, record, inspection);
+        }
+        if let Some(entrance) = self.entrances.done(header, event) {
+            self.look_inside(&entrance, look);
+        }
         let stage = if header.has(Header::OUTCOME) {
             self.outcomes.wait(self.events, header, record);
             Stage::Begun
         } else {
             Stage::Whole
         };
-        self.look(self.events, header, event, (stage, result::implied(header, event)), look);
+        let inspection = self.inspect(header, event);
+        let result = result::implied(header, event);
+        self.look(self.events, header, event, (stage, result), inspection.as_ref(), look);
         self.processes.settle(header, event);
     }
 
-    /// Hands on the events that have waited too long, without a result.
+    /// Whether there are events of which more will be known.
+    fn is_waiting(&self) -> bool {
+        !self.outcomes.is_empty() || !self.entrances.is_empty()
+    }
+
+    /// Hands on the events that have waited too long, as they are.
     pub(crate) fn give_up(&mut self, now: u64, look: &mut impl FnMut(&Sight<'_, '_>)) {
+        for entrance in self.entrances.overdue(now) {
+            self.look_inside(&entrance, look);
+        }
         for waiting in self.outcomes.overdue(now) {
             self.look_again(&waiting, None, look);
         }
@@ -354,7 +428,14 @@ impl Context {
         // It was decoded before.
         let Ok((header, event)) = decode(&waiting.record) else { return };
         let stage = if header.has(Header::RAW) { Stage::Attempt } else { Stage::Ended };
-        self.look(waiting.number, &header, &event, (stage, result), look);
+        self.look(waiting.number, &header, &event, (stage, result), None, look);
+    }
+
+    /// Hands on that a task has come into a container.
+    fn look_inside(&self, entrance: &Entrance, look: &mut impl FnMut(&Sight<'_, '_>)) {
+        let Ok((header, event)) = decode(&entrance.record) else { return };
+        let state = (Stage::Whole, result::implied(&header, &event));
+        self.look(entrance.number, &header, &event, state, entrance.inspection.as_ref(), look);
     }
 
     /// What the host gives to a container that has come to be known.
@@ -375,20 +456,22 @@ impl Context {
         header: &Header,
         event: &Event<'_>,
         (stage, result): (Stage, Option<i64>),
+        inspection: Option<&Inspection>,
         look: &mut impl FnMut(&Sight<'_, '_>),
     ) {
         if header.tgid == self.own {
             return;
         }
         look(&Sight {
-            inspection: self.inspect(header, event).as_ref(),
+            inspection,
             number,
             header,
             event,
             result,
             stage,
             processes: &self.processes,
-            users: &self.users,
+            containers: &self.containers,
+            names: &self.names,
             host: &self.host,
             clock: self.clock,
         });
@@ -397,7 +480,7 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
-    use shrike_common::{PROBES, SYSCALL_EXITS};
+    use shrike_common::SYSCALL_EXITS;
     use shrike_rules::Source;
 
     use super::*;

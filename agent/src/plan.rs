@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use shrike_common::{Alternatives, Kind, Membership, Need, Plan};
 use shrike_rules::{Alternative, FieldId, KindSet, Ruleset, Value};
 
-use crate::detect::property;
+use crate::detect::{HOST, property};
 
 /// Prefixes of paths, and the alternatives that accept what starts so.
 pub(crate) type Prefixes = BTreeMap<Vec<u8>, Alternatives>;
@@ -36,6 +36,7 @@ impl KindPlan {
 /// The fields that the probes can decide by.
 const KNOWN: &[FieldId] = &[
     FieldId::BpfCmd,
+    FieldId::ContainerId,
     FieldId::ContainerMembership,
     FieldId::EvtFailed,
     FieldId::EvtIsOpenRead,
@@ -105,8 +106,13 @@ fn kind_plan(kind: Kind, alternatives: &[Alternative<'_>]) -> KindPlan {
     for membership in Membership::ALL {
         // What is only about to become a container's has the host's place.
         let place = usize::from(membership == Membership::Member);
-        tables.scope[place] |=
-            bits(&|one| allows(one, FieldId::ContainerMembership, membership.name()));
+        // What others are called is not known in the kernel.
+        let is_named = |one: &Alternative<'_>| {
+            membership != Membership::None || allows(one, FieldId::ContainerId, HOST)
+        };
+        tables.scope[place] |= bits(&|one| {
+            allows(one, FieldId::ContainerMembership, membership.name()) && is_named(one)
+        });
     }
     for (flags, entry) in (0..).zip(&mut tables.access) {
         *entry = bits(&|one| {

@@ -27,7 +27,7 @@ use crate::node::{self, KernelRelease, LsmList};
 use crate::pipeline::{Context, Pipeline};
 use crate::plan::Plans;
 use crate::pulse::Pulse;
-use crate::sensor::{ProbeState, Sensor, SensorOptions};
+use crate::sensor::{self, ProbeState, Sensor, SensorOptions};
 use crate::sink;
 
 /// Runs the agent until SIGINT or SIGTERM.
@@ -68,7 +68,9 @@ async fn serve(
     let host = node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
     let sensor = start_sensor(config, Plans::of_rules(&ruleset), &host, metrics, health)?;
     // After the probes are attached: what happens from here on is in the events.
-    let context = Context::scan(host).context("cannot read the running processes from /proc")?;
+    let cgroups = sensor::cgroup_root().context("cannot find the cgroups of this host")?;
+    let context = Context::scan(host, &cgroups)
+        .context("cannot read the running processes and their cgroups")?;
     return_memory();
     let (alive, since) = open_state(config, &sensor);
     let rules = ruleset.rules().len();

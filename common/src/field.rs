@@ -1,7 +1,7 @@
 //! The values of an event's fields in few forms, for whoever shows events without knowing their kinds.
 
 use crate::wire::Text;
-use crate::{Address, CgroupId, ContainerId, Namespaces, NsId, Pid, StartTime};
+use crate::{Address, CgroupId, ContainerId, Namespaces, NsId, Pid, StartTime, Uid};
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,4 +56,4 @@ macro_rules! numbers {
         })*
     };
 }
-numbers!(u32 i32 u64 i64; CgroupId ContainerId NsId Pid StartTime);
+numbers!(u32 i32 u64 i64; CgroupId ContainerId NsId Pid StartTime Uid);

@@ -3,7 +3,7 @@
 
 use crate::field::Value;
 use crate::wire::{Span, Wire};
-use crate::{Address, CgroupId, ContainerId, Lane, Namespaces, NsId, Pid, StartTime};
+use crate::{Address, CgroupId, ContainerId, Lane, Namespaces, NsId, Pid, StartTime, Uid};
 
 macro_rules! kinds {
     ($(
@@ -80,13 +80,13 @@ macro_rules! kinds {
 
         $(
             $(#[doc = $doc])*
-            #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+            #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
             pub struct $kind<'a> { $($(#[doc = $field_doc])* pub $field: <$type as Wire>::View<'a>,)* }
         )*
 
         /// The kinds' fields as they stand in a record, behind the header.
         pub(crate) mod wire {
-            use super::{Address, CgroupId, ContainerId, Kind, Namespaces, NsId, Pid, Span, StartTime, Wire};
+            use super::{Address, CgroupId, ContainerId, Kind, Namespaces, NsId, Pid, Span, StartTime, Uid, Wire};
 
             /// The fixed part of a record, behind the header.
             pub trait Payload: Copy {
@@ -126,6 +126,13 @@ macro_rules! kinds {
     };
 }
 
+impl Exec<'_> {
+    /// The program's file is in the layer of an overlay that is written to: it is not of the image.
+    pub const UPPER: u32 = 1;
+    /// It has no name any more, or never had one.
+    pub const UNLINKED: u32 = 2;
+}
+
 /// A field of a kind, for documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct Declared {
@@ -156,6 +163,20 @@ kinds! {
         dev: u32,
         /// The pid of the process in its own pid namespace.
         vpid: Pid,
+        /// Its permitted capabilities, one bit each (`CAP_*`).
+        permitted: u64,
+        /// Its process group.
+        group: Pid,
+        /// Its session.
+        session: Pid,
+        /// Its controlling terminal (kernel `dev_t`); 0 if it has none.
+        tty: u32,
+        /// The user who has logged in (`task_struct.loginuid`); 4294967295 if nobody has.
+        loginuid: Uid,
+        /// A set of [`Exec::UPPER`] and [`Exec::UNLINKED`].
+        file: u32,
+        /// Reserved; 0.
+        reserved: u32,
         /// The path of the program's file, seen from the root of its mount namespace.
         path: Span,
         /// The arguments, the program's own name first, each ended by NUL.
@@ -452,6 +473,30 @@ kinds! {
         /// Reserved; 0.
         reserved: u32,
         /// That file, seen from the root of the mount's namespace; or the program that the kernel executed.
+        path: Span,
+    }
+
+    /// A cgroup was made (`cgroup_mkdir`), in any hierarchy.
+    CgroupMkdir = 22 "cgroup_mkdir" in Process when Always {
+        /// The cgroup.
+        made: CgroupId,
+        /// The number of the hierarchy (`/proc/cgroups`); 0 for the unified one (cgroup v2).
+        hierarchy: u32,
+        /// How many cgroups are above it.
+        level: u32,
+        /// Its path below the root of its hierarchy.
+        path: Span,
+    }
+
+    /// A cgroup was removed (`cgroup_rmdir`), in any hierarchy.
+    CgroupRmdir = 23 "cgroup_rmdir" in Process when Always {
+        /// The cgroup.
+        removed: CgroupId,
+        /// The number of the hierarchy (`/proc/cgroups`); 0 for the unified one (cgroup v2).
+        hierarchy: u32,
+        /// How many cgroups were above it.
+        level: u32,
+        /// Its path below the root of its hierarchy.
         path: Span,
     }
 }

@@ -228,6 +228,18 @@ pub const PROBES: &[Probe] = &[
         arguments: &["cgroup", "", "task_struct"],
     },
     Probe {
+        name: "cgroup_mkdir",
+        kinds: &[Kind::CgroupMkdir],
+        ways: &[Attach::Tracepoint { program: "cgroup_mkdir_tp", name: "cgroup_mkdir" }],
+        arguments: &["cgroup"],
+    },
+    Probe {
+        name: "cgroup_rmdir",
+        kinds: &[Kind::CgroupRmdir],
+        ways: &[Attach::Tracepoint { program: "cgroup_rmdir_tp", name: "cgroup_rmdir" }],
+        arguments: &["cgroup"],
+    },
+    Probe {
         name: "fix_setuid",
         kinds: &[Kind::Breach],
         ways: &[

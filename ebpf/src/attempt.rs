@@ -180,11 +180,8 @@ fn executed(end: End, path: u64) {
     ended(Lane::Process, end.result, || {
         let Some(wanted) = Wanted::of_attempt(Kind::Exec) else { return };
         wanted.emit_attempt(end.result, |record| wire::Exec {
-            inode: 0,
-            dev: 0,
-            vpid: Pid(0),
             path: record.user_string(path),
-            args: wire::Span::default(),
+            ..wire::Exec::default()
         });
     });
 }

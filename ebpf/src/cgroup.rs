@@ -1,16 +1,18 @@
-//! Tasks that are moved between cgroups.
+//! Cgroups that come and go, and tasks that are moved between them.
 
 use shrike_common::{Kind, wire};
 
+use crate::emit::emit;
 use crate::kernel::{Cgroup, Pointer, Task};
 use crate::member;
 use crate::plan::Wanted;
 
+/// Longer paths are cut.
+const PATH: u32 = 1024;
+
 /// `cgroup_attach_task`: the move is done. One event for a process that is moved as a whole.
 #[inline(always)]
 pub(crate) fn attach(to: Cgroup, path: Pointer, target: Task) {
-    /// Longer paths are cut.
-    const PATH: u32 = 1024;
     member::moved(target, to);
     let Some(wanted) = Wanted::of(Kind::CgroupAttach) else { return };
     wanted.emit(|record| wire::CgroupAttach {
@@ -18,6 +20,28 @@ pub(crate) fn attach(to: Cgroup, path: Pointer, target: Task) {
         target_start: target.start(),
         target: target.tgid(),
         hierarchy: to.root().hierarchy(),
+        path: record.string(path, PATH),
+    });
+}
+
+/// `cgroup_mkdir`: it is there, and has no task yet.
+#[inline(always)]
+pub(crate) fn made(cgroup: Cgroup, path: Pointer) {
+    emit(|record| wire::CgroupMkdir {
+        made: cgroup.node().id(),
+        hierarchy: cgroup.root().hierarchy(),
+        level: cgroup.level(),
+        path: record.string(path, PATH),
+    });
+}
+
+/// `cgroup_rmdir`: its name is gone.
+#[inline(always)]
+pub(crate) fn removed(cgroup: Cgroup, path: Pointer) {
+    emit(|record| wire::CgroupRmdir {
+        removed: cgroup.node().id(),
+        hierarchy: cgroup.root().hierarchy(),
+        level: cgroup.level(),
         path: record.string(path, PATH),
     });
 }

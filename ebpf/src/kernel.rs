@@ -9,6 +9,14 @@ use aya_ebpf::Global;
 use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_task_pt_regs, generated};
 use shrike_common::{CgroupId, Gid, Namespaces, NsId, OFFSETS, Offset, Pid, StartTime, Uid};
 
+/// `sizeof(struct inode)`; 0 if it is not known.
+#[unsafe(no_mangle)]
+static INODE_SIZE: Global<u64> = Global::new(0);
+
+/// Where a task has its `loginuid`; 0 in a kernel without audit.
+#[unsafe(no_mangle)]
+static LOGINUID: Global<u64> = Global::new(0);
+
 #[unsafe(no_mangle)]
 static OFFSET: [Global<u32>; OFFSETS] = [const { Global::new(0) }; OFFSETS];
 
@@ -140,6 +148,7 @@ structs! {
     /// `struct inode`.
     Inode {
         ino: u64 = InodeIno,
+        links: u32 = InodeNlink,
         mode: u16 = InodeMode,
         rdev: u32 = InodeRdev,
         sb: Superblock = InodeSb,
@@ -420,6 +429,57 @@ impl PathRef {
     }
 }
 
+impl Inode {
+    /// Whether an overlay has it in the layer that is written to. `struct ovl_inode` has the dentry there (
+    /// `__upperdentry`) right behind the inode.
+    #[inline(always)]
+    pub(crate) fn is_upper(self) -> bool {
+        const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
+        let size = INODE_SIZE.load();
+        size != 0
+            && self.sb().magic() == OVERLAYFS_SUPER_MAGIC
+            && read_at::<u64>(self.0 as u64 + size) != 0
+    }
+}
+
+impl Signal {
+    /// In the initial namespace, as all that follow.
+    #[inline(always)]
+    pub(crate) fn process_group(self) -> Pid {
+        const PIDTYPE_PGID: u64 = 2;
+        self.pid(PIDTYPE_PGID)
+    }
+
+    #[inline(always)]
+    pub(crate) fn session(self) -> Pid {
+        const PIDTYPE_SID: u64 = 3;
+        self.pid(PIDTYPE_SID)
+    }
+
+    #[inline(always)]
+    fn pid(self, ty: u64) -> Pid {
+        const POINTER: u64 = 8;
+        let pid: u64 = read(self.0 as u64 + ty * POINTER, Offset::SignalPids);
+        // The first one is that of the initial namespace.
+        Pid(read(pid + offset(Offset::PidNumbers) as u64, Offset::UpidNr))
+    }
+
+    /// The device of the controlling terminal (`tty_devnum`); 0 if there is none.
+    #[inline(always)]
+    pub(crate) fn terminal(self) -> u32 {
+        const MINOR_BITS: u32 = 20;
+        let tty: u64 = read(self.0 as u64, Offset::SignalTty);
+        if tty == 0 {
+            return 0;
+        }
+        let driver: u64 = read(tty, Offset::TtyDriver);
+        let major: u32 = read(driver, Offset::TtyDriverMajor);
+        let first: u32 = read(driver, Offset::TtyDriverMinorStart);
+        let index: u32 = read(tty, Offset::TtyIndex);
+        major << MINOR_BITS | (first + index)
+    }
+}
+
 impl Task {
     /// The task that entered the kernel.
     #[inline(always)]
@@ -530,6 +590,16 @@ impl Task {
         let upid = pid.0 as u64 + offset(Offset::PidNumbers) as u64 + u64::from(level) * UPID;
         let ns: u64 = read(upid, Offset::UpidNs);
         (NsId(read(ns, Offset::PidNsInum)), Pid(read(upid, Offset::UpidNr)))
+    }
+
+    /// Who has logged in; nobody has, in a kernel that does not know.
+    #[inline(always)]
+    pub(crate) fn loginuid(self) -> Uid {
+        const NOBODY: Uid = Uid(u32::MAX);
+        match LOGINUID.load() {
+            0 => NOBODY,
+            at => read_at(self.0 as u64 + at),
+        }
     }
 
     /// The cgroup in the unified hierarchy.

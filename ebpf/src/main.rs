@@ -159,6 +159,10 @@ probes! {
     #[fexit] seccomp_fexit(_ctx: FExitContext) => breach::check(Noticed::Seccomp);
     #[btf_tracepoint] cgroup_attach_tp(ctx: BtfTracePointContext) =>
         cgroup::attach(Cgroup(ctx.arg(0)), ctx.arg(1), Task(ctx.arg(2)));
+    #[btf_tracepoint] cgroup_mkdir_tp(ctx: BtfTracePointContext) =>
+        cgroup::made(Cgroup(ctx.arg(0)), ctx.arg(1));
+    #[btf_tracepoint] cgroup_rmdir_tp(ctx: BtfTracePointContext) =>
+        cgroup::removed(Cgroup(ctx.arg(0)), ctx.arg(1));
     #[btf_tracepoint] exec_tp(ctx: BtfTracePointContext) => process::exec(Binprm(ctx.arg(2)));
     #[btf_tracepoint] exit_tp(ctx: BtfTracePointContext) => process::exit(Task(ctx.arg(0)));
     #[btf_tracepoint] fork_tp(ctx: BtfTracePointContext) => process::fork(Task(ctx.arg(0)), ctx.arg(1));

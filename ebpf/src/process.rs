@@ -1,27 +1,48 @@
 //! Lineage: which process came from which, what it runs, how it ended.
 
-use shrike_common::wire;
+use shrike_common::{Exec, wire};
 
 use crate::emit::emit;
-use crate::kernel::{Binprm, Task};
+use crate::kernel::{Binprm, Inode, Task};
 use crate::{birth, breach, member, plan};
 
 /// `sched_process_exec`: the new image is in place.
 #[inline(always)]
 pub(crate) fn exec(binprm: Binprm) {
     member::starts();
+    executed(binprm);
+}
+
+/// On its own, so that what it has on the stack does not count beside what [`member::starts`] has there.
+#[inline(never)]
+fn executed(binprm: Binprm) {
     emit(|record| {
         let task = Task::current();
         let file = binprm.file();
-        let (inode, mm) = (file.inode(), task.mm());
+        let (inode, mm, signal) = (file.inode(), task.mm(), task.signal());
         wire::Exec {
             inode: inode.ino(),
             dev: inode.sb().dev(),
             vpid: task.group_leader().pid_in_namespace().1,
+            permitted: task.real_cred().permitted(),
+            group: signal.process_group(),
+            session: signal.session(),
+            tty: signal.terminal(),
+            loginuid: task.loginuid(),
+            file: origin(inode),
+            reserved: 0,
             path: record.path(file.path()),
             args: record.user(mm.arg_start(), mm.arg_end()),
         }
     });
+}
+
+/// Where the program comes from.
+#[inline(always)]
+fn origin(inode: Inode) -> u32 {
+    let upper = if inode.is_upper() { Exec::UPPER } else { 0 };
+    let unlinked = if inode.links() == 0 { Exec::UNLINKED } else { 0 };
+    upper | unlinked
 }
 
 /// `task_newtask`: the child has its ids and credentials and has not run yet.

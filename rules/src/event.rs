@@ -134,6 +134,8 @@ pub fn event_type(kind: Kind, syscall: Option<&str>) -> &'static str {
         Kind::Mknod => "mknod",
         Kind::Bpf => "bpf",
         Kind::CgroupAttach => "cgroup_attach",
+        Kind::CgroupMkdir => "cgroup_mkdir",
+        Kind::CgroupRmdir => "cgroup_rmdir",
         Kind::FileCreate => "file_create",
         Kind::Boundary => "boundary",
         Kind::Breach => "breach",

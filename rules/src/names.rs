@@ -78,6 +78,8 @@ pub(crate) fn kind_of(name: &str) -> Option<Kind> {
         "bpf" => Some(Kind::Bpf),
         "breach" => Some(Kind::Breach),
         "cgroup_attach" => Some(Kind::CgroupAttach),
+        "cgroup_mkdir" => Some(Kind::CgroupMkdir),
+        "cgroup_rmdir" => Some(Kind::CgroupRmdir),
         "connect" => Some(Kind::Connect),
         "file_create" => Some(Kind::FileCreate),
         "mknod" | "mknodat" => Some(Kind::Mknod),
@@ -98,7 +100,7 @@ pub(crate) fn kind_of(name: &str) -> Option<Kind> {
 #[rustfmt::skip]
 pub(crate) const NAMES: &[&str] = &[
     "_sysctl", "accept", "accept4", "access", "acct", "add_key", "adjtimex", "afs_syscall", "alarm",
-    "arch_prctl", "asyncevent", "bind", "boundary", "bpf", "breach", "brk", "cachestat", "capget", "capset", "cgroup_attach", "chdir",
+    "arch_prctl", "asyncevent", "bind", "boundary", "bpf", "breach", "brk", "cachestat", "capget", "capset", "cgroup_attach", "cgroup_mkdir", "cgroup_rmdir", "chdir",
     "chmod", "chown", "chroot", "clock_adjtime", "clock_getres", "clock_gettime", "clock_nanosleep",
     "clock_settime", "clone", "clone3", "close", "close_range", "connect", "container",
     "copy_file_range", "cpu_hotplug", "creat", "create_module", "delete_module", "drop", "dup",

@@ -45,6 +45,8 @@ pub const SUITE: Suite = Suite {
         socket,
         mmap_exec,
         cgroup_attach,
+        cgroup_mkdir,
+        cgroup_rmdir,
         file_create,
     ],
 };
@@ -57,7 +59,7 @@ macro_rules! kinds {
 
 kinds! {
     exec fork exit file_open mount move_mount setns unshare ptrace connect sysctl module_load mknod
-    bpf socket mmap_exec cgroup_attach file_create
+    bpf socket mmap_exec cgroup_attach cgroup_mkdir cgroup_rmdir file_create
 }
 
 fn cells(kind: &str) -> Result<()> {

@@ -1,8 +1,13 @@
 //! What the agent knows beyond the event at hand: the processes and how they came about, the
-//! users' names, what the host gives to a container, and what time it is.
+//! containers and their cgroups, the users' names, what the host gives to a container, and what time it is.
 
+pub(crate) mod cgroup;
+pub(crate) mod cgroup_path;
 pub(crate) mod clock;
+pub(crate) mod container;
 pub(crate) mod inspection;
 mod mountinfo;
+pub(crate) mod names;
 pub(crate) mod process;
-pub(crate) mod user;
+pub(crate) mod rescan;
+mod user;

@@ -1,82 +1,441 @@
-//! The names of the host's users. Read from `/etc/passwd` itself: name services need the C
-//! library's plug-ins, which a static binary does not have, and could block.
+//! The names of users and groups, of the host and of containers. Read from `/etc/passwd` and `/etc/group`
+//! themselves: name services need the C library's plug-ins, which a static binary does not have, and
+//! could block.
+//!
+//! The files of a container are whatever it puts there, so:
+//!
+//! - Links are followed, as they are for its own programs, but within its root: absolute ones and `..` end
+//!   there (`RESOLVE_IN_ROOT`), and the links of `/proc`, which lead anywhere, are refused
+//!   (`RESOLVE_NO_MAGICLINKS`). Not to follow any (`O_NOFOLLOW`) would lose images that keep the file
+//!   elsewhere and gain nothing.
+//! - Nothing but a regular file is opened: it is found first (`O_PATH`), which neither waits for the other end
+//!   of a FIFO nor wakes a device, and what is opened then is what was found. Files of `/proc` and `/sys` are
+//!   refused, though they call themselves regular: to read one can wait, or take away (`/proc/kmsg`).
+//! - What is too large is refused whole, told in the log and counted; half a table would be wrong names.
+//!
+//! What remains: if a container has a file system of its own making (FUSE) in that place, its server decides
+//! when the look-up returns. So a container's files are read by a thread that may wait, never the one of the
+//! events: hand it a clone, which shares the names, and [`ContainerUsers::update`] with what comes back.
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::fs;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use shrike_common::Uid;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
+use shrike_common::{ContainerId, Gid, Pid, Uid};
 
-/// The users of a passwd file.
-#[derive(Debug, Default)]
+/// The most that is read of a file.
+const MAX_BYTES: usize = 1 << 20;
+
+/// The most entries of a file.
+const MAX_ENTRIES: usize = 1 << 16;
+
+/// The longest name (`LOGIN_NAME_MAX`); a longer one is no entry.
+const MAX_NAME: usize = 256;
+
+/// The most containers whose names are kept: each holds a descriptor.
+const MAX_CONTAINERS: usize = 256;
+
+/// The most memory for the names of containers, in bytes, about.
+const MAX_MEMORY: usize = 32 << 20;
+
+/// What an entry takes besides its name, in bytes, about.
+const ENTRY: usize = 96;
+
+/// File systems of the kernel's whose regular files are none.
+const OF_KERNEL: [FsType; 2] = [PROC_SUPER_MAGIC, SYSFS_MAGIC];
+
+/// By id.
+type Names = HashMap<u32, Box<str>>;
+
+/// The users and groups of one root.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Users {
-    path: PathBuf,
-    modified: Option<SystemTime>,
-    names: HashMap<Uid, String>,
+    root: Root,
+    passwd: Table,
+    group: Table,
+    uids: IdMap,
+    gids: IdMap,
+}
+
+/// Which ids of the host a user namespace has, and as which (`user_namespaces(7)`); all as they are if there is
+/// none.
+#[derive(Clone, Debug, Default)]
+struct IdMap(Option<Vec<Extent>>);
+
+/// Ids that follow each other in both.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Extent {
+    inside: u32,
+    outside: u32,
+    count: u32,
+}
+
+/// Those of containers.
+#[derive(Debug, Default)]
+pub(crate) struct ContainerUsers {
+    tables: HashMap<ContainerId, Kept>,
+    /// How often one was asked for, or kept.
+    turn: Cell<u64>,
+    memory: usize,
+    refused: u64,
+    evicted: u64,
+}
+
+/// Those of one container.
+#[derive(Debug)]
+struct Kept {
+    users: Users,
+    /// When they were asked for last.
+    turn: Cell<u64>,
+    /// When they were read last.
+    read: u64,
+}
+
+/// Where the files are.
+#[derive(Clone, Debug)]
+enum Root {
+    Folder(PathBuf),
+    /// In the root of a process: its folder in `/proc`.
+    Process {
+        pid: Pid,
+        folder: Arc<OwnedFd>,
+    },
+}
+
+/// The names of one file. passwd(5) and group(5) agree on what matters: the name is first, the id third.
+#[derive(Clone, Debug, Default)]
+struct Table {
+    /// Of which file, if there is one.
+    version: Option<Version>,
+    names: Arc<Names>,
+    refusal: Option<Refusal>,
+    refused: u64,
+}
+
+/// What changes with a file. A writer sets the time of its last write at will, never that of its last change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Version {
+    file: (u64, u64),
+    size: i64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Why a file is not read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+enum Refusal {
+    #[error("it is no regular file, or one of the kernel's")]
+    NotAFile,
+    #[error("it has more than {MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("it has more than {MAX_ENTRIES} entries")]
+    TooManyEntries,
+    #[error("{0}")]
+    Unreachable(Errno),
 }
 
 impl Users {
-    /// Reads a file in the format of passwd(5); empty as long as there is none.
-    pub(crate) fn read(path: &Path) -> Self {
-        let mut users = Self { path: path.to_owned(), ..Self::default() };
+    /// Reads the files below a root; empty as long as there are none.
+    pub(crate) fn read(root: &Path) -> Self {
+        Self::read_in(Root::Folder(root.to_owned()))
+    }
+
+    /// Reads the files in the root of a process, given its folder in `/proc`. That, and not the pid, says which
+    /// process is meant: once it has ended nothing more is read, whoever has its pid then. May wait for the
+    /// container: see above.
+    pub(crate) fn read_of_process(pid: Pid, folder: OwnedFd) -> Self {
+        let [uids, gids] = ["uid_map", "gid_map"].map(|name| IdMap::read(&folder, name));
+        let users = Self::read_in(Root::Process { pid, folder: Arc::new(folder) });
+        Self { uids, gids, ..users }
+    }
+
+    fn read_in(root: Root) -> Self {
+        let mut users = Self { root, ..Self::default() };
         users.refresh();
         users
     }
 
-    /// Reads the file again if it was changed.
+    /// Reads each file again that was changed. Those of a process that has ended stay as they were.
     pub(crate) fn refresh(&mut self) {
-        let modified = fs::metadata(&self.path).and_then(|meta| meta.modified()).ok();
-        if modified == self.modified {
-            return;
-        }
-        self.modified = modified;
-        match fs::read(&self.path) {
-            Ok(text) => self.names = parse(&String::from_utf8_lossy(&text)),
-            Err(error) => tracing::warn!("cannot read {}: {error}", self.path.display()),
-        }
+        let Self { root: place, passwd, group, .. } = self;
+        let root = match place.open() {
+            Err(Errno::ENOENT | Errno::ESRCH) => return,
+            root => root,
+        };
+        passwd.refresh(&root, "etc/passwd", place);
+        group.refresh(&root, "etc/group", place);
     }
 
-    /// The name of a user.
+    /// The name of a user, by the host's id of it.
     pub(crate) fn name(&self, uid: Uid) -> Option<&str> {
-        self.names.get(&uid).map(String::as_str)
+        self.passwd.name(self.uids.inside(uid.0)?)
+    }
+
+    /// The name of a group, likewise.
+    pub(crate) fn group(&self, gid: Gid) -> Option<&str> {
+        self.group.name(self.gids.inside(gid.0)?)
+    }
+
+    /// How often a file was refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.passwd.refused + self.group.refused
+    }
+
+    /// The memory that the names take, in bytes, about.
+    fn memory(&self) -> usize {
+        let of = |table: &Table| table.names.values().map(|name| name.len() + ENTRY).sum::<usize>();
+        of(&self.passwd) + of(&self.group)
     }
 }
 
-fn parse(text: &str) -> HashMap<Uid, String> {
-    let mut names = HashMap::new();
-    for line in text.lines() {
-        let mut fields = line.split(':');
-        let (name, uid) = (fields.next(), fields.nth(1).and_then(|uid| uid.parse().ok()));
-        if let (Some(name), Some(uid)) = (name, uid) {
-            // The first entry of an id is the one that getpwuid(3) gives.
-            names.entry(Uid(uid)).or_insert_with(|| name.to_owned());
+impl ContainerUsers {
+    /// Keeps those of a container. Where there is no room, those that were not asked for the longest go.
+    pub(crate) fn insert(&mut self, container: ContainerId, users: Users) {
+        self.refused += users.refused();
+        self.remove(container);
+        self.keep(container, users);
+    }
+
+    /// Takes those of a container that were refreshed elsewhere; nothing if it is gone meanwhile.
+    pub(crate) fn update(&mut self, container: ContainerId, users: Users) {
+        if let Some(kept) = self.remove(container) {
+            self.refused += users.refused().saturating_sub(kept.refused());
+            self.keep(container, users);
         }
     }
-    names
+
+    /// Forgets a container that is gone.
+    pub(crate) fn remove(&mut self, container: ContainerId) -> Option<Users> {
+        let kept = self.tables.remove(&container)?;
+        self.memory = self.memory.saturating_sub(kept.users.memory());
+        Some(kept.users)
+    }
+
+    /// Those of a container, if they are here.
+    pub(crate) fn get(&self, container: ContainerId) -> Option<&Users> {
+        let kept = self.tables.get(&container)?;
+        kept.turn.set(self.next_turn());
+        Some(&kept.users)
+    }
+
+    /// Those that were not refreshed for the longest.
+    pub(crate) fn stalest(&self) -> Option<(ContainerId, Users)> {
+        let (container, kept) = self.tables.iter().min_by_key(|(_, kept)| kept.read)?;
+        Some((*container, kept.users.clone()))
+    }
+
+    /// How often a file of a container was refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// How many containers' names had to go for others'.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    fn next_turn(&self) -> u64 {
+        self.turn.set(self.turn.get() + 1);
+        self.turn.get()
+    }
+
+    fn keep(&mut self, container: ContainerId, users: Users) {
+        let read = self.next_turn();
+        self.memory += users.memory();
+        self.tables.insert(container, Kept { users, turn: Cell::new(read), read });
+        while self.tables.len() > MAX_CONTAINERS || self.memory > MAX_MEMORY {
+            let oldest =
+                self.tables.iter().min_by_key(|(_, kept)| kept.turn.get()).map(|(id, _)| *id);
+            let Some(oldest) = oldest else { break };
+            self.remove(oldest);
+            self.evicted += 1;
+        }
+    }
+}
+
+impl Root {
+    fn open(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match self {
+            Self::Folder(path) => open(path, flags, Mode::empty()),
+            Self::Process { folder, .. } => openat(folder, "root", flags, Mode::empty()),
+        }
+    }
+}
+
+impl Default for Root {
+    /// Nowhere.
+    fn default() -> Self {
+        Self::Folder(PathBuf::new())
+    }
+}
+
+impl Table {
+    fn name(&self, id: u32) -> Option<&str> {
+        self.names.get(&id).map(AsRef::as_ref)
+    }
+
+    /// Reads the file again if it was changed. A refusal is told once, until something else is found there.
+    fn refresh(&mut self, root: &Result<OwnedFd, Errno>, path: &str, place: &Root) {
+        let outcome = root.as_ref().map_err(|&errno| errno.into());
+        match outcome.and_then(|root| self.changed(root, path)) {
+            Ok(None) => {}
+            Ok(Some(names)) => {
+                self.names = Arc::new(names);
+                self.refusal = None;
+            }
+            Err(refusal) => {
+                // Those of a file that is not there any more are nobody's names.
+                self.names = Arc::default();
+                if self.refusal.replace(refusal) != Some(refusal) {
+                    self.refused += 1;
+                    tracing::warn!("no names from /{path} below {place}: {refusal}");
+                }
+            }
+        }
+    }
+
+    /// The names, if the file is another than before.
+    fn changed(&mut self, root: &OwnedFd, path: &str) -> Result<Option<Names>, Refusal> {
+        let before = self.version.take();
+        let file = match find(root, path) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Some(Names::new())),
+            file => file?,
+        };
+        let stat = fstat(&file)?;
+        // If the file is written to while it is read, this is not its version any more.
+        let version = Version::of(&stat);
+        if before == Some(version) {
+            self.version = before;
+            return Ok(None);
+        }
+        let names = read(&file, &stat).and_then(|text| parse(&text));
+        // What is out of reach is tried again, what is refused for what it is only when it changes.
+        if !matches!(names, Err(Refusal::Unreachable(_))) {
+            self.version = Some(version);
+        }
+        names.map(Some)
+    }
+}
+
+impl IdMap {
+    /// Reads that of a process; one that cannot be read has no ids of the host.
+    fn read(folder: &OwnedFd, name: &str) -> Self {
+        /// The kernel takes 340 lines, of less than 36 bytes each.
+        const MOST: u64 = 1 << 14;
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let mut text = String::new();
+        let read = openat(folder, name, flags, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|file| File::from(file).take(MOST).read_to_string(&mut text));
+        Self(Some(read.map_or(Vec::new(), |_| text.lines().filter_map(Extent::parse).collect())))
+    }
+
+    /// The id in the namespace, of the host's.
+    fn inside(&self, id: u32) -> Option<u32> {
+        let Some(extents) = &self.0 else { return Some(id) };
+        extents.iter().find_map(|extent| {
+            let offset = id.checked_sub(extent.outside).filter(|offset| *offset < extent.count)?;
+            extent.inside.checked_add(offset)
+        })
+    }
+}
+
+impl Extent {
+    fn parse(line: &str) -> Option<Self> {
+        let mut numbers = line.split_whitespace().map_while(|number| number.parse().ok());
+        let mut next = || numbers.next();
+        Some(Self { inside: next()?, outside: next()?, count: next()? })
+    }
+}
+
+impl Version {
+    fn of(stat: &FileStat) -> Self {
+        Self {
+            file: (stat.st_dev, stat.st_ino),
+            size: stat.st_size,
+            written: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self::Unreachable(errno)
+    }
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::Process { pid, .. } => write!(f, "/proc/{}/root", pid.0),
+        }
+    }
+}
+
+/// Finds what is at a path below a root, without opening it.
+fn find(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(root, path, how)
+}
+
+/// Reads what was found, if it is a file that can be read at once.
+fn read(file: &OwnedFd, stat: &FileStat) -> Result<Vec<u8>, Refusal> {
+    let mode = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    if mode != SFlag::S_IFREG || OF_KERNEL.contains(&fstatfs(file)?.filesystem_type()) {
+        return Err(Refusal::NotAFile);
+    }
+    let mut text = Vec::new();
+    // So do the files of the kernel's other file systems.
+    if stat.st_size == 0 {
+        return Ok(text);
+    }
+    // Who holds a lease could have an open wait that may (`F_SETLEASE`).
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let opened = open(&*format!("/proc/self/fd/{}", file.as_raw_fd()), flags, Mode::empty())?;
+    // Its size may be another by now: one byte more tells.
+    File::from(opened)
+        .take(MAX_BYTES as u64 + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| Errno::try_from(error).unwrap_or(Errno::EIO))?;
+    if text.len() > MAX_BYTES { Err(Refusal::TooLarge) } else { Ok(text) }
+}
+
+fn parse(text: &[u8]) -> Result<Names, Refusal> {
+    let mut names = Names::new();
+    let entries = text.split(|&byte| byte == b'\n').filter_map(entry);
+    for (number, (id, name)) in entries.enumerate() {
+        if number == MAX_ENTRIES {
+            return Err(Refusal::TooManyEntries);
+        }
+        // The first entry of an id is the one that getpwuid(3) gives.
+        names.entry(id).or_insert_with(|| String::from_utf8_lossy(name).into());
+    }
+    Ok(names)
+}
+
+/// The id and the name in a line; none if it is a comment, or one of NIS (`+name`).
+fn entry(line: &[u8]) -> Option<(u32, &[u8])> {
+    let mut fields = line.split(|&byte| byte == b':');
+    let (name, id) = (fields.next()?, fields.nth(1)?);
+    let is_name = !name.is_empty() && name.len() <= MAX_NAME && !b"#+-".contains(name.first()?);
+    // No sign, which `parse` would take.
+    let id = str::from_utf8(id).ok().filter(|id| !id.starts_with('+'))?;
+    Some((id.parse().ok().filter(|_| is_name)?, name))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_names_and_skips_what_is_no_entry() {
-        let text = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/:\n# no\nbad:x:uid:1\nbin:x:2:2:";
-        let names = parse(text);
-        assert_eq!(names.get(&Uid(0)).map(String::as_str), Some("root"));
-        assert_eq!(names.get(&Uid(2)).map(String::as_str), Some("bin"));
-        assert_eq!(names.len(), 2);
-    }
-
-    #[test]
-    fn follows_changes_of_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("passwd");
-        let mut users = Users::read(&path);
-        assert_eq!(users.name(Uid(7)), None);
-        fs::write(&path, "seven:x:7:7::/:\n").unwrap();
-        users.refresh();
-        assert_eq!(users.name(Uid(7)), Some("seven"));
-    }
-}
+mod tests;

@@ -9,22 +9,26 @@ mod payload;
 pub(crate) mod property;
 pub(crate) mod result;
 mod socket;
+mod subject;
 pub(crate) mod syscall;
 
-use shrike_common::{Abi, ContainerId, Event, Header, Kind, Membership, Namespaces};
+use shrike_common::{Abi, ContainerId, Event, Header, Kind, Namespaces};
 use shrike_rules::{Argument, FieldId, Stage, Value, event_type};
 
-use crate::capability::Capabilities;
 use crate::context::clock::Clock;
+use crate::context::container::Containers;
 use crate::context::inspection::Inspection;
-use crate::context::process::{Process, Processes};
-use crate::context::user::Users;
+use crate::context::names::Names;
+use crate::context::process::Processes;
 
 /// Set in the flags of an open by the kernel itself, to execute the file (`__FMODE_EXEC`).
 const FMODE_EXEC: u32 = 1 << 5;
 
 /// The system calls that return a descriptor.
 const RETURNS_FD: [&str; 6] = ["creat", "open", "open_by_handle_at", "openat", "openat2", "socket"];
+
+/// What Falco calls the container of a task that is in none.
+pub(crate) const HOST: &str = "host";
 
 /// An event with everything that is known about it.
 pub(crate) struct Sight<'a, 'r> {
@@ -40,8 +44,10 @@ pub(crate) struct Sight<'a, 'r> {
     pub(crate) stage: Stage,
     /// Where the acting process came from.
     pub(crate) processes: &'a Processes,
-    /// The names of users.
-    pub(crate) users: &'a Users,
+    /// The containers of the host.
+    pub(crate) containers: &'a Containers,
+    /// The names of users and groups.
+    pub(crate) names: &'a Names,
     /// The namespaces of the host.
     pub(crate) host: &'a Namespaces,
     /// What the host gives to the container, when its boundary is recorded.
@@ -89,39 +95,6 @@ impl shrike_rules::Event for Sight<'_, '_> {
             },
             FieldId::EvtAbi => Abi::from_code(header.abi)?.name().into(),
             FieldId::EvtSeq => header.sequence.into(),
-            FieldId::ProcPid => header.tgid.0.into(),
-            FieldId::ProcPpid => header.ppid.0.into(),
-            FieldId::ProcStartTime => header.start.0.into(),
-            FieldId::ProcVpid => self.ancestor(0)?.vpid.0.into(),
-            FieldId::ProcName => self.name()?.into(),
-            FieldId::ProcExe => self.ancestor(0)?.arguments().next()?.into(),
-            FieldId::ProcExepath => executable(self.ancestor(0)?)?,
-            FieldId::ProcArgs => match index {
-                Some(index) => self.ancestor(0)?.arguments().nth(index as usize + 1)?.into(),
-                None => joined_arguments(self.ancestor(0)?).into(),
-            },
-            FieldId::ProcCmdline => command_line(self.name()?, self.ancestor(0)?).into(),
-            FieldId::ProcPname => self.ancestor(1)?.name.as_slice().into(),
-            FieldId::ProcPexe => self.ancestor(1)?.arguments().next()?.into(),
-            FieldId::ProcPexepath => executable(self.ancestor(1)?)?,
-            FieldId::ProcPcmdline => {
-                let parent = self.ancestor(1)?;
-                command_line(&parent.name, parent).into()
-            }
-            FieldId::ProcAname => self.ancestor(index?)?.name.as_slice().into(),
-            FieldId::ProcIsExeFromMemfd => self.ancestor(0)?.exe.starts_with(b"/memfd:").into(),
-            FieldId::ThreadTid => header.tid.0.into(),
-            FieldId::ThreadCapEffective => Capabilities::from_bits(header.caps).names().into(),
-            FieldId::UserUid => header.uid.0.into(),
-            FieldId::UserEuid => header.euid.0.into(),
-            FieldId::UserName => self.users.name(header.uid)?.into(),
-            FieldId::GroupGid => header.gid.0.into(),
-            FieldId::ContainerMembership => Membership::from_code(header.membership)?.name().into(),
-            FieldId::ContainerNumber => match self.container() {
-                ContainerId(0) => return None,
-                container => container.0.into(),
-            },
-            FieldId::CgroupId => header.cgroup.0.into(),
             FieldId::NsMnt => header.ns.mnt.0.into(),
             FieldId::NsPid => header.ns.pid.0.into(),
             FieldId::NsNet => header.ns.net.0.into(),
@@ -130,7 +103,9 @@ impl shrike_rules::Event for Sight<'_, '_> {
             FieldId::NsIpc => header.ns.ipc.0.into(),
             FieldId::NsCgroup => header.ns.cgroup.0.into(),
             FieldId::NsTime => header.ns.time.0.into(),
-            _ => payload::field(self, field)?,
+            _ => {
+                return subject::field(self, field, index).or_else(|| payload::field(self, field));
+            }
         })
     }
 }
@@ -165,33 +140,6 @@ impl Sight<'_, '_> {
     fn returns_fd(&self) -> bool {
         matches!(syscall::name(self.header), Some(name) if RETURNS_FD.contains(&name))
     }
-
-    /// The name of the main thread. It may have changed since the exec: the thread's own events tell.
-    fn name(&self) -> Option<&[u8]> {
-        if self.header.tid == self.header.tgid {
-            return Some(self.header.comm());
-        }
-        self.ancestor(0).map(|process| process.name.as_slice())
-    }
-
-    fn ancestor(&self, generations: u32) -> Option<&Process> {
-        self.processes.ancestor(self.header.tgid, self.header.start, generations)
-    }
-}
-
-fn executable(process: &Process) -> Option<Value<'_>> {
-    (!process.exe.is_empty()).then(|| process.exe.as_slice().into())
-}
-
-/// Falco's `proc.args`: the arguments behind the first, joined by blanks.
-fn joined_arguments(process: &Process) -> Vec<u8> {
-    process.arguments().skip(1).collect::<Vec<_>>().join(&b' ')
-}
-
-/// Falco's `proc.cmdline`: the name and the arguments.
-fn command_line(name: &[u8], process: &Process) -> Vec<u8> {
-    let arguments = process.arguments().skip(1);
-    [name].into_iter().chain(arguments).collect::<Vec<_>>().join(&b' ')
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use shrike_common::wire::Text;
 use shrike_common::{
-    Boundary, Bpf, Breach, BreachKind, CgroupAttach, Connect, Event, FileCreate, FileOpen, Header,
-    Membership, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, Namespaces, Noticed, NsId, NsType,
-    Origin, Property, Ptrace, Socket, Sysctl, Way,
+    Boundary, Bpf, Breach, BreachKind, CgroupAttach, CgroupId, Connect, Event, FileCreate,
+    FileOpen, Header, Membership, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, Namespaces,
+    Noticed, NsId, NsType, Origin, Property, Ptrace, Socket, Sysctl, Way,
 };
 use shrike_rules::{FieldId, Value};
 
@@ -21,7 +21,11 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
         Event::FileCreate(create) => created(create, field),
         Event::MmapExec(mapped) => mmap(mapped, header, field),
         Event::Mknod(mknod) => made(mknod, field),
+        Event::Exec(exec) => (field == FieldId::ThreadCapPermitted)
+            .then(|| Capabilities::from_bits(exec.permitted).names().into()),
         Event::CgroupAttach(attach) => cgroup(attach, field),
+        Event::CgroupMkdir(made) => cgroup_target(made.made, made.path, field),
+        Event::CgroupRmdir(removed) => cgroup_target(removed.removed, removed.path, field),
         Event::Connect(connect) => connection(connect, field),
         Event::Socket(socket) => new_socket(socket, field),
         Event::ModuleLoad(load) => module(load, field),
@@ -34,11 +38,7 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
         Event::Bpf(bpf) => program(bpf, field),
         Event::Boundary(boundary) => recorded(boundary, sight, field),
         Event::Breach(breach) => crossing(breach, header, sight.clock, field),
-        Event::Exec(_)
-        | Event::Exit(_)
-        | Event::Fork(_)
-        | Event::Heartbeat(_)
-        | Event::Outcome(_) => None,
+        Event::Exit(_) | Event::Fork(_) | Event::Heartbeat(_) | Event::Outcome(_) => None,
     }
 }
 
@@ -83,9 +83,15 @@ fn mmap<'a>(mapped: &MmapExec<'a>, header: &Header, field: FieldId) -> Option<Va
 
 fn cgroup<'a>(attach: &CgroupAttach<'a>, field: FieldId) -> Option<Value<'a>> {
     match field {
-        FieldId::CgroupTarget => Some(attach.path.bytes.into()),
-        FieldId::CgroupTargetId => Some(attach.to.0.into()),
         FieldId::CgroupTargetPid => Some(attach.target.0.into()),
+        _ => cgroup_target(attach.to, attach.path, field),
+    }
+}
+
+fn cgroup_target(id: CgroupId, path: Text<'_>, field: FieldId) -> Option<Value<'_>> {
+    match field {
+        FieldId::CgroupTarget => Some(path.bytes.into()),
+        FieldId::CgroupTargetId => Some(id.0.into()),
         _ => None,
     }
 }

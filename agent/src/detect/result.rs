@@ -10,7 +10,9 @@ pub(crate) fn implied(header: &Header, event: &Event<'_>) -> Option<i64> {
     match event {
         _ if header.has(Header::RAW) => None,
         // Reported when it has happened.
-        Event::Exec(_) | Event::CgroupAttach(_) => Some(0),
+        Event::Exec(_) | Event::CgroupAttach(_) | Event::CgroupMkdir(_) | Event::CgroupRmdir(_) => {
+            Some(0)
+        }
         Event::Fork(fork) => Some(fork.child.0.into()),
         _ => None,
     }
@@ -21,7 +23,8 @@ pub(crate) fn name(result: i64) -> Cow<'static, str> {
     if result >= 0 {
         return "SUCCESS".into();
     }
-    let errno = i32::try_from(-result).map_or(Errno::UnknownErrno, Errno::from_raw);
+    let number = i32::try_from(result.unsigned_abs());
+    let errno = number.map_or(Errno::UnknownErrno, Errno::from_raw);
     match errno {
         Errno::UnknownErrno => result.to_string().into(),
         errno => format!("{errno:?}").into(),
@@ -40,5 +43,6 @@ mod tests {
         assert_eq!(name(-115), "EINPROGRESS");
         // The kernel's own, which no program should see.
         assert_eq!(name(-512), "-512");
+        assert_eq!(name(i64::MIN), i64::MIN.to_string());
     }
 }

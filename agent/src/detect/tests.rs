@@ -1,15 +1,17 @@
 //! Events as rules see them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs;
 
 use shrike_common::wire::Text;
 use shrike_common::{
-    Address, Boundary, Bpf, Breach, BreachKind, CgroupAttach, CgroupId, Connect, Exec, Exit,
-    FileCreate, FileOpen, Fork, Heartbeat, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, Noticed,
-    NsId, Outcome, Pid, Property, Ptrace, Setns, Socket, StartTime, Sysctl, Unshare, Way,
+    Address, Boundary, Bpf, Breach, BreachKind, CgroupAttach, CgroupId, CgroupMkdir, CgroupRmdir,
+    Connect, Exec, Exit, FileCreate, FileOpen, Fork, Heartbeat, Membership, Mknod, MmapExec,
+    ModuleLoad, Mount, MoveMount, Noticed, NsId, Outcome, Pid, Property, Ptrace, Setns, Socket,
+    StartTime, Sysctl, Unshare, Way,
 };
 use shrike_rules::Event as _;
+use tempfile::TempDir;
 
 use super::*;
 
@@ -59,6 +61,9 @@ fn executed() -> Event<'static> {
         vpid: Pid(2),
         path: Text::new(b"/bin/cat", 0),
         args: Text::new(b"cat\0-n\0a b\0", 0),
+        permitted: 1,
+        session: Pid(2),
+        ..Exec::default()
     })
 }
 
@@ -76,7 +81,8 @@ fn value(
         result: None,
         stage: Stage::Whole,
         processes,
-        users: &Users::read(Path::new("/nonexistent")),
+        containers: &Containers::default(),
+        names: &Names::default(),
         host: &HOST,
         inspection: None,
         clock: Clock::now().unwrap(),
@@ -234,6 +240,18 @@ fn samples() -> Vec<Event<'static>> {
             reserved: 0,
             path: text("/etc/shadow"),
         }),
+        Event::CgroupMkdir(CgroupMkdir {
+            made: CgroupId(10),
+            hierarchy: 0,
+            level: 1,
+            path: text("/made"),
+        }),
+        Event::CgroupRmdir(CgroupRmdir {
+            removed: CgroupId(10),
+            hierarchy: 0,
+            level: 1,
+            path: text("/made"),
+        }),
     ];
     assert_eq!(samples.iter().map(Event::kind).collect::<Vec<_>>(), Kind::ALL);
     samples
@@ -253,15 +271,49 @@ fn ptrace(target_container: ContainerId) -> Event<'static> {
     })
 }
 
+/// A container of a pod in a container's pod.
+fn containers() -> Containers {
+    const PATH: &str = "/kubepods/burstable/pod0f6e6cb5-6c15-4c5a-8d7e-4d2c9a52f1a0/\
+        0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/docker/\
+        fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
+    let mut containers = Containers::default();
+    let path = Text::new(PATH.as_bytes(), 0);
+    let made = CgroupMkdir { made: CgroupId(5), hierarchy: 0, level: 5, path };
+    containers.apply(&Header::default(), &Event::CgroupMkdir(made));
+    let first = Header { container: ContainerId(1), cgroup: CgroupId(5), ..header(EXECVE) };
+    containers.apply(&first, &executed());
+    containers
+}
+
+/// Who leads the session of what was executed.
+fn leader() -> Header {
+    Header { tgid: Pid(2), tid: Pid(2), start: StartTime(20), ..header(EXECVE) }
+}
+
+/// A root where ids have names.
+fn root() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let etc = root.path().join("etc");
+    fs::create_dir(&etc).unwrap();
+    for file in ["passwd", "group"] {
+        fs::write(etc.join(file), "root:x:0:0::/:/bin/sh\n").unwrap();
+    }
+    root
+}
+
 /// The table says which kinds have a field; the answers are given here.
 #[test]
 fn every_field_has_a_value_in_each_of_its_kinds() {
     let child = Header { tgid: Pid(8), tid: Pid(8), start: StartTime(80), ..header(OPENAT) };
-    let child = Header { container: ContainerId(1), ..child };
+    let membership = Membership::Member as u32;
+    let child = Header { container: ContainerId(1), cgroup: CgroupId(5), membership, ..child };
     let mut processes = Processes::default();
+    processes.apply(&leader(), &executed());
     processes.apply(&header(EXECVE), &executed());
     processes.apply(&header(EXECVE), &samples()[Kind::Fork as usize]);
-    let users = Users::read(Path::new("/etc/passwd"));
+    let root = root();
+    let names = Names::of_roots(root.path(), &[(ContainerId(1), root.path())]);
+    let containers = containers();
     let mut missing = BTreeSet::new();
     for &kind in Kind::ALL {
         let fields = shrike_rules::fields().iter().filter(|info| info.kinds.contains(kind));
@@ -281,7 +333,8 @@ fn every_field_has_a_value_in_each_of_its_kinds() {
             result: Some(7),
             stage: Stage::Whole,
             processes: &processes,
-            users: &users,
+            containers: &containers,
+            names: &names,
             host: &HOST,
             inspection: Some(&inspection),
             clock: Clock::now().unwrap(),

@@ -178,6 +178,14 @@ impl Btf {
         }
     }
 
+    /// The size of a struct in bytes.
+    pub(super) fn size(&self, root: &'static str) -> Result<u32, BtfError> {
+        let ids = self.structs.get(root.as_bytes()).ok_or(BtfError::NoStruct(root))?;
+        let id = ids.first().ok_or(BtfError::NoStruct(root))?;
+        // In this place other types refer to another one.
+        Ok(self.ty(*id)?.target)
+    }
+
     /// The offset in bits of a dotted path of fields.
     fn path(&self, mut id: u32, path: &str) -> Result<Option<u32>, BtfError> {
         let mut bits = 0;

@@ -22,16 +22,19 @@ pub(crate) enum CgroupError {
     NoRoot,
 }
 
-/// Opens the directory of the root cgroup.
-pub(super) fn open_root() -> Result<File, CgroupError> {
+/// The directory of the root cgroup.
+pub(crate) fn root() -> Result<PathBuf, CgroupError> {
     let path = Path::new("/proc/self/mountinfo");
     let mounts =
         fs::read(path).map_err(|source| CgroupError::Read { path: path.into(), source })?;
-    let roots = cgroup2_mounts(&mounts);
-    roots
-        .filter_map(|dir| File::open(dir).ok())
-        .find(|dir| dir.metadata().is_ok_and(|data| data.ino() == ROOT_INODE))
-        .ok_or(CgroupError::NoRoot)
+    let is_root = |dir: &PathBuf| fs::metadata(dir).is_ok_and(|data| data.ino() == ROOT_INODE);
+    cgroup2_mounts(&mounts).find(is_root).ok_or(CgroupError::NoRoot)
+}
+
+/// Opens it.
+pub(super) fn open_root() -> Result<File, CgroupError> {
+    let path = root()?;
+    File::open(&path).map_err(|source| CgroupError::Read { path, source })
 }
 
 /// Where `mountinfo` says that cgroup v2 is mounted (`Documentation/filesystems/proc.rst`, 3.5).

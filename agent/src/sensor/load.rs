@@ -75,6 +75,10 @@ pub(super) fn load(
     loader.override_global("MOUNT_NEXT", &mount_next, true);
     let loop_file = u64::from(loop_file(btf));
     loader.override_global("LOOP_FILE", &loop_file, true);
+    let inode_size = u64::from(btf.size("inode").unwrap_or(0));
+    loader.override_global("INODE_SIZE", &inode_size, true);
+    let loginuid = u64::from(btf.field("task_struct", "loginuid").unwrap_or(0));
+    loader.override_global("LOGINUID", &loginuid, true);
     let label = |module, sizes, fields| Label::of(btf, &options.lsms, module, sizes, fields);
     let apparmor = label("apparmor", apparmor, &[("aa_label", "flags")]);
     loader.override_global("APPARMOR", &apparmor.sizes, true);

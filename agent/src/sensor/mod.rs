@@ -36,6 +36,7 @@ pub(crate) use attach::{ProbeState, prospects};
 use books::Books;
 pub(crate) use books::BooksError;
 pub(crate) use btf::Btf;
+pub(crate) use cgroup::root as cgroup_root;
 use lane::LaneReader;
 use order::Order;
 use plan::{Exits, PlanWriter};

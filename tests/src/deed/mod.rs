@@ -139,6 +139,8 @@ deeds! {
     "mmap_exec" "denied" Root file::mmap_denied;
     "mmap_exec" "failed" Root file::mmap_bad;
     "cgroup_attach" "allowed" Root surface::cgroup_attach;
+    "cgroup_mkdir" "allowed" Root surface::cgroup_mkdir;
+    "cgroup_rmdir" "allowed" Root surface::cgroup_rmdir;
     "file_create" "allowed" Root file::create;
     "file_create" "denied" User file::create_attempt;
     "file_create" "failed" Root file::create_there;
@@ -156,6 +158,10 @@ pub const IMPOSSIBLE: &[(&str, &str, &str)] = &[
     ("module_load", "allowed", "no module in the guest; the hook is reached when it is no module"),
     ("cgroup_attach", "denied", "the tracepoint is reached by a move that was made"),
     ("cgroup_attach", "failed", "the tracepoint is reached by a move that was made"),
+    ("cgroup_mkdir", "denied", "the tracepoint is reached when there is a cgroup"),
+    ("cgroup_mkdir", "failed", "the tracepoint is reached when there is a cgroup"),
+    ("cgroup_rmdir", "denied", "the tracepoint is reached when it is gone"),
+    ("cgroup_rmdir", "failed", "the tracepoint is reached when it is gone"),
 ];
 
 impl Deed {

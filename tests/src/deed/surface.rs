@@ -5,7 +5,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
@@ -61,8 +61,7 @@ fn bpf(command: u32, attr: &[u32; 32]) -> Result<Done> {
 }
 
 pub(super) fn cgroup_attach(_: &Scene<'_>) -> Result<Done> {
-    let name = format!("shrike-deed-{}", std::process::id());
-    let cgroup = Path::new("/sys/fs/cgroup").join(&name);
+    let (name, cgroup) = own_cgroup();
     fs::create_dir(&cgroup)?;
     let child = Command::new("sleep").arg("100").stdin(Stdio::null()).spawn()?;
     let pid = child.id();
@@ -76,4 +75,37 @@ pub(super) fn cgroup_attach(_: &Scene<'_>) -> Result<Done> {
     });
     end(child)?;
     Ok(done("write", 0, false, fields))
+}
+
+pub(super) fn cgroup_mkdir(_: &Scene<'_>) -> Result<Done> {
+    let (name, cgroup) = own_cgroup();
+    fs::create_dir(&cgroup)?;
+    let fields = json!({
+        "made": fs::metadata(&cgroup)?.ino(),
+        "hierarchy": 0,
+        "level": 1,
+        "path": format!("/{name}"),
+    });
+    fs::remove_dir(&cgroup)?;
+    Ok(done("mkdir", 0, false, fields))
+}
+
+pub(super) fn cgroup_rmdir(_: &Scene<'_>) -> Result<Done> {
+    let (name, cgroup) = own_cgroup();
+    fs::create_dir(&cgroup)?;
+    let fields = json!({
+        "removed": fs::metadata(&cgroup)?.ino(),
+        "hierarchy": 0,
+        "level": 1,
+        "path": format!("/{name}"),
+    });
+    fs::remove_dir(&cgroup)?;
+    Ok(done("rmdir", 0, false, fields))
+}
+
+/// A cgroup that is not there yet.
+fn own_cgroup() -> (String, PathBuf) {
+    let name = format!("shrike-deed-{}", std::process::id());
+    let path = Path::new("/sys/fs/cgroup").join(&name);
+    (name, path)
 }

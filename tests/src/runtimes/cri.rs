@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::image::{self, NAME};
-use super::oci::until;
+use super::oci::{UNKNOWN, until};
 use super::watch::{Watch, file, says};
 use super::{Daemon, cgroup_of, output};
 use crate::agent::scratch;
@@ -28,12 +28,13 @@ pub(super) fn run() -> Result<()> {
     output(Command::new("ctr").args(["-n=k8s.io", "images", "import"]).arg(&archive))?;
 
     let client = Client::new()?;
-    let pod = Pod::start(&client, "first", true)?;
+    let pod = Pod::start(&client, "first", SHORT, true)?;
     let mut containers = Vec::new();
     for (name, privileged) in [("left", false), ("right", true)] {
         let container = pod.container(&client, name, privileged, "exec sleep 1000")?;
         watch.hear(&until(&pod.log(name), "SAYS ")?, 1)?;
         watch.named(name, cgroup_of(&client.pid(&container)?)?)?;
+        watch.identified_in_pod(name, UNKNOWN, &container, &pod.uid);
         containers.push((name, container));
     }
     for (name, container) in &containers {
@@ -45,9 +46,10 @@ pub(super) fn run() -> Result<()> {
     pod.stop(&client)?;
     for number in 0..SHORT {
         let name = format!("short-{number}");
-        let pod = Pod::start(&client, &name, false)?;
-        pod.container(&client, &name, false, "true")?;
+        let pod = Pod::start(&client, &name, number, false)?;
+        let container = pod.container(&client, &name, false, "true")?;
         watch.hear(&until(&pod.log(&name), "SAYS ")?, 1)?;
+        watch.identified_in_pod(&name, UNKNOWN, &container, &pod.uid);
         pod.stop(&client)?;
     }
     watch.finish()
@@ -56,22 +58,24 @@ pub(super) fn run() -> Result<()> {
 /// A pod that runs.
 struct Pod {
     id: String,
+    uid: String,
     config: String,
     logs: PathBuf,
 }
 
 impl Pod {
-    fn start(client: &Client, name: &str, privileged: bool) -> Result<Self> {
+    fn start(client: &Client, name: &str, number: u32, privileged: bool) -> Result<Self> {
         let logs = scratch()?;
+        let uid = format!("0f6e6cb5-6c15-4c5a-8d7e-{number:012}");
         let config = format!(
-            "metadata {{ name: {name:?} uid: {name:?} namespace: \"tests\" attempt: 1 }}
+            "metadata {{ name: {name:?} uid: {uid:?} namespace: \"tests\" attempt: 1 }}
              hostname: {name:?} log_directory: \"{}\"
-             linux {{ cgroup_parent: \"/kubepods/burstable/pod{name}\"
+             linux {{ cgroup_parent: \"/kubepods/burstable/pod{uid}\"
                security_context {{ privileged: {privileged} }} }}",
             logs.display()
         );
         let answer = client.call("RunPodSandbox", &format!("config {{ {config} }}"))?;
-        Ok(Self { id: value(&answer, "pod_sandbox_id")?, config, logs })
+        Ok(Self { id: value(&answer, "pod_sandbox_id")?, uid, config, logs })
     }
 
     fn log(&self, container: &str) -> PathBuf {

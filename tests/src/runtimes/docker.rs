@@ -33,6 +33,7 @@ pub(super) fn run() -> Result<()> {
         "first",
         cgroup_of(&docker(&["inspect", "--format", "{{.State.Pid}}", "first"])?)?,
     )?;
+    watch.identified("first", "docker", &id("first")?);
     watch.hear(&docker(&["exec", "first", "sh", "-c", &says("first", "exec")])?, 1)?;
     // Seccomp stays as it is.
     let privileged = says("first", "privileged-exec");
@@ -44,6 +45,7 @@ pub(super) fn run() -> Result<()> {
     start("checked", &often, wait)?;
     watch.hear(&logs("checked")?, 1)?;
     watch.hear(&health("checked")?, 1)?;
+    watch.identified("checked", "docker", &id("checked")?);
     docker(&["kill", "checked"])?;
 
     watch.hear(
@@ -55,7 +57,10 @@ pub(super) fn run() -> Result<()> {
     watch.hear(&start("shared", &shared, "true")?, 1)?;
     for number in 0..SHORT {
         let name = format!("short-{number}");
-        watch.hear(&start(&name, &["--rm", "--network=none"], "true")?, 1)?;
+        let file = format!("/tmp/{name}.id");
+        let options = ["--rm", "--network=none", "--cidfile", &file];
+        watch.hear(&start(&name, &options, "true")?, 1)?;
+        watch.identified(&name, "docker", &fs::read_to_string(&file)?);
     }
     let steps = [says("step-1", "build"), format!("{} && rm -rf /mnt", says("step-2", "build"))];
     let recipe = image::recipe(&steps)?;
@@ -97,6 +102,11 @@ pub(super) fn program_volumes() -> [String; 3] {
 
 pub(super) fn docker(words: &[&str]) -> Result<String> {
     output(Command::new("docker").args(words))
+}
+
+/// By which id the engine knows a container.
+fn id(name: &str) -> Result<String> {
+    docker(&["inspect", "--format", "{{.Id}}", name])
 }
 
 /// What a container has written, once it has.

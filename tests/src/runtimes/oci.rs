@@ -14,6 +14,9 @@ use super::watch::{HOST, Watch, file, says};
 use super::{cgroup_of, output};
 use crate::agent::scratch;
 
+/// What made a container, if its cgroup has but an id: nothing says whose that is.
+pub(super) const UNKNOWN: &str = "unknown";
+
 /// The life of containers of one runtime, and many short ones.
 pub(super) fn run(runtime: &str, short: u32) -> Result<()> {
     let mut watch = Watch::start()?;
@@ -38,6 +41,7 @@ pub(super) fn run(runtime: &str, short: u32) -> Result<()> {
     let pid = fs::read_to_string(&pid_file)?;
     watch.hear(&until(&log, "SAYS ")?, 1)?;
     watch.named("first", cgroup_of(&pid)?)?;
+    watch.identified("first", UNKNOWN, "first");
 
     let exec = |options: &[&str], script: &str| {
         output(Command::new(runtime).arg("exec").args(options).args(["first", "sh", "-c", script]))
@@ -79,6 +83,7 @@ pub(super) fn run(runtime: &str, short: u32) -> Result<()> {
         Ok(())
     })?;
     watch.hear(&bundle.run(runtime, "hooked")?, 1)?;
+    watch.identified("hooked", UNKNOWN, "hooked");
     bundle.write(&format!("{}; {PRIVILEGED}", says("privileged", "start")), |config| {
         allow_all(config);
         Ok(())
@@ -88,6 +93,7 @@ pub(super) fn run(runtime: &str, short: u32) -> Result<()> {
         let name = format!("short-{number}");
         bundle.write(&says(&name, "start"), |_| Ok(()))?;
         watch.hear(&bundle.run(runtime, &name)?, 1)?;
+        watch.identified(&name, UNKNOWN, &name);
     }
     watch.finish()
 }

@@ -48,6 +48,8 @@ pub(super) fn run(user: User) -> Result<()> {
     watch.hear(&podman(&["logs", "first"])?, 1)?;
     let pid = podman(&["inspect", "--format={{.State.Pid}}", "first"])?;
     watch.named("first", cgroup_of(&pid)?)?;
+    let id = |name: &str| podman(&["inspect", "--format={{.Id}}", name]);
+    watch.identified("first", "podman", &id("first")?);
     watch.hear(&podman(&["exec", "first", "sh", "-c", &says("first", "exec")])?, 1)?;
     let privileged = says("first", "privileged-exec");
     watch.hear(&podman(&["exec", "--privileged", "first", "sh", "-c", &privileged])?, 1)?;
@@ -56,6 +58,7 @@ pub(super) fn run(user: User) -> Result<()> {
     let options = ["--detach", "--name=checked", "--health-interval=disable", &check];
     start("checked", &options, wait)?;
     watch.hear(&podman(&["logs", "checked"])?, 1)?;
+    watch.identified("checked", "podman", &id("checked")?);
     podman(&["healthcheck", "run", "checked"])?;
     watch.hear(&podman(&["inspect", "--format={{.State.Health.Log}}", "checked"])?, 1)?;
 
@@ -72,7 +75,10 @@ pub(super) fn run(user: User) -> Result<()> {
         watch.hear(&start("mapped", &options, "true")?, 1)?;
     }
     for number in 0..SHORT {
-        watch.hear(&start(&format!("short-{number}"), &["--rm"], "true")?, 1)?;
+        let name = format!("short-{number}");
+        watch.hear(&start(&name, &["--name", &name], "true")?, 1)?;
+        watch.identified(&name, "podman", &id(&name)?);
+        podman(&["rm", &name])?;
     }
     let steps = [says("step-1", "build"), says("step-2", "build")];
     let recipe = image::recipe(&steps)?;

@@ -19,8 +19,8 @@ const RULES: &str = concat!(
   desc: Any program, on the host or in a container.
   condition: evt.type in (execve, execveat)
   output: >
-    %container.membership %container.number %cgroup.id %ns.mnt %ns.pid %ns.cgroup %proc.exepath
-    %proc.cmdline
+    %container.membership %container.number %container.full_id %container.type %k8s.pod.uid
+    %cgroup.id %ns.mnt %ns.pid %ns.cgroup %proc.exepath %proc.cmdline
   priority: NOTICE
 - rule: Boundary recorded
   desc: A container has come to be known.
@@ -43,6 +43,7 @@ pub(super) struct Watch {
     agent: Agent,
     pub(super) rootfs: Rootfs,
     said: Vec<Said>,
+    identities: Vec<Identity>,
     breaches: Vec<u32>,
     /// The namespaces of the host: pid and cgroup.
     host: (u64, u64),
@@ -62,11 +63,25 @@ struct Said {
     mnt: u64,
 }
 
+/// Who a container is, to the runtime that made it.
+#[derive(Clone, Debug)]
+struct Identity {
+    container: String,
+    runtime: &'static str,
+    id: String,
+    /// The uid of its pod; empty if it has none.
+    pod: String,
+}
+
 /// An execution as the agent saw it.
 #[derive(Clone, Debug)]
 struct Seen {
     membership: String,
     container: Option<u64>,
+    /// The container's id, and what made it.
+    id: String,
+    runtime: String,
+    pod: String,
     cgroup: u64,
     mnt: u64,
     pid: u64,
@@ -93,6 +108,7 @@ impl Watch {
             rootfs: Rootfs::new()?,
             agent,
             said: Vec::new(),
+            identities: Vec::new(),
             breaches: Vec::new(),
             host: (own_namespace("pid")?, own_namespace("cgroup")?),
             host_only: None,
@@ -123,6 +139,23 @@ impl Watch {
         let said = said.with_context(|| format!("{container} has not said who it is"))?;
         ensure!(said.cgroup == cgroup, "the runtime names cgroup {cgroup}: {said:?}");
         Ok(())
+    }
+
+    /// Notes by which id the runtime itself knows a container.
+    pub(super) fn identified(&mut self, container: &str, runtime: &'static str, id: &str) {
+        self.identified_in_pod(container, runtime, id, "");
+    }
+
+    /// The same of one that is in a pod with this uid.
+    pub(super) fn identified_in_pod(
+        &mut self,
+        container: &str,
+        runtime: &'static str,
+        id: &str,
+        pod: &str,
+    ) {
+        let [container, id, pod] = [container, id.trim(), pod].map(str::to_owned);
+        self.identities.push(Identity { container, runtime, id, pod });
     }
 
     /// Waits until a program is seen whose command fits, which its container executes in a pid namespace of
@@ -208,9 +241,13 @@ impl Watch {
             let may_enter = seen.cgroup != own_cgroup
                 && self.said.iter().any(|said| said.cgroup == seen.cgroup);
             let is_right = if seen.inside {
-                seen.membership == "member" && seen.container.is_some()
+                seen.membership == "member"
+                    && seen.container.is_some()
+                    && !["", "host"].contains(&seen.id.as_str())
+            } else if seen.membership == "none" {
+                (seen.id.as_str(), seen.runtime.as_str()) == ("host", "host")
             } else {
-                seen.membership == "none" || seen.membership == "entering" && may_enter
+                seen.membership == "entering" && seen.id != "host" && may_enter
             };
             if !is_right {
                 wrong.push(format!("inside={}: {}", seen.inside, seen.alert));
@@ -233,6 +270,14 @@ impl Watch {
                 }
                 numbers.entry(&said.container).or_default().extend(seen.container);
             }
+        }
+        for identity in &self.identities {
+            let Identity { container, runtime, id, pod } = identity;
+            let is_other =
+                |seen: &&Seen| (&*seen.runtime, &seen.id, &seen.pod) != (*runtime, id, pod);
+            let acts = seen.iter().filter(|seen| seen.inside && seen.says(container, ""));
+            let others = acts.filter(is_other);
+            wrong.extend(others.map(|seen| format!("{identity:?} is seen as {}", seen.alert)));
         }
         let mut owners: BTreeMap<u64, &str> = BTreeMap::new();
         for (container, numbers) in &numbers {
@@ -286,6 +331,9 @@ impl Seen {
         Ok(Self {
             membership: text("container.membership"),
             container: fields["container.number"].as_u64(),
+            id: text("container.full_id"),
+            runtime: text("container.type"),
+            pod: text("k8s.pod.uid"),
             cgroup: number("cgroup.id")?,
             mnt: number("ns.mnt")?,
             pid: number("ns.pid")?,

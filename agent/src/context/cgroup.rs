@@ -1,0 +1,98 @@
+//! The paths of cgroups, by the ids that events name them by. Those that there are when the agent starts are read
+//! from the file system of the unified hierarchy; from then on events tell which are made and removed, so that the
+//! path of one is known before it has its first task, and still when its last one is told of.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use shrike_common::{CgroupId, Event};
+
+/// How many that are gone are remembered.
+const REMOVED: usize = 4096;
+
+/// The most that are known; beyond, new ones are counted only.
+const CAPACITY: usize = 65_536;
+
+/// The cgroups of the unified hierarchy.
+#[derive(Debug, Default)]
+pub(crate) struct Cgroups {
+    paths: HashMap<CgroupId, Box<[u8]>>,
+    /// Those that are gone, the first one first.
+    removed: VecDeque<CgroupId>,
+    refused: u64,
+}
+
+impl Cgroups {
+    /// Reads the cgroups below `root`, where the unified hierarchy is mounted. The events of those that come and
+    /// go meanwhile must follow.
+    pub(crate) fn scan(root: &Path) -> io::Result<Self> {
+        let mut cgroups = Self::default();
+        let mut waiting: Vec<PathBuf> = vec![root.to_owned()];
+        while let Some(folder) = waiting.pop() {
+            let entries = match fs::read_dir(&folder) {
+                // It has been removed meanwhile, which an event tells.
+                Err(error) if folder != root && error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            let metadata = match fs::metadata(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            let below = folder.strip_prefix(root).map_err(io::Error::other)?;
+            let path = Path::new("/").join(below);
+            cgroups.insert(CgroupId(metadata.ino()), path.as_os_str().as_bytes());
+            let folders = entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|file_type| file_type.is_dir()));
+            waiting.extend(folders.map(|entry| entry.path()));
+        }
+        Ok(cgroups)
+    }
+
+    /// Follows an event.
+    pub(crate) fn apply(&mut self, event: &Event<'_>) {
+        match event {
+            Event::CgroupMkdir(made) if made.hierarchy == 0 => {
+                self.insert(made.made, made.path.bytes);
+            }
+            // Lost events of others are made up for one by one.
+            Event::CgroupAttach(attach) if attach.hierarchy == 0 => {
+                self.insert(attach.to, attach.path.bytes);
+            }
+            Event::CgroupRmdir(removed) if removed.hierarchy == 0 => self.remove(removed.removed),
+            _ => {}
+        }
+    }
+
+    /// The path of a cgroup below the root of the hierarchy.
+    pub(crate) fn path(&self, id: CgroupId) -> Option<&[u8]> {
+        self.paths.get(&id).map(|path| &**path)
+    }
+
+    /// How many found no room.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    fn insert(&mut self, id: CgroupId, path: &[u8]) {
+        if self.paths.len() >= CAPACITY && !self.paths.contains_key(&id) {
+            self.refused += 1;
+            return;
+        }
+        self.paths.insert(id, path.into());
+    }
+
+    fn remove(&mut self, id: CgroupId) {
+        // Its id is no other's later: it has a generation.
+        self.removed.push_back(id);
+        if self.removed.len() > REMOVED
+            && let Some(oldest) = self.removed.pop_front()
+        {
+            self.paths.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+use std::cell::Cell;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::*;
+
+/// A line of `/proc/PID/stat`.
+fn stat(name: &str, flags: u32, ticks: u64) -> String {
+    format!("1 ({name}) S 40 1 39 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0 0")
+}
+
+/// A process's directory. What is not given is not there.
+fn process(dir: &Path, stat: &str, exe: Option<&str>, cmdline: &[u8]) {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("stat"), stat).unwrap();
+    fs::write(dir.join("status"), "Name:\tx\nNSpid:\t101\t7\n").unwrap();
+    fs::write(dir.join("comm"), "x\n").unwrap();
+    fs::write(dir.join("cmdline"), cmdline).unwrap();
+    if let Some(exe) = exe {
+        symlink(exe, dir.join("exe")).unwrap();
+    }
+}
+
+fn take(proc: &Path) -> Scan {
+    let clock = Cell::new(0);
+    Scan::take(proc, || {
+        clock.set(clock.get() + 1);
+        clock.get()
+    })
+    .unwrap()
+}
+
+#[test]
+fn reads_itself_from_proc() {
+    let processes = Processes::scan(Path::new("/proc"), || 1).unwrap();
+    let (pid, start) = own().unwrap();
+    let process = processes.get(pid, start).unwrap();
+    assert_eq!(process.parent.0, Pid(std::os::unix::process::parent_id()));
+    assert_eq!(process.exe(), std::env::current_exe().unwrap().into_os_string().into_vec());
+    let first = std::env::args_os().next().unwrap();
+    assert_eq!(process.arguments().next().unwrap(), first.as_bytes());
+    let status = fs::read_to_string("/proc/self/stat").unwrap();
+    let session: u32 =
+        status.rsplit(") ").next().unwrap().split(' ').nth(3).unwrap().parse().unwrap();
+    assert_eq!(process.standing.session, Pid(session));
+    assert!(start.0 > 0 && start.0.is_multiple_of(TICK));
+}
+
+#[test]
+fn reads_a_hostile_name() {
+    let proc = tempfile::tempdir().unwrap();
+    process(&proc.path().join("101"), &stat("a) S (b) Z", 0, 300), Some("/bin/x"), b"x\0");
+    process(&proc.path().join("102"), &stat("kthread", 0x0020_0000, 300), None, b"");
+    let scan = take(proc.path());
+    let found = &scan.found[&Pid(101)];
+    assert_eq!((found.stat.ppid, found.standing().session), (Pid(40), Pid(39)));
+    assert_eq!((found.stat.start, found.vpid), (StartTime(300 * TICK), Pid(7)));
+    assert_eq!(
+        (found.exe.as_deref().unwrap(), &*found.args, found.name.bytes()),
+        (&b"/bin/x"[..], &b"x\0"[..], &b"x"[..])
+    );
+    assert_eq!((scan.start, scan.end()), (1, 4));
+    assert!([2, 3].contains(&found.time), "before it was read");
+    assert_eq!(scan.found[&Pid(102)].exe.as_deref(), Some(&b""[..]), "a kernel thread");
+}
+
+#[test]
+fn one_that_waits_to_be_reaped_has_ended_unless_a_thread_goes_on() {
+    let proc = tempfile::tempdir().unwrap();
+    let (zombie, half) = (proc.path().join("101"), proc.path().join("102"));
+    process(&zombie, &stat("x", 0x4, 300), None, b"");
+    process(&zombie.join("task/101"), &stat("x", 0x4, 300), None, b"");
+    process(&half, &stat("x", 0x4, 300), None, b"");
+    process(&half.join("task/102"), &stat("x", 0x4, 300), None, b"");
+    process(&half.join("task/103"), &stat("x", 0, 301), Some("/bin/x"), b"x\0");
+    let scan = take(proc.path());
+    assert_eq!(scan.found.keys().collect::<Vec<_>>(), [&Pid(102)]);
+    assert_eq!(scan.found[&Pid(102)].exe.as_deref().unwrap(), b"/bin/x");
+    assert_eq!(scan.found[&Pid(102)].stat.start, StartTime(300 * TICK));
+    assert!(scan.unread.is_empty());
+}
+
+#[test]
+fn what_makes_no_sense_is_not_read() {
+    let proc = tempfile::tempdir().unwrap();
+    fs::write(proc.path().join("99999999999"), "").unwrap();
+    fs::create_dir(proc.path().join("self")).unwrap();
+    fs::create_dir(proc.path().join("100")).unwrap();
+    for (pid, stat) in
+        [(101, ""), (102, "102 (x) "), (103, "103 (x) S 1 1 1 0 -1 0"), (104, "\u{0}")]
+    {
+        process(&proc.path().join(pid.to_string()), stat, None, b"");
+    }
+    let huge = "1 ".repeat(100_000);
+    process(&proc.path().join("105"), &huge, None, b"");
+    let scan = take(proc.path());
+    assert!(scan.found.is_empty());
+    assert_eq!(scan.unread.iter().map(|pid| pid.0).collect::<Vec<_>>(), [101, 102, 103, 104, 105]);
+}
+
+#[test]
+fn arguments_have_a_bound() {
+    let proc = tempfile::tempdir().unwrap();
+    process(&proc.path().join("101"), &stat("x", 0, 300), None, &vec![b'a'; 3 << 20]);
+    assert_eq!(take(proc.path()).found[&Pid(101)].args.len(), 4096);
+}
+
+#[test]
+fn a_file_without_a_name_has_the_path_that_it_had() {
+    let proc = tempfile::tempdir().unwrap();
+    let (kept, gone) = (proc.path().join("kept (deleted)"), "/memfd:x (deleted)");
+    fs::write(&kept, "").unwrap();
+    process(&proc.path().join("101"), &stat("x", 0, 300), kept.to_str(), b"");
+    // A link that leads nowhere does not say how many names its file has.
+    process(&proc.path().join("102"), &stat("x", 0, 300), Some(gone), b"");
+    let scan = take(proc.path());
+    assert_eq!(scan.found[&Pid(101)].exe.as_deref().unwrap(), kept.as_os_str().as_bytes());
+    assert_eq!(scan.found[&Pid(102)].exe.as_deref().unwrap(), gone.as_bytes());
+}
+
+#[test]
+fn may_be_taken_by_another_thread() {
+    let mut processes = Processes::scan(Path::new("/proc"), || 1).unwrap();
+    processes.lost(2);
+    let scan = std::thread::spawn(|| Scan::take(Path::new("/proc"), || 3).unwrap()).join().unwrap();
+    processes.merge(&scan);
+    let (pid, start) = own().unwrap();
+    assert!(!processes.get(pid, start).unwrap().has_ended());
+    check_books(&processes);
+}

@@ -1,0 +1,81 @@
+//! Another look at `/proc` when the table of processes may be wrong: on a thread of its own, since a host has many
+//! processes, and not before the events that were sent meanwhile have been seen.
+
+use std::io;
+use std::mem;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+
+use super::process::{Processes, Scan};
+use crate::sensor::boot_time;
+
+/// The least time between the end of one and the beginning of the next, in nanoseconds: a host that loses
+/// events has enough to do.
+const PAUSE: u64 = 5_000_000_000;
+
+/// At most one at a time.
+#[derive(Debug)]
+pub(crate) struct Rescan {
+    proc: PathBuf,
+    state: State,
+    /// When the next one may begin.
+    not_before: u64,
+    done: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Running(JoinHandle<io::Result<Scan>>),
+    /// Until the events of its time have come.
+    Waiting(Scan),
+}
+
+impl Rescan {
+    /// Of the processes in a folder like `/proc`.
+    pub(crate) fn new(proc: PathBuf) -> Self {
+        Self { proc, state: State::Idle, not_before: 0, done: 0 }
+    }
+
+    /// Does what is next; all events that were sent before `seen` are in the table.
+    pub(crate) fn go_on(&mut self, processes: &mut Processes, seen: u64) {
+        self.state = match mem::replace(&mut self.state, State::Idle) {
+            State::Idle if processes.is_stale() && boot_time() >= self.not_before => self.begin(),
+            State::Running(thread) if thread.is_finished() => match thread.join() {
+                Ok(Ok(scan)) => State::Waiting(scan),
+                Ok(Err(error)) => self.give_up(&error),
+                Err(_) => self.give_up(&io::Error::other("the thread failed")),
+            },
+            State::Waiting(scan) if seen >= scan.end() => {
+                processes.merge(&scan);
+                self.done += 1;
+                self.pause()
+            }
+            state => state,
+        };
+    }
+
+    /// How many were done.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
+    fn begin(&mut self) -> State {
+        let proc = self.proc.clone();
+        let scan = move || Scan::take(&proc, boot_time);
+        match thread::Builder::new().name("rescan".to_owned()).spawn(scan) {
+            Ok(thread) => State::Running(thread),
+            Err(error) => self.give_up(&error),
+        }
+    }
+
+    fn give_up(&mut self, error: &io::Error) -> State {
+        tracing::warn!("cannot read the processes from {} again: {error}", self.proc.display());
+        self.pause()
+    }
+
+    fn pause(&mut self) -> State {
+        self.not_before = boot_time().saturating_add(PAUSE);
+        State::Idle
+    }
+}

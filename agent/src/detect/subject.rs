@@ -1,0 +1,136 @@
+//! Who acted, as rules see it: the process and where it came from, its user, its container.
+
+use shrike_common::{ContainerId, Event, Membership, Uid};
+use shrike_rules::{FieldId, Value};
+
+use super::{HOST, Sight};
+use crate::capability::Capabilities;
+use crate::context::cgroup_path;
+use crate::context::container::{self, Container};
+use crate::context::process::{Process, Standing};
+
+/// A field of these; `index` is its argument.
+pub(super) fn field<'a>(
+    sight: &'a Sight<'_, '_>,
+    field: FieldId,
+    index: Option<u32>,
+) -> Option<Value<'a>> {
+    let header = sight.header;
+    Some(match field {
+        FieldId::ProcPid => header.tgid.0.into(),
+        FieldId::ProcPpid => header.ppid.0.into(),
+        FieldId::ProcStartTime => header.start.0.into(),
+        FieldId::ProcVpid => sight.ancestor(0)?.vpid.0.into(),
+        FieldId::ProcName => sight.name()?.into(),
+        FieldId::ProcExe => sight.ancestor(0)?.arguments().next()?.into(),
+        FieldId::ProcExepath => executable(sight.ancestor(0)?)?,
+        FieldId::ProcArgs => match index {
+            Some(index) => sight.ancestor(0)?.arguments().nth(index as usize + 1)?.into(),
+            None => joined_arguments(sight.ancestor(0)?).into(),
+        },
+        FieldId::ProcCmdline => command_line(sight.name()?, sight.ancestor(0)?).into(),
+        FieldId::ProcPname => sight.ancestor(1)?.name().into(),
+        FieldId::ProcPexe => sight.ancestor(1)?.arguments().next()?.into(),
+        FieldId::ProcPexepath => executable(sight.ancestor(1)?)?,
+        FieldId::ProcPcmdline => {
+            let parent = sight.ancestor(1)?;
+            command_line(parent.name(), parent).into()
+        }
+        FieldId::ProcAname => sight.ancestor(index?)?.name().into(),
+        FieldId::ProcSid => sight.ancestor(0)?.standing.session.0.into(),
+        FieldId::ProcPgid => sight.ancestor(0)?.standing.group.0.into(),
+        FieldId::ProcTty => sight.ancestor(0)?.standing.tty.into(),
+        FieldId::ProcIsExeUpperLayer => sight.ancestor(0)?.is_upper()?.into(),
+        FieldId::UserLoginuid => match sight.ancestor(0)?.standing.loginuid {
+            Standing::NOBODY => Value::Number(-1),
+            Uid(uid) => uid.into(),
+        },
+        FieldId::UserLoginname => {
+            sight.names.user(ContainerId(0), sight.ancestor(0)?.standing.loginuid)?.into()
+        }
+        FieldId::ProcSname => {
+            sight.processes.session_leader(header.tgid, header.start)?.name().into()
+        }
+        FieldId::ProcExeIno => sight.ancestor(0)?.exe_file()?.0.into(),
+        FieldId::ProcIsExeFromMemfd => sight.ancestor(0)?.exe().starts_with(b"/memfd:").into(),
+        FieldId::ThreadTid => header.tid.0.into(),
+        FieldId::ThreadCapEffective => Capabilities::from_bits(header.caps).names().into(),
+        FieldId::UserUid => header.uid.0.into(),
+        FieldId::UserEuid => header.euid.0.into(),
+        FieldId::UserName => sight.names.user(header.container, header.uid)?.into(),
+        FieldId::GroupGid => header.gid.0.into(),
+        FieldId::GroupName => sight.names.group(header.container, header.gid)?.into(),
+        FieldId::ContainerMembership => Membership::from_code(header.membership)?.name().into(),
+        FieldId::ContainerId | FieldId::ContainerFullId | FieldId::ContainerType
+            if sight.is_of_host() =>
+        {
+            HOST.into()
+        }
+        FieldId::ContainerId => sight.its_container()?.short_id().into(),
+        FieldId::ContainerFullId => (*sight.its_container()?.id).into(),
+        FieldId::ContainerType => sight.its_container()?.runtime.name().into(),
+        FieldId::ContainerNestedId => {
+            let nested = sight.nested()?;
+            container::shortened(nested.id).into()
+        }
+        FieldId::ContainerNestedType => sight.nested()?.runtime.name().into(),
+        FieldId::K8sPodUid => (*sight.its_container()?.pod.as_ref()?.uid).into(),
+        FieldId::K8sPodQos => sight.its_container()?.pod.as_ref()?.qos.name().into(),
+        FieldId::CgroupPath => sight.containers.cgroup(header.cgroup)?.into(),
+        FieldId::ContainerNumber => match sight.container() {
+            ContainerId(0) => return None,
+            container => container.0.into(),
+        },
+        FieldId::CgroupId => header.cgroup.0.into(),
+        _ => return None,
+    })
+}
+
+impl Sight<'_, '_> {
+    /// Whether a task of the host acts, and not for a container.
+    fn is_of_host(&self) -> bool {
+        self.container() == ContainerId(0)
+            && Membership::from_code(self.header.membership) == Some(Membership::None)
+    }
+
+    /// What is known of the container that the event is about.
+    fn its_container(&self) -> Option<&Container> {
+        match self.event {
+            Event::Breach(breach) => self.containers.get(breach.container),
+            _ => self.containers.of(self.header),
+        }
+    }
+
+    /// The container within that one whose cgroup the task is in.
+    fn nested(&self) -> Option<cgroup_path::Container<'_>> {
+        self.its_container()?;
+        container::nested(self.containers.cgroup(self.header.cgroup)?)
+    }
+
+    /// The name of the main thread. It may have changed since the exec: the thread's own events tell.
+    fn name(&self) -> Option<&[u8]> {
+        if self.header.tid == self.header.tgid {
+            return Some(self.header.comm());
+        }
+        self.ancestor(0).map(Process::name)
+    }
+
+    fn ancestor(&self, generations: u32) -> Option<&Process> {
+        self.processes.ancestor(self.header.tgid, self.header.start, generations)
+    }
+}
+
+fn executable(process: &Process) -> Option<Value<'_>> {
+    (!process.exe().is_empty()).then(|| process.exe().into())
+}
+
+/// Falco's `proc.args`: the arguments behind the first, joined by blanks.
+fn joined_arguments(process: &Process) -> Vec<u8> {
+    process.arguments().skip(1).collect::<Vec<_>>().join(&b' ')
+}
+
+/// Falco's `proc.cmdline`: the name and the arguments.
+fn command_line(name: &[u8], process: &Process) -> Vec<u8> {
+    let arguments = process.arguments().skip(1);
+    [name].into_iter().chain(arguments).collect::<Vec<_>>().join(&b' ')
+}
