@@ -64,6 +64,7 @@ impl Processes {
             process.vpid = found.vpid;
             if process.image.since <= found.time {
                 process.name = found.name;
+                process.place = found.place.found(&process.place).shared(Some(&process.place));
             }
             let has_parent = process.parent.1 != StartTime::default();
             self.correct(key, image);
@@ -73,6 +74,7 @@ impl Processes {
                 start: found.stat.start,
                 standing: found.standing(),
                 vpid: found.vpid,
+                place: found.place.clone(),
                 name: found.name,
                 image,
                 ..Process::heard(found.time)

@@ -3,6 +3,7 @@
 //! events were lost.
 
 mod merge;
+mod place;
 mod scan;
 mod table;
 mod text;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use shrike_common::{Control, Exec, Pid, StartTime, Uid};
 
+pub(crate) use place::{Cgroup, Place};
 pub(crate) use scan::Scan;
 pub(crate) use table::Processes;
 
@@ -38,6 +40,8 @@ pub(crate) struct Process {
     pub(crate) standing: Standing,
     /// Its pid in its own pid namespace.
     pub(crate) vpid: Pid,
+    /// Where it is.
+    pub(crate) place: Arc<Place>,
     name: Name,
     image: Image,
     /// The latest time at which it is known to have been there.
@@ -118,9 +122,20 @@ impl Process {
 
     /// The arguments, the program's own name first.
     pub(crate) fn arguments(&self) -> impl Iterator<Item = &[u8]> {
-        let args = &*self.image.args;
+        let args = self.raw_arguments();
         let list = args.strip_suffix(b"\0").unwrap_or(args);
         list.split(|&byte| byte == 0).filter(|_| !args.is_empty())
+    }
+
+    /// The arguments, each ended by NUL.
+    pub(crate) fn raw_arguments(&self) -> &[u8] {
+        &self.image.args
+    }
+
+    /// Whether no other process has the very same arguments.
+    pub(crate) fn has_own_arguments(&self) -> bool {
+        // The other handle is that of all texts.
+        Arc::strong_count(&self.image.args) <= 2
     }
 
     /// Whether it has ended.

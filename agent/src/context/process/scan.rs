@@ -9,10 +9,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shrike_common::{Pid, StartTime, Uid};
+use shrike_common::{Namespaces, NsId, NsType, Pid, StartTime, Uid};
 
 use super::text::{LONGEST, Texts};
-use super::{CAPACITY, Name, Standing, TICK};
+use super::{CAPACITY, Cgroup, Name, Place, Standing, TICK};
+use crate::context::cgroup_path::CgroupPath;
 
 /// The most bytes that are read of `/proc/PID/stat` and `/proc/PID/status`.
 const STATUS: usize = 16 << 10;
@@ -47,6 +48,7 @@ pub(super) struct Found {
     pub(super) time: u64,
     pub(super) stat: Stat,
     pub(super) vpid: Pid,
+    pub(super) place: Arc<Place>,
     pub(super) name: Name,
     pub(super) loginuid: Uid,
     /// `None` if the agent may not see it.
@@ -74,6 +76,7 @@ impl Scan {
         let mut scan = Self { start: clock(), ..Self::default() };
         // All at once, so that the list is of the time at which the scan started: what is not in it
         // had ended by then, or came later.
+        let mut last = None;
         for pid in list(proc)? {
             if scan.found.len() >= CAPACITY {
                 scan.unread.insert(pid);
@@ -81,7 +84,10 @@ impl Scan {
             }
             let time = clock();
             match Found::read(&proc.join(pid.to_string()), time, &mut scan.texts) {
-                Ok(Some(found)) => {
+                Ok(Some(mut found)) => {
+                    // Most are where the one before is.
+                    found.place = Arc::unwrap_or_clone(found.place).shared(last.as_ref());
+                    last = Some(found.place.clone());
                     scan.found.insert(pid, found);
                 }
                 Ok(None) => {}
@@ -108,7 +114,10 @@ impl Found {
             let stat = Stat::read(dir)?;
             let Some(thread) = living(dir, stat)? else { return Ok(None) };
             let (exe, args) = (executable(&thread)?, content(&thread.join("cmdline"), LONGEST)?);
-            let (name, vpid) = (content(&dir.join("comm"), Name::LEN)?, vpid(dir)?);
+            let name = content(&dir.join("comm"), Name::LEN)?;
+            let (vpid, uid) = status(dir)?;
+            let place =
+                Place { uid, ns: namespaces(&thread), cgroup: cgroup(dir)?, ..Place::default() };
             // The directory is found by pid each time: it may be another process's by now, or that
             // of one which has let go of its program meanwhile.
             if Stat::read(dir)? == stat {
@@ -116,6 +125,7 @@ impl Found {
                     time,
                     stat,
                     vpid,
+                    place: Arc::new(place),
                     name: Name::new(name.strip_suffix(b"\n").unwrap_or(&name)),
                     loginuid: loginuid(dir)?,
                     exe: exe.map(|exe| texts.intern(&exe)),
@@ -224,13 +234,55 @@ fn executable(dir: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(path))
 }
 
-/// The pid in the process's own pid namespace; 0 if it is not told.
-fn vpid(dir: &Path) -> io::Result<Pid> {
+/// The pid in the process's own pid namespace, and the effective user; 0 if that is not told.
+fn status(dir: &Path) -> io::Result<(Pid, Uid)> {
     let status = content(&dir.join("status"), STATUS)?;
     let status = String::from_utf8_lossy(&status);
-    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let own = pids.and_then(|pids| pids.split_whitespace().next_back()?.parse().ok());
-    Ok(Pid(own.unwrap_or_default()))
+    let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let own = line("NSpid:").and_then(|pids| pids.split_whitespace().next_back()?.parse().ok());
+    // Real, effective, saved, of the file system.
+    let uid = line("Uid:").and_then(|uids| uids.split_whitespace().nth(1)?.parse().ok());
+    Ok((Pid(own.unwrap_or_default()), Uid(uid.unwrap_or_default())))
+}
+
+/// The namespaces of a thread; 0 for each that the agent may not see.
+fn namespaces(thread: &Path) -> Namespaces {
+    let mut namespaces = Namespaces::default();
+    for ty in NsType::ALL {
+        let link = fs::read_link(thread.join("ns").join(ty.name()));
+        let id = link.ok().and_then(|link| {
+            let id = link.to_str()?.strip_suffix(']')?.rsplit_once('[')?.1;
+            id.parse().ok()
+        });
+        *namespaces.get_mut(ty) = NsId(id.unwrap_or_default());
+    }
+    namespaces
+}
+
+/// The cgroup; none if the kernel has none.
+fn cgroup(dir: &Path) -> io::Result<Cgroup> {
+    let text = match content(&dir.join("cgroup"), STATUS) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Cgroup::default()),
+        text => text?,
+    };
+    let mut unified = None;
+    for line in text.split(|&byte| byte == b'\n') {
+        // The number of the hierarchy, its controllers, the path.
+        let mut fields = line.splitn(3, |&byte| byte == b':');
+        let (Some(number), Some(path)) = (fields.next(), fields.nth(1)) else { continue };
+        // What is above the root of the agent's own namespace.
+        let mut path = path;
+        while let Some(rest) = path.strip_prefix(b"/..") {
+            path = rest;
+        }
+        if CgroupPath::new(path).containers().next().is_some() {
+            return Ok(Cgroup::Path(path.into()));
+        }
+        if number == b"0" {
+            unified = Some(path);
+        }
+    }
+    Ok(unified.map_or_else(Cgroup::default, |path| Cgroup::Path(path.into())))
 }
 
 /// Who has logged in; nobody, in a kernel that does not know.

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::sync::Arc;
 
 use shrike_common::{Event, Exec, Fork, Header, Pid, StartTime};
 
 use super::text::Texts;
-use super::{CAPACITY, Image, Key, Name, Process, Standing, same};
+use super::{CAPACITY, Cgroup, Image, Key, Name, Place, Process, Standing, same};
 
 /// How many ended processes are remembered.
 pub(super) const ENDED: usize = 4096;
@@ -50,6 +51,13 @@ impl Processes {
         match event {
             Event::Fork(fork) => self.fork(header, fork),
             Event::Exec(exec) => self.exec(header, exec),
+            // It has just become a container's.
+            Event::Boundary(_) => self.place(header),
+            Event::CgroupAttach(attach) if attach.hierarchy == 0 => {
+                if let Some(moved) = self.known(attach.target, attach.target_start) {
+                    Arc::make_mut(&mut moved.place).cgroup = Cgroup::Id(attach.to);
+                }
+            }
             _ => {}
         }
     }
@@ -84,6 +92,24 @@ impl Processes {
     pub(crate) fn get(&self, pid: Pid, start: StartTime) -> Option<&Process> {
         let process = self.table.get(&Key::new(pid, start))?;
         same(process.start, start).then_some(process)
+    }
+
+    /// The processes that have not ended, by pid.
+    pub(crate) fn alive(&self) -> impl Iterator<Item = (Pid, &Process)> {
+        let alive = self.table.iter().filter(|(_, process)| process.ended.is_none());
+        alive.map(|(key, process)| (key.pid, &**process))
+    }
+
+    /// The nearest ancestor of a process that has not ended.
+    pub(crate) fn living_ancestor(&self, process: &Process) -> Option<(Pid, &Process)> {
+        let (mut pid, mut ancestor) = (process.parent.0, self.parent(process)?);
+        for _ in 0..MAX_ANCESTORS {
+            if ancestor.ended.is_none() {
+                return Some((pid, ancestor));
+            }
+            (pid, ancestor) = (ancestor.parent.0, self.parent(ancestor)?);
+        }
+        None
     }
 
     /// The ancestor that is `generations` above: 0 is the process itself, 1 its parent.
@@ -151,14 +177,21 @@ impl Processes {
             child.start = fork.child_start;
             child.vpid = fork.child_vpid;
             child.heard = child.heard.max(header.time);
+            if child.place.membership.is_none() {
+                let told = Place::told(header);
+                child.place = Arc::new(child.place.found(&told));
+            }
             return self.set_parent(key, parent);
         }
+        self.place(header);
         let caller = self.get(header.tgid, header.start);
+        let place = Place::of_child(header, fork.clone_flags);
         let child = Process {
             start: fork.child_start,
             parent,
             standing: caller.map(|caller| caller.standing).unwrap_or_default(),
             vpid: fork.child_vpid,
+            place: place.shared(caller.map(|caller| &caller.place)),
             name: Name(header.comm),
             image: caller.map(|caller| caller.image.inherited(header.time)).unwrap_or_default(),
             is_sibling: fork.clone_flags & CLONE_PARENT != 0,
@@ -189,6 +222,7 @@ impl Processes {
             file: exec.file,
             since: header.time,
         };
+        self.place(header);
         let Exec { group, session, tty, loginuid, .. } = *exec;
         let standing = Standing { group, session, tty, loginuid };
         let Some(process) = self.known(header.tgid, header.start) else {
@@ -198,6 +232,7 @@ impl Processes {
                 parent: (header.ppid, StartTime::default()),
                 standing,
                 vpid: exec.vpid,
+                place: Arc::new(Place::told(header)),
                 name: Name(header.comm),
                 image,
                 ..Process::heard(header.time)
@@ -217,6 +252,19 @@ impl Processes {
             self.is_stale = true;
         }
         self.release(former);
+    }
+
+    /// A process is where its event says.
+    fn place(&mut self, header: &Header) {
+        let told = Place::told(header);
+        let Some(process) = self.get(header.tgid, header.start) else { return };
+        if *process.place == told {
+            return;
+        }
+        let place = told.shared(self.parent(process).map(|parent| &parent.place));
+        if let Some(process) = self.known(header.tgid, header.start) {
+            process.place = place;
+        }
     }
 
     /// Whether an image is what the process ran when it was last heard of.
@@ -344,6 +392,7 @@ impl Process {
             parent: (Pid::default(), StartTime::default()),
             standing: Standing::default(),
             vpid: Pid::default(),
+            place: Arc::default(),
             name: Name::default(),
             image: Image::default(),
             heard: time,

@@ -70,6 +70,7 @@ fn found(time: u64, ppid: u32, start: u64, exe: &[u8], args: &[u8]) -> Found {
         time,
         stat: Stat::new(StartTime(start / TICK * TICK), Pid(ppid), Pid(1)),
         vpid: Pid(7),
+        place: Arc::default(),
         name: Name::new(exe),
         loginuid: Standing::NOBODY,
         exe: Some(Arc::from(exe)),
