@@ -32,6 +32,7 @@ mod run;
 mod selftest;
 mod sensor;
 mod sink;
+mod socket;
 mod watch;
 
 use std::process::ExitCode;
