@@ -18,14 +18,16 @@ pub(crate) struct Places<'a> {
     pub(crate) pins: &'a Path,
     /// Its marks.
     pub(crate) state: &'a Path,
-    /// The socket of its alerts.
-    pub(crate) socket: &'a Path,
+    /// The sockets of its alerts, and of what runs.
+    pub(crate) sockets: [&'a Path; 2],
 }
 
 /// Removes all of it, and returns what that was. An agent that runs is left alone.
 pub(crate) fn run(places: &Places<'_>) -> anyhow::Result<Vec<PathBuf>> {
-    if UnixStream::connect(places.socket).is_ok() {
-        bail!("an agent listens at {}; stop it first", places.socket.display());
+    for socket in places.sockets {
+        if UnixStream::connect(socket).is_ok() {
+            bail!("an agent listens at {}; stop it first", socket.display());
+        }
     }
     let mut removed = match Pins::find(places.pins) {
         Ok(Some(pins)) => pins.clean_up().context("cannot remove what is pinned")?,
@@ -33,7 +35,8 @@ pub(crate) fn run(places: &Places<'_>) -> anyhow::Result<Vec<PathBuf>> {
         Err(PinsError::InUse(dir)) => bail!("an agent uses {}; stop it first", dir.display()),
         Err(error) => return Err(error).context("cannot remove what is pinned"),
     };
-    for file in [&places.state.join(alive::FILE), places.socket] {
+    let [alerts, agent] = places.sockets;
+    for file in [&places.state.join(alive::FILE), alerts, agent] {
         if gone(fs::remove_file(file), file)? {
             removed.push(file.to_owned());
         }
@@ -65,18 +68,21 @@ mod tests {
     fn removes_what_is_there_and_nothing_of_others() {
         let dir = tempfile::tempdir().unwrap();
         let (pins, state) = (dir.path().join("pins"), dir.path().join("state"));
-        let socket = dir.path().join("alerts.sock");
-        let places = Places { pins: &pins, state: &state, socket: &socket };
+        let sockets = ["alerts.sock", "agent.sock"].map(|name| dir.path().join(name));
+        let places = Places { pins: &pins, state: &state, sockets: [&sockets[0], &sockets[1]] };
         assert_eq!(run(&places).unwrap(), [] as [PathBuf; 0]);
 
         fs::create_dir(&state).unwrap();
         fs::write(state.join("alive"), "").unwrap();
         fs::write(state.join("other"), "").unwrap();
-        let listener = UnixListener::bind(&socket).unwrap();
-        let error = run(&places).unwrap_err().to_string();
-        assert!(error.starts_with("an agent listens at "), "{error}");
-        drop(listener);
-        assert_eq!(run(&places).unwrap(), [state.join("alive"), socket.clone()]);
+        for socket in &sockets {
+            let listener = UnixListener::bind(socket).unwrap();
+            let error = run(&places).unwrap_err().to_string();
+            assert!(error.starts_with("an agent listens at "), "{error}");
+            drop(listener);
+        }
+        let [alerts, agent] = sockets.clone();
+        assert_eq!(run(&places).unwrap(), [state.join("alive"), alerts, agent]);
         assert!(state.join("other").exists());
     }
 }

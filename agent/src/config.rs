@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) metrics: SocketAddr,
     /// The Unix socket that alerts are sent to clients of.
     pub(crate) socket: PathBuf,
+    /// The Unix socket at which the agent tells what runs.
+    pub(crate) agent_socket: PathBuf,
     /// The folder of what an agent leaves for the next one.
     pub(crate) state: PathBuf,
     /// The folder of what outlives the agent in the kernel; if not given, nothing does.

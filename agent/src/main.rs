@@ -33,6 +33,7 @@ mod selftest;
 mod sensor;
 mod sink;
 mod socket;
+mod view;
 mod watch;
 
 use std::process::ExitCode;

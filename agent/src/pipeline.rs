@@ -34,6 +34,7 @@ use crate::recording::Origin;
 use crate::run;
 use crate::sensor::{self, ProbeState, Sensor};
 use crate::sink::Sinks;
+use crate::view::{Look, Questions, Source, Tables};
 
 /// How often the books are read and the thread shows that it is alive, busy or not.
 const TICK: Duration = Duration::from_secs(1);
@@ -50,6 +51,8 @@ pub(crate) struct Pipeline {
     pub(crate) engine: Engine,
     /// Rules that are to be put in force.
     pub(crate) reloads: Receiver<Ruleset>,
+    /// What is asked about what runs.
+    pub(crate) questions: Questions,
     pub(crate) context: Context,
     pub(crate) pulse: Pulse,
     /// The mark for the next agent, if it can be left.
@@ -101,8 +104,16 @@ impl Pipeline {
         self.tick();
         self.health.met(Self::HEALTH);
         let mut ticked = Instant::now();
-        while !self.sensor.wait(stopped.as_fd(), TICK)? {
+        loop {
+            let waking = [stopped.as_fd(), self.questions.bell()];
+            let [is_over, is_asked] = self.sensor.wait(waking, TICK)?;
+            if is_over {
+                break;
+            }
             self.read();
+            if is_asked {
+                self.questions.answer(|| self.context.look_around());
+            }
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.tick();
@@ -340,6 +351,13 @@ impl Context {
             Ok(clock) => self.clock = clock,
             Err(error) => tracing::warn!("cannot read the clock: {error}"),
         }
+    }
+
+    /// What runs, for those who ask.
+    fn look_around(&self) -> Look {
+        let Self { processes, containers, names, host, clock, .. } = self;
+        let tables = Tables { processes, containers, names, host: *host, clock: *clock };
+        Look::take(&tables, Source::Agent)
     }
 
     /// Has `/proc` read again if more events of processes are lost than before.

@@ -29,6 +29,7 @@ use crate::plan::Plans;
 use crate::pulse::Pulse;
 use crate::sensor::{self, ProbeState, Sensor, SensorOptions};
 use crate::sink;
+use crate::view;
 
 /// Runs the agent until SIGINT or SIGTERM.
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
@@ -65,6 +66,8 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let address = Server::new(metrics, health).start(config.metrics).await?;
     let (sinks, workers) = sink::start(config.format, &config.socket, &config.webhooks, metrics)?;
+    let (asker, questions) = view::channel().context("cannot create an eventfd")?;
+    let view = view::Server::start(&config.agent_socket, "--agent-socket", asker)?;
     let host = node::host_namespaces(Path::new("/proc")).context("cannot tell containers apart")?;
     let sensor = start_sensor(config, Plans::of_rules(&ruleset), &host, metrics, health)?;
     // After the probes are attached: what happens from here on is in the events.
@@ -81,6 +84,7 @@ async fn serve(
             engine: Engine::new(sensor.generation(), ruleset),
             sensor,
             reloads,
+            questions,
             context,
             pulse: Pulse::default(),
             alive,
@@ -108,6 +112,7 @@ async fn serve(
             },
         }
     };
+    view.finish().await;
     // The event thread has dropped its end of the queues.
     workers.finish().await;
     outcome.map_err(|_| anyhow!("the event thread panicked"))?.context("cannot wait for events")

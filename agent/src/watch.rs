@@ -88,8 +88,8 @@ impl Watch {
         let left = |limit: Duration| limit.saturating_sub(start.elapsed());
         loop {
             let timeout = self.scope.limit.map_or(TICK, left).min(TICK);
-            let stopped =
-                self.sensor.wait(self.stop.as_fd(), timeout).context("cannot wait for events")?;
+            let waited = self.sensor.wait([self.stop.as_fd()], timeout);
+            let [stopped] = waited.context("cannot wait for events")?;
             let mut outcome = Ok(());
             self.sensor.read(|record| {
                 if outcome.is_ok() {

@@ -35,12 +35,16 @@ pub(super) struct CleanupArgs {
     /// The agent's --socket
     #[arg(long, value_name = "PATH", default_value = super::SOCKET)]
     socket: PathBuf,
+
+    /// The agent's --agent-socket
+    #[arg(long, value_name = "PATH", default_value = super::AGENT_SOCKET)]
+    agent_socket: PathBuf,
 }
 
 /// Removes it, and says what that was.
 pub(super) fn run(args: &CleanupArgs) -> anyhow::Result<ExitCode> {
-    let CleanupArgs { json, pins, state, socket } = args;
-    let removed = cleanup::run(&Places { pins, state, socket })?;
+    let CleanupArgs { json, pins, state, socket, agent_socket } = args;
+    let removed = cleanup::run(&Places { pins, state, sockets: [socket, agent_socket] })?;
     if *json {
         let removed: Vec<_> = removed.iter().map(|path| path.to_string_lossy()).collect();
         let json = serde_json::to_string_pretty(&removed).context("cannot print the list")?;

@@ -4,15 +4,20 @@ mod cleanup;
 mod container;
 mod doctor;
 mod events;
+mod ps;
 mod record;
 mod run;
 mod selftest;
+mod table;
+mod tree;
+mod view;
 
 use std::env;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Version and revision, as `shrike --version` shows them.
@@ -20,6 +25,9 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHRIKE_REVI
 
 /// Where the agent sends alerts to local programs.
 const SOCKET: &str = "/run/shrike/alerts.sock";
+
+/// Where the agent tells what runs on this host.
+const AGENT_SOCKET: &str = "/run/shrike/agent.sock";
 
 /// The folder of what an agent leaves for the next one.
 const STATE: &str = "/run/shrike";
@@ -56,6 +64,8 @@ enum Command {
     Run(run::RunArgs),
     Container(container::ContainerArgs),
     Network(container::NetworkArgs),
+    Ps(ps::PsArgs),
+    Tree(tree::TreeArgs),
     Cleanup(cleanup::CleanupArgs),
     Doctor(doctor::DoctorArgs),
     Events(events::EventsArgs),
@@ -74,6 +84,8 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Container(args) => Ok(container::run(args)),
         Command::Network(args) => Ok(container::run_network(args)),
+        Command::Ps(args) => ps::run(&args),
+        Command::Tree(args) => tree::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Events(args) => events::run(&args),
@@ -98,6 +110,12 @@ fn colourful(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Has this process end, as other programs do, when whoever reads what it says has had enough.
+fn end_with_reader() {
+    // SAFETY: no handler is installed. Without it, writing fails.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+}
+
 fn start_log(filter: &str) {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
@@ -113,11 +131,84 @@ fn log_filter(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::CommandFactory;
     use clap::error::ErrorKind;
 
     use super::*;
+
+    /// A host with some containers.
+    pub(super) fn snapshot() -> crate::view::Snapshot {
+        const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        let inner = format!("{ID}/f00d");
+        let process =
+            |(pid, parent, started, user, args, container): (u32, u32, &str, u32, &str, &str)| {
+                serde_json::json!({
+                    "pid": pid,
+                    "vpid": 1,
+                    "parent": parent,
+                    "started": started,
+                    "uid": user,
+                    "user": match user { 0 => Some("root"), 101 => Some("nginx"), _ => None },
+                    "name": "kthreadd",
+                    "exe": "/bin/x",
+                    "args": args.split_terminator('|').collect::<Vec<_>>(),
+                    "cgroup": "",
+                    "namespaces": {},
+                    "container": (!container.is_empty()).then_some(container),
+                })
+            };
+        let container = |id: &str, runtime: &str, first: u32, started: &str| {
+            serde_json::json!({
+                "id": id,
+                "numbers": [],
+                "runtime": runtime,
+                "cgroup": "",
+                "namespaces": {},
+                "host_namespaces": [],
+                "first": first,
+                "started": started,
+                "processes": 1,
+            })
+        };
+        let (hours, now) = ("2026-01-02T00:00:00Z", "2026-01-02T02:00:00Z");
+        let mut containers = [
+            container(ID, "docker", 11, hours),
+            container(&inner, "docker", 14, "2026-01-02T01:59:55Z"),
+            container("0abc", "shrike", 20, now),
+            container("0abd", "unknown", 99, now),
+        ];
+        containers[0]["namespaces"] =
+            serde_json::json!({ "net": 1, "user": 2, "time": 3, "mnt": 4 });
+        containers[0]["host_namespaces"] = serde_json::json!(["net", "user", "time"]);
+        containers[0]["pod"] =
+            serde_json::json!({ "uid": "0-1", "qos": "Burstable", "name": "web" });
+        containers[0]["boundary"] = "watched".into();
+        containers[0]["processes"] = 2.into();
+        containers[1]["namespaces"] = serde_json::json!({ "mnt": 5 });
+        containers[1]["boundary"] = "none".into();
+        containers[1]["parent"] = ID.into();
+        containers[2]["name"] = "web".into();
+        containers[3]["boundary"] = "entering".into();
+        let processes = [
+            (1, 0, "2026-01-01T00:00:00Z", 0, "/sbin/init", ""),
+            (2, 0, "2026-01-01T00:00:01Z", 0, "", ""),
+            (11, 10, hours, 101, "nginx: master", ID),
+            (12, 11, "2026-01-02T00:00:01Z", 1000, "nginx: worker\x1b[2J", ID),
+            (13, 11, "2026-01-02T00:00:02Z", 0, "sh|-c|id", ""),
+            (14, 10, "2026-01-02T01:59:55Z", 0, "sh", &inner),
+            (10, 1, "2026-01-01T00:00:02Z", 0, "containerd-shim|-id|0123", ""),
+            (20, 2, now, 0, "top", "0abc"),
+        ];
+        let document = serde_json::json!({
+            "source": "agent",
+            "time": now,
+            "host": {},
+            "containers": containers,
+            "processes": processes.map(process),
+        });
+        serde_json::from_value(document).unwrap()
+    }
 
     fn refused(arguments: &[&str]) -> clap::Error {
         let arguments = ["shrike"].iter().chain(arguments);
@@ -155,6 +246,10 @@ mod tests {
         ] {
             let error = refused(&["run", "--rules", "x", option, value]).to_string();
             assert!(error.contains(option) && error.contains(reason), "{error}");
+        }
+        for command in ["ps", "tree"] {
+            let error = refused(&[command, "--watch", "web"]).to_string();
+            assert!(error.contains("--watch") && error.contains("number of seconds"), "{error}");
         }
         for (option, value, reason) in [
             ("--cap-add", "CAP_FLY", "there is no capability \"CAP_FLY\""),

@@ -37,6 +37,10 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "PATH", default_value = super::SOCKET)]
     socket: PathBuf,
 
+    /// Tell what runs on this host at this Unix socket, to `shrike ps` and `shrike tree`
+    #[arg(long, value_name = "PATH", default_value = super::AGENT_SOCKET)]
+    agent_socket: PathBuf,
+
     /// Leave a mark in this folder every second, so that the next agent can tell since when nobody has
     /// watched this host; it should be emptied when the host is started
     #[arg(long, value_name = "DIR", default_value = super::STATE)]
@@ -73,8 +77,18 @@ enum Output {
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let RunArgs { rules, webhook, metrics, socket, state, pins, output, ring_size, hostname } =
-        args;
+    let RunArgs {
+        rules,
+        webhook,
+        metrics,
+        socket,
+        agent_socket,
+        state,
+        pins,
+        output,
+        ring_size,
+        hostname,
+    } = args;
     let colour = super::colourful(&io::stdout());
     let format = match output {
         Output::Auto if io::stdout().is_terminal() => Format::Text { colour },
@@ -93,6 +107,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         webhooks: webhook,
         metrics,
         socket,
+        agent_socket,
         state,
         pins: (pins.as_os_str() != "none").then_some(pins),
         format,

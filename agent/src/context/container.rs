@@ -150,6 +150,18 @@ impl Containers {
         self.table.get(&number)
     }
 
+    /// The container that has the cgroup with this path, or one above it.
+    pub(crate) fn at(&self, path: &[u8]) -> Option<ContainerId> {
+        let mut path = path;
+        while !path.is_empty() {
+            if let Some(&number) = self.numbers.get(path) {
+                return Some(number);
+            }
+            path = path.get(..path.iter().rposition(|&byte| byte == b'/')?)?;
+        }
+        None
+    }
+
     /// How many are known, those that are gone included.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
@@ -225,12 +237,12 @@ pub(crate) fn shortened(id: &[u8]) -> String {
 }
 
 /// An id, with what systemd escapes as it was.
-fn shown(id: &[u8]) -> Box<str> {
+pub(crate) fn shown(id: &[u8]) -> Box<str> {
     String::from_utf8_lossy(id).replace("\\x2d", "-").into()
 }
 
 /// The first digits of a digest; other ids whole.
-fn short(id: &str) -> &str {
+pub(crate) fn short(id: &str) -> &str {
     const DIGEST: usize = 64;
     let is_digest = id.len() == DIGEST && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_digest { id.get(..SHORT).unwrap_or(id) } else { id }
@@ -289,6 +301,19 @@ mod tests {
         assert!(containers.of(&header(0, 7, Membership::None)).is_none(), "that is the host's");
         rmdir(&mut containers, 7, &path);
         assert!(containers.of(&own).is_some(), "its last events may come later");
+    }
+
+    #[test]
+    fn a_cgroup_is_of_the_container_above() {
+        let mut containers = Containers::default();
+        mkdir(&mut containers, 7, "/own");
+        act(&mut containers, &header(3, 7, Membership::Member));
+        for path in ["/own", "/own/a/b"] {
+            assert_eq!(containers.at(path.as_bytes()), Some(ContainerId(3)), "{path}");
+        }
+        for path in ["", "/", "/other", "/ow", "/owner", "own"] {
+            assert_eq!(containers.at(path.as_bytes()), None, "{path}");
+        }
     }
 
     #[test]

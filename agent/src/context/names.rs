@@ -55,8 +55,7 @@ impl Names {
         Ok(Self { host, reader: Some(Reader::start()?), ..Self::default() })
     }
 
-    /// Those of these roots: the host's, and those of containers.
-    #[cfg(test)]
+    /// Those of these roots: the host's, and those of containers. They do not follow what changes.
     pub(crate) fn of_roots(host: &Path, containers: &[(ContainerId, &Path)]) -> Self {
         let mut names = Self { host: Users::read(host), ..Self::default() };
         for &(container, root) in containers {

@@ -243,12 +243,16 @@ impl Sensor {
         self.probes.iter().filter(answers).filter_map(|state| Some(state.attached?.backend()))
     }
 
-    /// Waits for records, at most for `timeout`. Returns whether the other end of `stop` was closed.
+    /// Waits for records, at most for `timeout`. Returns which ones of `others` are readable, or closed.
     ///
     /// While there is something to do it only takes naps, of which critical events wake it: under
     /// load no event wakes anybody. After a nap in which nothing happened it sleeps, until the first
     /// event.
-    pub(crate) fn wait(&mut self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<bool, Errno> {
+    pub(crate) fn wait<const N: usize>(
+        &mut self,
+        others: [BorrowedFd<'_>; N],
+        timeout: Duration,
+    ) -> Result<[bool; N], Errno> {
         let (wake, timeout) = match (self.order.is_empty(), self.is_busy) {
             // What is kept becomes due as soon as the lanes were read once more.
             (false, _) => (Wake::Never, Duration::ZERO),
@@ -259,17 +263,20 @@ impl Sensor {
         // Asked after that: what a lane has by now wakes nobody.
         let lanes =
             self.lanes.iter().filter(|reader| Wake::of(reader.lane()) as u64 <= wake as u64);
-        let mut fds: Vec<PollFd<'_>> = lanes
-            .map(AsFd::as_fd)
-            .chain([stop])
+        let mut fds: Vec<PollFd<'_>> = others
+            .into_iter()
+            .chain(lanes.map(AsFd::as_fd))
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         let polled = poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX));
-        let stopped = fds.last().and_then(PollFd::any).unwrap_or(false);
+        let mut is_ready = [false; N];
+        for (is_ready, fd) in is_ready.iter_mut().zip(&fds) {
+            *is_ready = fd.any().unwrap_or(false);
+        }
         self.wake.want(Wake::Never);
         match polled {
-            Ok(_) => Ok(stopped),
-            Err(Errno::EINTR) => Ok(false),
+            Ok(_) => Ok(is_ready),
+            Err(Errno::EINTR) => Ok([false; N]),
             Err(errno) => Err(errno),
         }
     }

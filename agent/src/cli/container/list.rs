@@ -1,9 +1,9 @@
 //! `shrike container ps` and `inspect`.
 
 use clap::Args;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::cli::table::{age, table};
 use crate::launcher::{Container, ContainerId, LauncherError, Root, Status};
 
 /// List the containers that run
@@ -36,7 +36,7 @@ impl ListArgs {
             let heads = ["NAME", "STATUS", "PID", "CREATED", "FROM", "COMMAND"];
             let mut rows = vec![heads.map(str::to_owned).to_vec()];
             rows.extend(containers.iter().map(row));
-            super::table(&rows);
+            print!("{}", table(&rows));
         }
     }
 }
@@ -122,13 +122,4 @@ fn shortened(text: &str) -> String {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text,
     }
-}
-
-/// How long ago something was, in its largest unit.
-fn age(then: Timestamp) -> String {
-    const UNITS: [(i64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let seconds = (Timestamp::now() - then).as_secs().max(0);
-    let (length, unit) =
-        UNITS.into_iter().find(|&(length, _)| seconds >= length).unwrap_or((1, "s"));
-    format!("{} {unit}", seconds / length)
 }

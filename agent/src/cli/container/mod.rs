@@ -13,7 +13,6 @@ mod stats;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use nix::sys::signal::{SigHandler, Signal, signal};
 use serde_json::{Value, json};
 
 use self::exec::ExecArgs;
@@ -72,12 +71,6 @@ impl Action {
     }
 }
 
-/// Has this process end, as other programs do, when whoever reads what it says has had enough.
-fn end_with_reader() {
-    // SAFETY: no handler is installed. Without it, writing fails.
-    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
-}
-
 /// Show what a container has changed of its image: A for added, C for changed, D for deleted
 #[derive(Args, Debug)]
 struct DiffArgs {
@@ -106,7 +99,7 @@ struct GcArgs {
 /// Does what is asked for, and hands the exit code of a container on. No thread may have been started yet.
 pub(super) fn run(args: ContainerArgs) -> ExitCode {
     if args.action.only_shows() {
-        end_with_reader();
+        super::end_with_reader();
     }
     let outcome = match args.action {
         Action::Run(args) => args.run(),
@@ -175,17 +168,4 @@ fn gc(args: &GcArgs) -> Result<(), LauncherError> {
     }
     println!("{} {}", left.len(), if left.len() == 1 { "leftover" } else { "leftovers" });
     Ok(())
-}
-
-/// Prints rows below headings, each column as wide as its widest cell.
-fn table(rows: &[Vec<String>]) {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
-    };
-    for row in rows {
-        let cells =
-            row.iter().enumerate().map(|(column, cell)| format!("{cell:<0$}", width(column)));
-        println!("{}", cells.collect::<Vec<_>>().join("   ").trim_end());
-    }
 }

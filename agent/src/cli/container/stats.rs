@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::cli::table::table;
 use crate::launcher::{Container, ContainerId, LauncherError, Usage};
 
 /// Between two looks at what is used.
@@ -88,7 +89,7 @@ impl StatsArgs {
         let heads = ["NAME", "CPU", "MEMORY / LIMIT", "PIDS / LIMIT", "DISK READ", "WRITTEN"];
         let mut rows = vec![heads.map(str::to_owned).to_vec()];
         rows.extend(samples.iter().map(Sample::row));
-        super::table(&rows);
+        print!("{}", table(&rows));
     }
 }
 
