@@ -210,6 +210,8 @@ impl Drop for Agent {
                 .arg(self.dir.join("none"))
                 .arg("--socket")
                 .arg(self.dir.join("none"))
+                .arg("--agent-socket")
+                .arg(self.dir.join("none"))
                 .output();
         }
         let _ = fs::remove_dir_all(&self.dir);

@@ -45,6 +45,7 @@ pub mod runtimes;
 pub mod shell;
 pub mod suite;
 pub mod survival;
+pub mod view;
 
 use crate::suite::Suite;
 
@@ -67,6 +68,7 @@ pub const SUITES: &[Suite] = &[
     boundary::SUITE,
     exploit::SUITE,
     survival::SUITE,
+    view::SUITE,
     mission::SUITE,
     runtimes::SUITE,
 ];

@@ -157,11 +157,12 @@ impl Place {
         Ok(Self { dir, pins })
     }
 
-    fn options(&self) -> [(&'static str, PathBuf); 3] {
+    fn options(&self) -> [(&'static str, PathBuf); 4] {
         [
             ("--pins", self.pins.clone()),
             ("--state", self.dir.join("state")),
             ("--socket", self.dir.join("socket")),
+            ("--agent-socket", self.dir.join("agent-socket")),
         ]
     }
 

@@ -172,7 +172,7 @@ fn draw(branches: &[Branch<'_>], snapshot: &Snapshot, canvas: Canvas) -> String 
 /// What tells that a process is not where the one above it is.
 fn mark(branch: &Branch<'_>, snapshot: &Snapshot) -> Option<String> {
     let own = branch.process.container.as_deref();
-    if own == branch.above.unwrap_or_default() {
+    if own == branch.above {
         return None;
     }
     let Some(id) = own else { return Some("[host]".to_owned()) };

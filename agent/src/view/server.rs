@@ -52,9 +52,9 @@ impl Server {
 
     fn start_for(path: &Path, option: &str, asker: Asker, user: Uid) -> anyhow::Result<Self> {
         let socket = Socket::bind(path, option)?;
-        let (wanted, asked) = mpsc::channel(CLIENTS);
+        let (wanted, queue) = mpsc::channel(CLIENTS);
         let tasks =
-            [tokio::spawn(answer(asker, asked)), tokio::spawn(listen(socket, wanted, user))];
+            [tokio::spawn(answer(asker, queue)), tokio::spawn(listen(socket, wanted, user))];
         Ok(Self { tasks })
     }
 
@@ -106,13 +106,13 @@ async fn serve(mut client: UnixStream, wanted: mpsc::Sender<Waiting>, _slot: Own
     let line = match timeout(WRITING, request(&mut client)).await {
         Ok(Ok(request)) => match Request::check(&request) {
             Ok(()) => ask(&wanted).await,
-            Err(refusal) => Arc::new(error(refusal)),
+            Err(refusal) => Arc::new(error(&refusal)),
         },
         Ok(Err(Failure::TooLong)) => {
-            Arc::new(error(format!("the request is longer than {REQUEST} bytes")))
+            Arc::new(error(&format!("the request is longer than {REQUEST} bytes")))
         }
         Ok(Err(Failure::Gone)) => return,
-        Err(_) => Arc::new(error(format!("no request within {} s", WRITING.as_secs()))),
+        Err(_) => Arc::new(error(&format!("no request within {} s", WRITING.as_secs()))),
     };
     // Its loss, if it does not read.
     let _ = timeout(READING, client.write_all(&line)).await;
@@ -152,9 +152,9 @@ async fn ask(wanted: &mpsc::Sender<Waiting>) -> Line {
 }
 
 /// Makes one answer at a time; those who ask meanwhile share the next one.
-async fn answer(mut asker: Asker, mut asked: mpsc::Receiver<Waiting>) {
+async fn answer(mut asker: Asker, mut queue: mpsc::Receiver<Waiting>) {
     let mut all = Vec::new();
-    while asked.recv_many(&mut all, CLIENTS).await > 0 {
+    while queue.recv_many(&mut all, CLIENTS).await > 0 {
         let line = match asker.look().await {
             Ok(look) => {
                 let work = move || {
@@ -165,7 +165,7 @@ async fn answer(mut asker: Asker, mut asked: mpsc::Receiver<Waiting>) {
                 let line = tokio::task::spawn_blocking(work).await;
                 line.unwrap_or_else(|_| error("the agent has failed to answer"))
             }
-            Err(silence) => error(silence),
+            Err(silence) => error(&silence),
         };
         let line = Arc::new(line);
         for waiting in all.drain(..) {
@@ -175,7 +175,7 @@ async fn answer(mut asker: Asker, mut asked: mpsc::Receiver<Waiting>) {
     }
 }
 
-fn error(reason: impl ToString) -> Vec<u8> {
+fn error(reason: &(impl ToString + ?Sized)) -> Vec<u8> {
     Reply::line(Answer::Error(reason.to_string()))
 }
 

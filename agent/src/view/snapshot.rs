@@ -172,10 +172,9 @@ impl Snapshot {
         let mut containers: Vec<_> =
             finds.0.iter().filter_map(|(key, found)| found.container(key, &ids, look)).collect();
         containers.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
-        let spots: Vec<_> = look.spots.iter().zip(&keys).collect();
         let process = |row: &Row| {
-            let &(spot, ref key) = spots.get(row.spot)?;
-            let id = key.as_ref().and_then(|key| ids.get(key));
+            let spot = look.spots.get(row.spot)?;
+            let id = keys.get(row.spot)?.as_ref().and_then(|key| ids.get(key));
             Some(Process::of(look, row, spot, id))
         };
         let processes = look.rows.iter().filter_map(process).collect();
@@ -245,22 +244,16 @@ impl Finds {
 
     /// One that events have told of.
     fn known(&mut self, spot: &Spot) -> Key {
-        let (key, found) = match &spot.container {
-            Some(container) => {
-                let pod = container.pod.as_ref().map(|pod| Pod::new(&pod.uid, pod.qos.name()));
-                let id = container.id.to_string();
-                let found = Found::new(id, container.runtime, pod, &container.cgroup);
-                (Key::Cgroup(container.cgroup.clone()), found)
-            }
+        let found = if let Some(container) = &spot.container {
+            let pod = container.pod.as_ref().map(|pod| Pod::new(&pod.uid, pod.qos.name()));
+            Found::new(container.id.to_string(), container.runtime, pod, &container.cgroup)
+        } else {
             // There was no room for it.
-            None => {
-                let id = format!("number-{}", spot.number);
-                (Key::Number(spot.number), Found::new(id, Runtime::Unknown, None, &[]))
-            }
+            Found::new(format!("number-{}", spot.number), Runtime::Unknown, None, &[])
         };
-        let key = match key {
-            Key::Cgroup(path) if path.is_empty() => Key::Number(spot.number),
-            key => key,
+        let key = match &*found.cgroup {
+            [] => Key::Number(spot.number),
+            cgroup => Key::Cgroup(cgroup.into()),
         };
         let found = self.0.entry(key.clone()).or_insert(found);
         if !found.numbers.contains(&spot.number.0) {

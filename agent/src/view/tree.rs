@@ -13,8 +13,8 @@ pub(crate) struct Branch<'a> {
     pub(crate) depth: usize,
     /// Whether no other child of its parent follows.
     pub(crate) is_last: bool,
-    /// The container of the process above, if there is one above.
-    pub(crate) above: Option<Option<&'a str>>,
+    /// The container of the process above; `None` if there is none above, or it is of the host.
+    pub(crate) above: Option<&'a str>,
 }
 
 /// The tree of some processes, in the order of its lines: each parent before its children, the oldest first.
@@ -60,7 +60,7 @@ struct Walk<'a> {
     branches: Vec<Branch<'a>>,
 }
 
-impl<'a> Walk<'a> {
+impl Walk<'_> {
     /// Adds these and all below them.
     fn descend(&mut self, roots: &[usize]) {
         let mut waiting = Vec::new();
@@ -76,20 +76,15 @@ impl<'a> Walk<'a> {
             }
             self.branches.push(Branch { process, depth, is_last, above });
             let children = self.children.get(index).map(Vec::as_slice).unwrap_or_default();
-            push(&mut waiting, children, depth + 1, Some(process.container.as_deref()));
+            push(&mut waiting, children, depth + 1, process.container.as_deref());
         }
     }
 }
 
 /// The index of a process, how many are above it, whether it is the last one there, and the container above.
-type Next<'a> = (usize, usize, bool, Option<Option<&'a str>>);
+type Next<'a> = (usize, usize, bool, Option<&'a str>);
 
-fn push<'a>(
-    waiting: &mut Vec<Next<'a>>,
-    indexes: &[usize],
-    depth: usize,
-    above: Option<Option<&'a str>>,
-) {
+fn push<'a>(waiting: &mut Vec<Next<'a>>, indexes: &[usize], depth: usize, above: Option<&'a str>) {
     let last = indexes.len().saturating_sub(1);
     let all = indexes.iter().enumerate().rev();
     waiting.extend(all.map(|(place, &index)| (index, depth, place == last, above)));

@@ -96,7 +96,7 @@ impl Processes {
 
     /// The processes that have not ended, by pid.
     pub(crate) fn alive(&self) -> impl Iterator<Item = (Pid, &Process)> {
-        let alive = self.table.iter().filter(|(_, process)| process.ended.is_none());
+        let alive = self.table.iter().filter(|(_, process)| !process.has_ended());
         alive.map(|(key, process)| (key.pid, &**process))
     }
 
