@@ -47,7 +47,7 @@ fn what_runs_is_shown_with_an_agent_and_without() -> Result<()> {
     let all = json(&["ps", "--json"])?;
     let lineage = lineage(&all, web.pid()?);
     ensure!(lineage.contains(&u64::from(process::id())), "not by this process: {lineage:?}");
-    unnamed.is_shown("none".into())?;
+    unnamed.is_shown(&"none".into())?;
     let text = text(&["ps"])?;
     let row = text.lines().find(|line| line.starts_with("web ")).context("no row")?;
     for cell in ["shrike", "host: net", "watched", " 2 ", "sh -c sleep 1001 & wait"] {
@@ -63,7 +63,7 @@ fn what_runs_is_shown_with_an_agent_and_without() -> Result<()> {
     for container in [&before, &web] {
         shows(container, None)?;
     }
-    unnamed.is_shown(Value::Null)?;
+    unnamed.is_shown(&Value::Null)?;
     let told = shrike(&["tree", "web"])?;
     let said = String::from_utf8(told.stderr)?;
     ensure!(said.lines().count() == 1 && said.contains("no agent listens at"), "{said:?}");
@@ -157,7 +157,7 @@ impl Apart {
         Ok(Self { unshare })
     }
 
-    fn is_shown(&self, boundary: Value) -> Result<()> {
+    fn is_shown(&self, boundary: &Value) -> Result<()> {
         let pid = self.unshare.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
         let child: u64 = children.trim().parse().context("it has no child, or several")?;
@@ -166,7 +166,7 @@ impl Apart {
         let id = format!("pid-{ns}");
         let mut containers = all["containers"].as_array().context("no containers")?.iter();
         let found = containers.find(|one| one["id"] == id.as_str()).context("it is not shown")?;
-        ensure!(found["boundary"] == boundary && found["first"] == child, "{child}: {found}");
+        ensure!(found["boundary"] == *boundary && found["first"] == child, "{child}: {found}");
         let outside = process(&all, pid.into())?;
         ensure!(outside["container"].is_null(), "{outside}");
         Ok(())

@@ -251,7 +251,7 @@ fn what_nothing_names_is_one_for_each_pid_namespace() {
     // Which namespace it has been given is not known yet.
     host.fork(&task(1, 7), 15, 0x2002_0000);
     let expected = [
-        ("cgroup-7", 1, Some(Boundary::Watched)),
+        ("own", 1, Some(Boundary::Watched)),
         ("pid-8", 2, Some(Boundary::None)),
         ("pid-9", 1, Some(Boundary::None)),
     ];

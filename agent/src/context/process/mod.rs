@@ -139,7 +139,6 @@ impl Process {
     }
 
     /// Whether it has ended.
-    #[cfg(test)]
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
