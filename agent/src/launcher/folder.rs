@@ -33,6 +33,7 @@ mod tests {
     use std::fs;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
@@ -45,6 +46,8 @@ mod tests {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     let _ = fs::remove_dir(&above);
+                    // Who does nothing else would always be first.
+                    thread::sleep(Duration::from_micros(20));
                 }
             });
             for number in 0..1000 {
