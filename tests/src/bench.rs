@@ -281,7 +281,8 @@ fn each(duration: Duration, count: u32) -> f64 {
     duration.as_secs_f64() * 1e9 / f64::from(count)
 }
 
-fn report(name: String, value: f64) -> Result<()> {
+/// Tells the host a figure.
+pub fn report(name: String, value: f64) -> Result<()> {
     println!("{value:12.0}  {name}");
     let figure = Figure { name, value };
     let path = PathBuf::from(RESULTS);

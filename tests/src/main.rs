@@ -15,6 +15,7 @@ use shrike_tests::deed::{self, Deed};
 use shrike_tests::handed::{self, Handed};
 use shrike_tests::record::Results;
 use shrike_tests::runner::{self, Selection};
+use shrike_tests::runtimes::attribution;
 use shrike_tests::suite::{Suite, Tier};
 use shrike_tests::{SUITES, books, corpus, crossing, demo, exploit, flood, launcher, permitted};
 
@@ -133,6 +134,11 @@ enum Role {
 enum Bench {
     /// What the probes add to operations of tasks
     Kernel,
+    /// Whether each container is told as the one that it is
+    Context {
+        /// How many are started with each runtime
+        count: u32,
+    },
     /// Be the task that does an operation
     Worker { operation: String },
 }
@@ -178,6 +184,9 @@ fn run(action: Action) -> Result<ExitCode> {
         }
         Action::Handed(way) => handed::main(&way).map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Kernel) => bench::kernel().map(|()| ExitCode::SUCCESS),
+        Action::Bench(Bench::Context { count }) => {
+            attribution::run(count).map(|()| ExitCode::SUCCESS)
+        }
         Action::Bench(Bench::Worker { operation }) => {
             bench::worker(&operation).map(|()| ExitCode::SUCCESS)
         }

@@ -2,6 +2,7 @@
 //! process of a container is a member of that container and of no other, and no process of a runtime is
 //! one. All of it stands between two real breaches.
 
+pub mod attribution;
 mod browser;
 mod checkpoint;
 mod cri;

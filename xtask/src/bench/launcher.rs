@@ -18,7 +18,7 @@ use nix::sys::utsname::uname;
 use nix::unistd::Uid;
 use serde_json::{Value, json};
 
-use super::Figure;
+use super::{Figure, to_f64};
 use crate::cache::Cache;
 use crate::compile::{self, Profile};
 use crate::console::{Step, note};
@@ -577,11 +577,6 @@ fn used() -> Result<f64> {
             + to_f64(usize::try_from(time.tv_usec()).unwrap_or_default()) / 1_000_000.0
     };
     Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "none of them is near 2^52")]
-fn to_f64(number: usize) -> f64 {
-    number as f64
 }
 
 /// The middle one.
