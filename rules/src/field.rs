@@ -193,7 +193,7 @@ fields! {
     GroupGid "group.gid" Number NoArgument, ALL, "group id in the host's namespace";
     GroupName "group.name" Text NoArgument, ALL, "name of the group, likewise";
     ContainerMembership "container.membership" Text NoArgument, ALL, "whether the task is a container's: none, member, or entering while it has not executed the container's program yet";
-    ContainerId "container.id" Text NoArgument, ALL, "id of the task's container as its runtime has it, a digest shortened to 12 digits; host for a task of the host, cgroup-NUMBER for a container that no runtime has named";
+    ContainerId "container.id" Text NoArgument, ALL, "id of the task's container as its runtime has it, a digest shortened to 12 digits; host for a task of the host; where no runtime is known to name so, the name of its cgroup, or cgroup-NUMBER";
     ContainerFullId "container.full_id" Text NoArgument, ALL, "that id in full length";
     ContainerType "container.type" Text NoArgument, ALL, "runtime of the container: docker, containerd, cri-o, podman, lxc, …; unknown if nothing tells; host for a task of the host";
     ContainerNestedId "container.nested.id" Text NoArgument, ALL, "id of the container within the container whose cgroup the task is in, shortened likewise: a name that was given from within, and may be anything";
