@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
-use shrike_rules::{Event, Priority, Rule, Value};
+use shrike_rules::{Event, FieldId, Output, Priority, Rule, Value};
 use uuid::Uuid;
+
+use crate::detect::HOST;
 
 /// A rule that matched an event. Serialises to Falco's JSON, with the `uuid` that its consumers add.
 #[derive(Clone, Debug, Serialize)]
@@ -32,22 +34,50 @@ pub(crate) struct Alert {
     /// The fields of the message, in its order, and the time in nanoseconds since 1970.
     #[serde(serialize_with = "fields")]
     pub(crate) output_fields: Vec<(String, Json)>,
+    /// Whether what the container's runtime tells is in it; not there if there is no such container, or no runtime
+    /// could be asked for it. One that had to leave without it comes again, with the same `uuid`, when the runtime
+    /// has told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) enriched: Option<bool>,
     /// The message alone.
     #[serde(skip)]
     pub(crate) message: String,
 }
 
+/// What is told of a container in each alert about one, whatever the rule's message has.
+const OF_CONTAINERS: [FieldId; 6] = [
+    FieldId::ContainerId,
+    FieldId::ContainerName,
+    FieldId::ContainerImageRepository,
+    FieldId::ContainerImageTag,
+    FieldId::K8sNsName,
+    FieldId::K8sPodName,
+];
+
 impl Alert {
     /// Renders the match of `rule` on `event`.
-    pub(crate) fn new(rule: &Rule, event: &impl Event, time: Timestamp, hostname: &str) -> Self {
-        let message = rule.output().render(event);
+    pub(crate) fn new(
+        rule: &Rule,
+        event: &impl Event,
+        enriched: Option<bool>,
+        time: Timestamp,
+        hostname: &str,
+    ) -> Self {
         let own_time = ("evt.time".to_owned(), json(Some(Value::Number(time.as_nanosecond()))));
         let of_template = rule
             .output()
             .fields(event)
             .filter(|&(name, _)| name != "evt.time")
             .map(|(name, value)| (name.to_owned(), json(value)));
-        Self {
+        let mut output_fields: Vec<_> = [own_time].into_iter().chain(of_template).collect();
+        if is_about_container(event) {
+            for field in OF_CONTAINERS {
+                if !output_fields.iter().any(|(name, _)| name == field.name()) {
+                    output_fields.push((field.name().to_owned(), json(event.field(field, None))));
+                }
+            }
+        }
+        let mut alert = Self {
             uuid: Uuid::new_v4(),
             hostname: hostname.to_owned(),
             time,
@@ -55,10 +85,30 @@ impl Alert {
             rule: rule.name().to_owned(),
             source: rule.source().to_owned(),
             tags: rule.tags().to_vec(),
-            output: format!("{}: {} {message}", time.strftime("%H:%M:%S.%9f"), rule.priority()),
-            output_fields: [own_time].into_iter().chain(of_template).collect(),
-            message,
+            output: String::new(),
+            output_fields,
+            enriched,
+            message: String::new(),
+        };
+        alert.say(rule.output().render(event));
+        alert
+    }
+
+    /// Puts in what the container's runtime has told by now. `rest` is the message with room for that.
+    pub(crate) fn enrich(&mut self, rest: &Output, told: &impl Event) {
+        self.say(rest.render(told));
+        for (name, value) in &mut self.output_fields {
+            if let Some(field) = FieldId::by_name(name).filter(|field| field.is_of_runtime()) {
+                *value = json(told.field(field, None));
+            }
         }
+        self.enriched = Some(true);
+    }
+
+    fn say(&mut self, message: String) {
+        let (time, priority) = (self.time.strftime("%H:%M:%S.%9f"), self.priority);
+        self.output = format!("{time}: {priority} {message}");
+        self.message = message;
     }
 
     /// The alert as one line of JSON.
@@ -68,6 +118,11 @@ impl Alert {
             Json::from(format!("alert {} of rule {}: {error}", self.uuid, self.rule)).to_string()
         })
     }
+}
+
+fn is_about_container(event: &impl Event) -> bool {
+    let id = event.field(FieldId::ContainerId, None);
+    id.is_some_and(|id| !matches!(id, Value::Text(id) if *id == *HOST.as_bytes()))
 }
 
 /// One line for a person.
@@ -142,12 +197,13 @@ pub(crate) mod tests {
         let loaded = Ruleset::load(&[Source::new("rules.yaml", &text)]);
         assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
         let time = Timestamp::from_nanosecond(1_795_478_400_000_000_042).unwrap();
-        Alert::new(&loaded.ruleset.rules()[0], &Open, time, "node-1")
+        Alert::new(&loaded.ruleset.rules()[0], &Open, None, time, "node-1")
     }
 
     #[test]
     fn has_falcos_keys_and_types() {
         let alert = alert("File opened");
+        // No more than in the message, for what is not about a container.
         let json: Json = serde_json::from_str(&alert.to_json()).unwrap();
         let expected = serde_json::json!({
             "uuid": alert.uuid.to_string(),
@@ -170,6 +226,49 @@ pub(crate) mod tests {
         });
         assert_eq!(json, expected);
         assert!(!alert.to_json().contains('\n'));
+    }
+
+    /// An open in a container, before and after its runtime has told of it.
+    struct Inside(bool);
+
+    impl Event for Inside {
+        fn kind(&self) -> Kind {
+            Kind::FileOpen
+        }
+
+        fn field(&self, field: FieldId, _: Option<Argument<'_>>) -> Option<Value<'_>> {
+            match field {
+                FieldId::ContainerId => Some("0123456789ab".into()),
+                FieldId::ContainerName => self.0.then(|| "web".into()),
+                FieldId::K8sPodName => self.0.then(|| "pod".into()),
+                _ => Open.field(field, None),
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_runtime_tells_later_is_put_in() {
+        let rule = "- rule: r\n  desc: d\n  condition: evt.type = openat\n  priority: WARNING\n  \
+                    output: pid %proc.pid in %container.name\n";
+        let loaded = Ruleset::load(&[Source::new("rules.yaml", rule)]);
+        let rule = &loaded.ruleset.rules()[0];
+        let time = Timestamp::UNIX_EPOCH;
+        let mut alert = Alert::new(rule, &Inside(false), Some(false), time, "node-1");
+        let uuid = alert.uuid;
+        assert_eq!(alert.message, "pid 4711 in <NA>");
+        let value = |alert: &Alert, name: &str| {
+            let mut fields = alert.output_fields.iter();
+            fields.find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        };
+        // Also what the message does not have.
+        assert_eq!(value(&alert, "container.id"), Some("0123456789ab".into()));
+        assert_eq!(value(&alert, "k8s.pod.name"), Some(Json::Null));
+        let rest = rule.output().settled(&Inside(false), FieldId::is_of_runtime);
+        alert.enrich(&rest, &Inside(true));
+        assert_eq!((alert.uuid, alert.enriched), (uuid, Some(true)));
+        assert_eq!(alert.output, "00:00:00.000000000: Warning pid 4711 in web");
+        assert_eq!(value(&alert, "proc.pid"), Some(4711.into()));
+        assert_eq!(value(&alert, "k8s.pod.name"), Some("pod".into()));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::str::FromStr;
 use hyper::Uri;
 use shrike_common::Lane;
 
+use crate::context::runtime::Endpoint;
+
 /// What `shrike run` is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -26,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) state: PathBuf,
     /// The folder of what outlives the agent in the kernel; if not given, nothing does.
     pub(crate) pins: Option<PathBuf>,
+    /// Where container runtimes are asked beside the usual places; `None` if none is to be asked.
+    pub(crate) runtimes: Option<Vec<Endpoint>>,
     /// How alerts are written to standard output.
     pub(crate) format: Format,
     /// The sizes of ring buffers that differ from the default, in bytes.

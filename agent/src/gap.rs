@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use serde_json::Value as Json;
 use shrike_rules::Priority;
@@ -145,7 +144,7 @@ impl Gap {
     }
 
     /// The alert that tells it.
-    pub(crate) fn alert(&self, clock: Clock, hostname: &str) -> Arc<Alert> {
+    pub(crate) fn alert(&self, clock: Clock, hostname: &str) -> Alert {
         let time = clock.timestamp(self.end);
         let priority =
             if self.reason == Reason::Start { Priority::Notice } else { Priority::Warning };
@@ -159,7 +158,7 @@ impl Gap {
             ("gap.lost", self.lost.into()),
             ("gap.open", self.is_open.into()),
         ];
-        Arc::new(Alert {
+        Alert {
             uuid: Uuid::new_v4(),
             hostname: hostname.to_owned(),
             time,
@@ -169,8 +168,9 @@ impl Gap {
             tags: Vec::new(),
             output: format!("{}: {priority} {message}", time.strftime("%H:%M:%S.%9f")),
             output_fields: fields.map(|(name, value)| (name.to_owned(), value)).into(),
+            enriched: None,
             message,
-        })
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod context;
 mod detect;
+mod dispatch;
 mod doctor;
 mod engine;
 mod entrance;

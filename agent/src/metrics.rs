@@ -9,6 +9,7 @@ use shrike_common::{Backend, Counter, Kind, Lane};
 
 use crate::alert::Alert;
 use crate::context::process::Processes;
+use crate::context::runtime::{Directory, Family, Reason};
 use crate::gap::Gap;
 
 /// Declares the series: the registry, the handles and the documentation come from here.
@@ -87,6 +88,22 @@ series! {
         "Files of users or groups that were not read: too large, no file, or too many waited.";
     names_evicted: IntCounter = "shrike_names_evicted_total" []
         "Containers whose users' names had to go, as there was no room for all.";
+    runtimes: IntGaugeVec = "shrike_runtimes_connected" ["runtime"]
+        "Container runtimes that are connected, to be asked about their containers: containerd and cri-o \
+         over CRI, docker, podman.";
+    runtime_connections: IntCounterVec = "shrike_runtime_connections_total" ["runtime"]
+        "How often one was connected.";
+    runtime_failures: IntCounterVec = "shrike_runtime_failures_total" ["reason"]
+        "What went wrong with runtimes: connect, impostor (somebody else listens at its socket), hung, \
+         garbage, too_large, closed, refused, unsupported.";
+    runtime_containers: IntGauge = "shrike_runtime_containers" []
+        "Containers of which a runtime has told.";
+    runtime_questions: IntCounterVec = "shrike_runtime_questions_total" ["outcome"]
+        "Containers that were asked for: asked, refused (too many wait), unowned (no runtime that is \
+         connected could know it), absent (none did).";
+    held: IntGauge = "shrike_alerts_held" []
+        "Alerts that wait for what a runtime will tell, at most for 500 ms; or that are out and will be \
+         told again with it.";
     uninspected: IntCounter = "shrike_containers_uninspected_total" []
         "Containers whose first process had ended before its mounts, limits and label were read: rules \
          that ask for those saw nothing.";
@@ -205,6 +222,36 @@ impl Metrics {
     pub(crate) fn names(&self, refused: u64, evicted: u64) {
         advance(&self.names_refused, refused);
         advance(&self.names_evicted, evicted);
+    }
+
+    /// How it stands with the runtimes.
+    pub(crate) fn runtimes(&self, directory: &Directory) {
+        let counters = directory.counters();
+        for family in Family::ALL {
+            let label = [family.name()];
+            self.runtimes.with_label_values(&label).set(gauge(counters.connected(family)));
+            let connections = self.runtime_connections.with_label_values(&label);
+            advance(&connections, counters.connections(family));
+        }
+        for reason in Reason::ALL {
+            let failures = self.runtime_failures.with_label_values(&[reason.name()]);
+            advance(&failures, counters.failures(reason));
+        }
+        self.runtime_containers.set(gauge(directory.known()));
+        for (outcome, counter) in [
+            ("asked", &counters.wants),
+            ("refused", &counters.refused),
+            ("unowned", &counters.unowned),
+            ("absent", &counters.absent),
+        ] {
+            let questions = self.runtime_questions.with_label_values(&[outcome]);
+            advance(&questions, counter.value());
+        }
+    }
+
+    /// How many alerts wait for a runtime.
+    pub(crate) fn held(&self, count: usize) {
+        self.held.set(gauge(count));
     }
 
     /// What came of the rule files.

@@ -1,7 +1,7 @@
 //! The event thread: from records to alerts, one event after the other. It never waits for anything
 //! but the kernel.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -10,10 +10,11 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use shrike_common::{Counter, Event, Header, Kind, Namespaces, PROBES, Pid, Probe, decode};
+use shrike_common::{
+    ContainerId, Counter, Event, Header, Kind, Namespaces, PROBES, Pid, Probe, decode,
+};
 use shrike_rules::{Rule, Ruleset, Stage};
 
-use crate::alert::Alert;
 use crate::alive::Alive;
 use crate::context::clock::Clock;
 use crate::context::container::{Change, Containers};
@@ -21,7 +22,9 @@ use crate::context::inspection::{Inspection, Inspector};
 use crate::context::names::Names;
 use crate::context::process::Processes;
 use crate::context::rescan::Rescan;
+use crate::context::runtime::Directory;
 use crate::detect::{Sight, result};
+use crate::dispatch::Dispatch;
 use crate::engine::Engine;
 use crate::entrance::{Entrance, Entrances};
 use crate::gap::{Gap, Gaps, Reason};
@@ -33,11 +36,13 @@ use crate::pulse::Pulse;
 use crate::recording::Origin;
 use crate::run;
 use crate::sensor::{self, ProbeState, Sensor};
-use crate::sink::Sinks;
 use crate::view::{Look, Questions, Source, Tables};
 
 /// How often the books are read and the thread shows that it is alive, busy or not.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often alerts that wait are looked at.
+const TURN: Duration = Duration::from_millis(10);
 
 /// The kinds of event that the table of processes lives by.
 const LINEAGE: [Kind; 3] = [Kind::Fork, Kind::Exec, Kind::Exit];
@@ -58,16 +63,17 @@ pub(crate) struct Pipeline {
     /// The mark for the next agent, if it can be left.
     pub(crate) alive: Option<Alive>,
     pub(crate) gaps: Gaps,
-    pub(crate) sinks: Sinks,
+    pub(crate) dispatch: Dispatch,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
-    pub(crate) hostname: String,
 }
 
 /// What is known beyond the event at hand.
 pub(crate) struct Context {
     processes: Processes,
     containers: Containers,
+    /// Who is asked about containers; `None` where the events are not of this host, or nobody is to be asked.
+    runtimes: Option<Directory>,
     names: Names,
     host: Namespaces,
     clock: Clock,
@@ -106,7 +112,8 @@ impl Pipeline {
         let mut ticked = Instant::now();
         loop {
             let waking = [stopped.as_fd(), self.questions.bell()];
-            let [is_over, is_asked] = self.sensor.wait(waking, TICK)?;
+            let at_most = if self.dispatch.is_holding() { TURN } else { TICK };
+            let [is_over, is_asked] = self.sensor.wait(waking, at_most)?;
             if is_over {
                 break;
             }
@@ -127,17 +134,15 @@ impl Pipeline {
         for gap in std::mem::take(&mut self.gaps).end() {
             self.tell(&gap);
         }
+        self.dispatch.finish();
         Ok(())
     }
 
     fn read(&mut self) {
-        let Self { sensor, engine, context, pulse, sinks, metrics, hostname, .. } = self;
+        let Self { sensor, engine, context, pulse, dispatch, metrics, .. } = self;
         let mut judge = |sight: &Sight<'_, '_>| {
             for rule in engine.rules(sight.header.generation).matches(sight) {
-                let time = sight.clock.timestamp(sight.header.time);
-                let alert = Arc::new(Alert::new(rule, sight, time, hostname));
-                metrics.alerted(&alert);
-                sinks.send(&alert);
+                dispatch.raise(rule, sight);
             }
         };
         sensor.read(|record| match decode(record) {
@@ -154,6 +159,7 @@ impl Pipeline {
             }
         });
         context.give_up(sensor::boot_time(), &mut judge);
+        dispatch.go_on(context.runtimes.as_ref());
     }
 
     /// Puts other rules in force.
@@ -217,6 +223,9 @@ impl Pipeline {
         let mut lost = 0;
         metrics.processes(&context.processes, context.rescan.as_ref().map_or(0, Rescan::done));
         metrics.containers(context.containers.len(), context.containers.refused());
+        if let Some(runtimes) = &context.runtimes {
+            metrics.runtimes(runtimes);
+        }
         metrics.names(context.names.refused(), context.names.evicted());
         metrics.uninspected(context.uninspected.get());
         for &kind in Kind::ALL {
@@ -280,9 +289,9 @@ impl Pipeline {
             tracing::warn!("{gap}");
         }
         self.metrics.gap(gap);
-        let alert = gap.alert(self.context.clock, &self.hostname);
+        let alert = gap.alert(self.context.clock, self.dispatch.hostname());
         self.metrics.alerted(&alert);
-        self.sinks.send(&alert);
+        self.dispatch.send(alert);
     }
 }
 
@@ -306,10 +315,15 @@ fn degraded<'a>(ruleset: &'a Ruleset, missing: &ProbeState) -> Vec<&'a str> {
 
 impl Context {
     /// Looks around once. Events that are recorded meanwhile bring it up to date.
-    pub(crate) fn scan(host: Namespaces, cgroups: &Path) -> io::Result<Self> {
+    pub(crate) fn scan(
+        host: Namespaces,
+        cgroups: &Path,
+        runtimes: Option<Directory>,
+    ) -> io::Result<Self> {
         Ok(Self {
             processes: Processes::scan(Path::new("/proc"), sensor::boot_time)?,
             containers: Containers::of_host(cgroups, Path::new("/proc"))?,
+            runtimes,
             names: Names::of_host()?,
             host,
             clock: Clock::now()?,
@@ -329,6 +343,7 @@ impl Context {
         Self {
             processes: Processes::default(),
             containers: Containers::default(),
+            runtimes: None,
             names: Names::default(),
             host: origin.host(),
             clock: Clock::at(origin.boot),
@@ -356,7 +371,8 @@ impl Context {
     /// What runs, for those who ask.
     fn look_around(&self) -> Look {
         let Self { processes, containers, names, host, clock, .. } = self;
-        let tables = Tables { processes, containers, names, host: *host, clock: *clock };
+        let runtimes = self.runtimes.as_ref();
+        let tables = Tables { processes, containers, runtimes, names, host: *host, clock: *clock };
         Look::take(&tables, Source::Agent)
     }
 
@@ -395,7 +411,10 @@ impl Context {
         self.processes.apply(header, event);
         if let Some(change) = self.containers.apply(header, event) {
             match change {
-                Change::Known(container) => self.names.learn(container, header),
+                Change::Known(container) => {
+                    self.names.learn(container, header);
+                    self.ask(container);
+                }
                 Change::Gone(container) => self.names.forget(container),
             }
         }
@@ -419,6 +438,16 @@ impl Context {
         let result = result::implied(header, event);
         self.look(self.events, header, event, (stage, result), inspection.as_ref(), look);
         self.processes.settle(header, event);
+    }
+
+    /// Asks its runtime about a container: the answer may be there before it is needed.
+    fn ask(&self, container: ContainerId) {
+        if let Some(runtimes) = &self.runtimes
+            && let Some(container) = self.containers.get(container)
+            && let Some(key) = container.key
+        {
+            runtimes.want(container.runtime, key);
+        }
     }
 
     /// Whether there are events of which more will be known.
@@ -489,6 +518,8 @@ impl Context {
             stage,
             processes: &self.processes,
             containers: &self.containers,
+            runtimes: self.runtimes.as_ref(),
+            details: OnceCell::new(),
             names: &self.names,
             host: &self.host,
             clock: self.clock,

@@ -80,7 +80,7 @@ fn judge(
     let mut judge = |sight: &Sight<'_, '_>| {
         for rule in ruleset.matches(sight) {
             let time = sight.clock.timestamp(sight.header.time);
-            let alert = Alert::new(rule, sight, time, &origin.hostname);
+            let alert = Alert::new(rule, sight, sight.enriched(), time, &origin.hostname);
             let line = match form {
                 Form::Json => writeln!(out, "{}", alert.to_json()),
                 Form::Text { .. } => writeln!(out, "{alert}"),

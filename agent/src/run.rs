@@ -1,6 +1,7 @@
 //! `shrike run`: puts the parts together, and takes them apart again when it is told to end.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -10,14 +11,16 @@ use anyhow::{Context as _, anyhow, ensure};
 use nix::errno::Errno;
 use shrike_common::Namespaces;
 use shrike_rules::{Ruleset, Severity, diagnose};
-use tokio::runtime;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::alive::{self, Alive};
 use crate::config::Config;
 use crate::context::process;
+use crate::context::runtime::{self, Directory};
 use crate::detect::files::{self, RuleFile};
+use crate::dispatch::Dispatch;
 use crate::engine::Engine;
 use crate::gap::{Gap, Gaps, Reason};
 use crate::health::Health;
@@ -43,7 +46,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let health = Arc::new(Health::starting(Pipeline::HEALTH, "not started"));
     let ruleset = load_rules(config, &metrics, &health)?;
     // One thread for all that waits for the network; the events have a thread of their own.
-    let runtime = runtime::Builder::new_multi_thread()
+    let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
@@ -72,7 +75,8 @@ async fn serve(
     let sensor = start_sensor(config, Plans::of_rules(&ruleset), &host, metrics, health)?;
     // After the probes are attached: what happens from here on is in the events.
     let cgroups = sensor::cgroup_root().context("cannot find the cgroups of this host")?;
-    let context = Context::scan(host, &cgroups)
+    let runtimes = start_runtimes(config)?;
+    let context = Context::scan(host, &cgroups, runtimes)
         .context("cannot read the running processes and their cgroups")?;
     return_memory();
     let (alive, since) = open_state(config, &sensor);
@@ -89,10 +93,9 @@ async fn serve(
             pulse: Pulse::default(),
             alive,
             gaps: Gaps::from(since.end),
-            sinks,
+            dispatch: Dispatch::new(sinks, metrics.clone(), config.hostname.clone()),
             metrics: metrics.clone(),
             health: health.clone(),
-            hostname: config.hostname.clone(),
         },
         since,
         stopped,
@@ -116,6 +119,20 @@ async fn serve(
     // The event thread has dropped its end of the queues.
     workers.finish().await;
     outcome.map_err(|_| anyhow!("the event thread panicked"))?.context("cannot wait for events")
+}
+
+/// Starts to ask container runtimes, unless nobody is to be asked.
+fn start_runtimes(config: &Config) -> anyhow::Result<Option<Directory>> {
+    /// The root of the host, also from within a container that sees the host's processes.
+    const HOST: &str = "/proc/1/root";
+    let Some(endpoints) = &config.runtimes else { return Ok(None) };
+    let host = if fs::metadata(HOST).is_ok() { HOST } else { "/" };
+    let options = runtime::Config {
+        host: host.into(),
+        endpoints: endpoints.clone(),
+        ..runtime::Config::default()
+    };
+    Directory::start(&options).map(Some).context("cannot start to ask container runtimes")
 }
 
 /// Opens the mark for the next agent, and tells since when nobody has watched until now.

@@ -96,6 +96,28 @@ impl FieldId {
         matches!(self, EvtFailed | EvtRaw | EvtRawres | EvtRes | FdNum)
     }
 
+    /// Whether the field tells what only the runtime of a container knows.
+    pub fn is_of_runtime(self) -> bool {
+        use FieldId::{
+            ContainerImage, ContainerImageDigest, ContainerImageId, ContainerImageRepository,
+            ContainerImageTag, ContainerName, ContainerPrivileged, ContainerStartTs, K8sNsName,
+            K8sPodName,
+        };
+        matches!(
+            self,
+            ContainerImage
+                | ContainerImageDigest
+                | ContainerImageId
+                | ContainerImageRepository
+                | ContainerImageTag
+                | ContainerName
+                | ContainerPrivileged
+                | ContainerStartTs
+                | K8sNsName
+                | K8sPodName
+        )
+    }
+
     /// The field with exactly this name.
     pub fn by_name(name: &str) -> Option<Self> {
         FIELDS.iter().find(|field| field.name == name).map(|field| field.id)
@@ -196,6 +218,14 @@ fields! {
     ContainerId "container.id" Text NoArgument, ALL, "id of the task's container as its runtime has it, a digest shortened to 12 digits; host for a task of the host; where no runtime is known to name so, the name of its cgroup, or cgroup-NUMBER";
     ContainerFullId "container.full_id" Text NoArgument, ALL, "that id in full length";
     ContainerType "container.type" Text NoArgument, ALL, "runtime of the container: docker, containerd, cri-o, podman, lxc, …; unknown if nothing tells; host for a task of the host";
+    ContainerName "container.name" Text NoArgument, ALL, "name of the container; like the other fields that only its runtime knows, absent until that has told; host for a task of the host";
+    ContainerImage "container.image" Text NoArgument, ALL, "image of the container, as it was asked for";
+    ContainerImageRepository "container.image.repository" Text NoArgument, ALL, "repository of the image, with its registry";
+    ContainerImageTag "container.image.tag" Text NoArgument, ALL, "tag of the image";
+    ContainerImageDigest "container.image.digest" Text NoArgument, ALL, "digest of the image in its registry";
+    ContainerImageId "container.image.id" Text NoArgument, ALL, "id of the image on this host";
+    ContainerPrivileged "container.privileged" Bool NoArgument, ALL, "whether the container was asked to be privileged; container.boundary.privileged tells what it is";
+    ContainerStartTs "container.start_ts" Number NoArgument, ALL, "start of the container by its runtime, nanoseconds since the Unix epoch";
     ContainerNestedId "container.nested.id" Text NoArgument, ALL, "id of the container within the container whose cgroup the task is in, shortened likewise: a name that was given from within, and may be anything";
     ContainerNestedType "container.nested.type" Text NoArgument, ALL, "runtime of that one";
     ContainerNumber "container.number" Number NoArgument, ALL, "number of the task's container, in the order in which containers came to be known";
@@ -213,6 +243,8 @@ fields! {
     ContainerBoundaryLabel "container.boundary.label" Text NoArgument, BOUNDARY, "label of its process by AppArmor or SELinux; absent if neither is active";
     ContainerBoundaryConfined "container.boundary.confined" Bool NoArgument, BOUNDARY, "whether that label confines it";
     ContainerBoundaryRootDevice "container.boundary.root.device" Text NoArgument, BOUNDARY, "device of the root file system, as major:minor";
+    K8sNsName "k8s.ns.name" Text NoArgument, ALL, "namespace in Kubernetes of the pod that the container is in";
+    K8sPodName "k8s.pod.name" Text NoArgument, ALL, "name of that pod";
     K8sPodUid "k8s.pod.uid" Text NoArgument, ALL, "uid of the pod that the container is in";
     K8sPodQos "k8s.pod.qos" Text NoArgument, ALL, "quality of service class of that pod: Guaranteed, Burstable or BestEffort";
     BreachKind "breach.kind" Text NoArgument, BREACH, "what was crossed: namespace, filesystem, capability, credential, confinement, root, cgroup or usermode_helper";

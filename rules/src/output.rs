@@ -103,6 +103,27 @@ impl Output {
         })
     }
 
+    /// The same template with the values of this event in it, but for fields of such a kind: they are asked for
+    /// when the rest is rendered.
+    #[must_use]
+    pub fn settled(&self, event: &impl Event, is_later: fn(FieldId) -> bool) -> Self {
+        let mut parts = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Field(placeholder) if is_later(placeholder.subject.field) => {
+                    parts.push(part.clone());
+                }
+                Part::Field(placeholder) => {
+                    let mut text = String::new();
+                    placeholder.render(event, &mut text);
+                    push_literal(&mut parts, &text);
+                }
+                Part::Literal(text) => push_literal(&mut parts, text),
+            }
+        }
+        Self { template: self.template.clone(), parts }
+    }
+
     /// Whether the message has a field of such a kind.
     pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
         self.placeholders().any(|placeholder| field(placeholder.subject.field))
@@ -249,6 +270,24 @@ mod tests {
         let problem = Output::parse(template).expect_err("a mistake").remove(0);
         assert_eq!(problem.code, Code::CompileOutput);
         (problem.span, problem.message)
+    }
+
+    #[test]
+    fn what_comes_later_is_put_where_it_belongs() {
+        struct Later;
+        impl Event for Later {
+            fn kind(&self) -> Kind {
+                Kind::Exec
+            }
+            fn field(&self, field: FieldId, _: Option<Argument<'_>>) -> Option<Value<'_>> {
+                (field == FieldId::ContainerName).then(|| "web".into())
+            }
+        }
+        let output =
+            Output::parse("*%proc.pid in %6container.name (%proc.name, %container.image) 5%%");
+        let settled = output.unwrap().settled(&Process, FieldId::is_of_runtime);
+        assert_eq!(settled.render(&Later), "42 in web    (sh\\n\\x1b[0m, <NA>) 5%");
+        assert_eq!(settled.fields(&Later).count(), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use crate::config::{Config, Format, RingSize, WebhookUrl};
+use crate::context::runtime::Endpoint;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,6 +52,15 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = super::PINS)]
     pins: PathBuf,
 
+    /// Ask the container runtime at this socket about its containers, beside those at the usual places:
+    /// cri:///PATH or docker:///PATH (also for Podman); may be given several times
+    #[arg(long, value_name = "ENDPOINT")]
+    runtime_endpoint: Vec<Endpoint>,
+
+    /// Ask no container runtime: alerts have the ids of containers, but neither names nor images
+    #[arg(long, conflicts_with = "runtime_endpoint")]
+    no_runtimes: bool,
+
     /// How alerts are written to standard output
     #[arg(long, value_enum, default_value_t = Output::Auto)]
     output: Output,
@@ -85,6 +95,8 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         agent_socket,
         state,
         pins,
+        runtime_endpoint,
+        no_runtimes,
         output,
         ring_size,
         hostname,
@@ -110,6 +122,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         agent_socket,
         state,
         pins: (pins.as_os_str() != "none").then_some(pins),
+        runtimes: (!no_runtimes).then_some(runtime_endpoint),
         format,
         ring_bytes: ring_size.into_iter().map(|size| (size.lane, size.bytes)).collect(),
         hostname,

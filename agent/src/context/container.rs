@@ -11,6 +11,7 @@ use shrike_common::{CgroupId, ContainerId, Event, Header, Membership, Pid};
 
 use super::cgroup::Cgroups;
 use super::cgroup_path::{self, CgroupPath, Qos, Runtime};
+use super::runtime::{Id, Key, Scope};
 
 /// How many that are gone are remembered: the events of their last tasks may come later.
 const ENDED: usize = 1024;
@@ -35,6 +36,8 @@ pub(crate) struct Container {
     pub(crate) pod: Option<Pod>,
     /// The path of its own cgroup.
     pub(crate) cgroup: Box<[u8]>,
+    /// By what a runtime can be asked for it.
+    pub(crate) key: Option<Key>,
 }
 
 /// A pod, as the cgroups of a kubelet name it.
@@ -81,6 +84,7 @@ impl Container {
             id: shown(outer.id),
             pod: outer.pod.map(|pod| Pod { uid: pod.uid.to_string().into(), qos: pod.qos }),
             cgroup: outer.cgroup.into(),
+            key: Id::parse(outer.id).map(|id| Key { scope: Scope::of_cgroup(outer.cgroup), id }),
         })
     }
 
@@ -95,7 +99,16 @@ impl Container {
         } else {
             shown(name)
         };
-        Self { runtime: Runtime::Unknown, id, pod: None, cgroup: path.into() }
+        Self { runtime: Runtime::Unknown, id, pod: None, cgroup: path.into(), key: None }
+    }
+
+    /// Its name, if that is all that there is of it: these runtimes have no other id.
+    pub(crate) fn name(&self) -> Option<&str> {
+        let is_name = matches!(
+            self.runtime,
+            Runtime::LibvirtLxc | Runtime::Lxc | Runtime::Shrike | Runtime::SystemdNspawn
+        );
+        is_name.then_some(&*self.id)
     }
 
     /// Its id as it is mostly written.

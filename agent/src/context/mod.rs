@@ -10,4 +10,5 @@ mod mountinfo;
 pub(crate) mod names;
 pub(crate) mod process;
 pub(crate) mod rescan;
+pub(crate) mod runtime;
 mod user;

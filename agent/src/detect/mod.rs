@@ -12,6 +12,11 @@ mod socket;
 mod subject;
 pub(crate) mod syscall;
 
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+pub(crate) use subject::told;
+
 use shrike_common::{Abi, ContainerId, Event, Header, Kind, Namespaces};
 use shrike_rules::{Argument, FieldId, Stage, Value, event_type};
 
@@ -20,6 +25,7 @@ use crate::context::container::Containers;
 use crate::context::inspection::Inspection;
 use crate::context::names::Names;
 use crate::context::process::Processes;
+use crate::context::runtime::{Details, Directory};
 
 /// Set in the flags of an open by the kernel itself, to execute the file (`__FMODE_EXEC`).
 const FMODE_EXEC: u32 = 1 << 5;
@@ -46,6 +52,10 @@ pub(crate) struct Sight<'a, 'r> {
     pub(crate) processes: &'a Processes,
     /// The containers of the host.
     pub(crate) containers: &'a Containers,
+    /// What runtimes tell of their containers, if they can be asked.
+    pub(crate) runtimes: Option<&'a Directory>,
+    /// What that is of the container that the event is about, once it was asked for.
+    pub(crate) details: OnceCell<Option<Arc<Details>>>,
     /// The names of users and groups.
     pub(crate) names: &'a Names,
     /// The namespaces of the host.

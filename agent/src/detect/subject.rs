@@ -5,9 +5,10 @@ use shrike_rules::{FieldId, Value};
 
 use super::{HOST, Sight};
 use crate::capability::Capabilities;
-use crate::context::cgroup_path;
+use crate::context::cgroup_path::{self, Runtime};
 use crate::context::container::{self, Container};
 use crate::context::process::{Process, Standing};
+use crate::context::runtime::{Details, Directory, Key};
 
 /// A field of these; `index` is its argument.
 pub(super) fn field<'a>(
@@ -69,6 +70,12 @@ pub(super) fn field<'a>(
         FieldId::ContainerId => sight.its_container()?.short_id().into(),
         FieldId::ContainerFullId => (*sight.its_container()?.id).into(),
         FieldId::ContainerType => sight.its_container()?.runtime.name().into(),
+        FieldId::ContainerName if sight.is_of_host() => HOST.into(),
+        FieldId::ContainerName => match sight.details() {
+            Some(details) => details.name.as_str().into(),
+            None => sight.its_container()?.name()?.into(),
+        },
+        field if field.is_of_runtime() => told(sight.details()?, field)?,
         FieldId::ContainerNestedId => {
             let nested = sight.nested()?;
             container::shortened(nested.id).into()
@@ -88,13 +95,32 @@ pub(super) fn field<'a>(
 
 impl Sight<'_, '_> {
     /// Whether a task of the host acts, and not for a container.
-    fn is_of_host(&self) -> bool {
+    pub(crate) fn is_of_host(&self) -> bool {
         self.container() == ContainerId(0)
             && Membership::from_code(self.header.membership) == Some(Membership::None)
     }
 
+    /// Whether what the runtime of the container has told can be seen; `None` if there is none to be asked.
+    pub(crate) fn enriched(&self) -> Option<bool> {
+        self.its_container()?.key?;
+        Some(self.details().is_some())
+    }
+
+    /// Whom to ask for what of a container that nothing was told of yet.
+    pub(crate) fn wanted(&self) -> Option<(&Directory, Runtime, Key)> {
+        let (directory, container) = (self.runtimes?, self.its_container()?);
+        let key = container.key.filter(|_| self.details().is_none())?;
+        Some((directory, container.runtime, key))
+    }
+
+    /// What the runtime of that container has told of it.
+    pub(crate) fn details(&self) -> Option<&Details> {
+        let ask = || self.runtimes?.get(&self.its_container()?.key?);
+        self.details.get_or_init(ask).as_deref()
+    }
+
     /// What is known of the container that the event is about.
-    fn its_container(&self) -> Option<&Container> {
+    pub(crate) fn its_container(&self) -> Option<&Container> {
         match self.event {
             Event::Breach(breach) => self.containers.get(breach.container),
             _ => self.containers.of(self.header),
@@ -118,6 +144,28 @@ impl Sight<'_, '_> {
     fn ancestor(&self, generations: u32) -> Option<&Process> {
         self.processes.ancestor(self.header.tgid, self.header.start, generations)
     }
+}
+
+/// What a runtime has told of a container.
+pub(crate) fn told(details: &Details, field: FieldId) -> Option<Value<'_>> {
+    let (image, pod) = (&details.image, details.pod.as_deref());
+    Some(match field {
+        FieldId::ContainerName => text(&details.name)?.into(),
+        FieldId::ContainerImage => text(&image.name)?.into(),
+        FieldId::ContainerImageRepository => text(&image.repository)?.into(),
+        FieldId::ContainerImageTag => text(&image.tag)?.into(),
+        FieldId::ContainerImageDigest => text(&image.digest)?.into(),
+        FieldId::ContainerImageId => text(&image.id)?.into(),
+        FieldId::ContainerPrivileged => details.privileged?.into(),
+        FieldId::ContainerStartTs => Value::Number(details.started?.as_nanosecond()),
+        FieldId::K8sNsName => text(&pod?.namespace)?.into(),
+        FieldId::K8sPodName => text(&pod?.name)?.into(),
+        _ => return None,
+    })
+}
+
+fn text(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn executable(process: &Process) -> Option<Value<'_>> {

@@ -13,6 +13,8 @@ use shrike_common::{
 use shrike_rules::Event as _;
 use tempfile::TempDir;
 
+use crate::context::runtime::{Family, Image, Pod};
+
 use super::*;
 
 const OPENAT: i32 = 257;
@@ -82,6 +84,8 @@ fn value(
         stage: Stage::Whole,
         processes,
         containers: &Containers::default(),
+        runtimes: None,
+        details: OnceCell::new(),
         names: &Names::default(),
         host: &HOST,
         inspection: None,
@@ -285,6 +289,21 @@ fn containers() -> Containers {
     containers
 }
 
+/// What a runtime tells, of all fields.
+fn details() -> Arc<Details> {
+    let text = || "x".to_owned();
+    let image = Image { name: text(), repository: text(), tag: text(), digest: text(), id: text() };
+    let pod = Pod { name: text(), namespace: text(), ..Pod::default() };
+    Arc::new(Details {
+        name: text(),
+        image,
+        privileged: Some(true),
+        started: Some(jiff::Timestamp::UNIX_EPOCH),
+        pod: Some(Arc::new(pod)),
+        ..Details::of(Family::Docker)
+    })
+}
+
 /// Who leads the session of what was executed.
 fn leader() -> Header {
     Header { tgid: Pid(2), tid: Pid(2), start: StartTime(20), ..header(EXECVE) }
@@ -334,6 +353,8 @@ fn every_field_has_a_value_in_each_of_its_kinds() {
             stage: Stage::Whole,
             processes: &processes,
             containers: &containers,
+            runtimes: None,
+            details: OnceCell::from(Some(details())),
             names: &names,
             host: &HOST,
             inspection: Some(&inspection),

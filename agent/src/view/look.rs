@@ -14,6 +14,7 @@ use crate::context::clock::Clock;
 use crate::context::container::{Container, Containers};
 use crate::context::names::Names;
 use crate::context::process::{Cgroup, Place, Process, Processes};
+use crate::context::runtime::{Details, Directory};
 
 /// The processes of the host at some time, and what is known of where they are.
 #[derive(Debug)]
@@ -57,6 +58,8 @@ pub(super) struct Spot {
     /// The container there; 0 if no event has told of one.
     pub(super) number: ContainerId,
     pub(super) container: Option<Container>,
+    /// What its runtime has told.
+    pub(super) details: Option<Arc<Details>>,
     /// The name of the user, to those in there.
     pub(super) user: Option<Box<str>>,
 }
@@ -67,6 +70,8 @@ pub(crate) struct Tables<'a> {
     pub(crate) processes: &'a Processes,
     /// The containers.
     pub(crate) containers: &'a Containers,
+    /// What runtimes tell of their containers, if they can be asked.
+    pub(crate) runtimes: Option<&'a Directory>,
     /// The names of users.
     pub(crate) names: &'a Names,
     /// The namespaces of the host.
@@ -158,7 +163,7 @@ impl Album {
 
 impl Spot {
     fn of(place: &Arc<Place>, tables: &Tables<'_>) -> Self {
-        let Tables { containers, names, host, .. } = tables;
+        let Tables { containers, runtimes, names, host, .. } = tables;
         let path = match &place.cgroup {
             Cgroup::Id(id) => containers.cgroup(*id).unwrap_or_default(),
             Cgroup::Path(path) => path,
@@ -173,11 +178,14 @@ impl Spot {
             && CgroupPath::new(path).containers().next().is_none();
         // Those of a container that no event has told of are not known.
         let user = (is_hosts || number != ContainerId(0)).then(|| names.user(number, place.uid));
+        let container = containers.get(number);
+        let key = container.and_then(|container| container.key);
         Self {
             place: place.clone(),
             path: path.into(),
             number,
-            container: containers.get(number).cloned(),
+            container: container.cloned(),
+            details: runtimes.zip(key).and_then(|(runtimes, key)| runtimes.get(&key)),
             user: user.flatten().map(Into::into),
         }
     }

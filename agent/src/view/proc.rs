@@ -28,6 +28,7 @@ fn read_with(proc: &Path, host: Namespaces) -> anyhow::Result<Snapshot> {
         &Tables {
             processes: &processes,
             containers: &Containers::default(),
+            runtimes: None,
             names: &Names::of_roots(&proc.join("1/root"), &[]),
             host,
             clock: Clock::now().context("cannot read the clock")?,

@@ -11,6 +11,7 @@ use super::look::{Look, Row, Spot};
 use super::namespaces;
 use crate::context::cgroup_path::{CgroupPath, Runtime};
 use crate::context::container::{self, shown};
+use crate::context::runtime::Details;
 
 /// The containers and processes of this host.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -143,6 +144,8 @@ enum Key {
 struct Found {
     id: String,
     runtime: Runtime,
+    name: Option<String>,
+    image: Option<String>,
     pod: Option<Pod>,
     cgroup: Box<[u8]>,
     parent: Option<Key>,
@@ -244,13 +247,16 @@ impl Finds {
 
     /// One that events have told of.
     fn known(&mut self, spot: &Spot) -> Key {
-        let found = if let Some(container) = &spot.container {
+        let mut found = if let Some(container) = &spot.container {
             let pod = container.pod.as_ref().map(|pod| Pod::new(&pod.uid, pod.qos.name()));
             Found::new(container.id.to_string(), container.runtime, pod, &container.cgroup)
         } else {
             // There was no room for it.
             Found::new(format!("number-{}", spot.number), Runtime::Unknown, None, &[])
         };
+        if let Some(details) = &spot.details {
+            found.learn(details);
+        }
         let key = match &*found.cgroup {
             [] => Key::Number(spot.number),
             cgroup => Key::Cgroup(cgroup.into()),
@@ -308,12 +314,25 @@ impl Found {
         Self {
             id,
             runtime,
+            name: None,
+            image: None,
             pod,
             cgroup: cgroup.into(),
             parent: None,
             numbers: Vec::new(),
             is_entered: false,
             rows: Vec::new(),
+        }
+    }
+
+    /// Takes over what its runtime tells.
+    fn learn(&mut self, details: &Details) {
+        let known = |text: &String| (!text.is_empty()).then(|| text.clone());
+        self.name = known(&details.name);
+        self.image = known(&details.image.name);
+        if let (Some(pod), Some(told)) = (&mut self.pod, &details.pod) {
+            pod.name = known(&told.name);
+            pod.namespace = known(&told.namespace);
         }
     }
 
@@ -337,8 +356,8 @@ impl Found {
             numbers,
             runtime: self.runtime.name().to_owned(),
             parent: parent.and_then(|parent| ids.get(parent)).cloned(),
-            name: None,
-            image: None,
+            name: self.name.clone(),
+            image: self.image.clone(),
             pod: self.pod.clone(),
             cgroup: text(&self.cgroup),
             namespaces: ns,

@@ -98,7 +98,8 @@ impl Host {
     pub(super) fn look(&self) -> Look {
         let Self { processes, containers, names } = self;
         let clock = Clock::at(0);
-        let tables = Tables { processes, containers, names, host: namespaces(1), clock };
+        let tables =
+            Tables { processes, containers, runtimes: None, names, host: namespaces(1), clock };
         Look::take(&tables, Source::Agent)
     }
 

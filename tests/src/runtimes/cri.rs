@@ -7,9 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::image::{self, NAME};
+use super::image::{self, NAME, REPOSITORY};
 use super::oci::{UNKNOWN, until};
-use super::watch::{Watch, file, says};
+use super::watch::{Told, Watch, file, says};
 use super::{Daemon, cgroup_of, output};
 use crate::agent::scratch;
 
@@ -27,7 +27,14 @@ pub(super) fn run() -> Result<()> {
     let _daemon = Daemon::start(&mut Command::new("containerd"), &log, answers)?;
     output(Command::new("ctr").args(["-n=k8s.io", "images", "import"]).arg(&archive))?;
 
+    watch.connected("containerd")?;
     let client = Client::new()?;
+    let told = |name: &str, pod: &str| Told {
+        name: name.into(),
+        image: REPOSITORY.into(),
+        pod: pod.into(),
+        namespace: "tests".into(),
+    };
     let pod = Pod::start(&client, "first", SHORT, true)?;
     let mut containers = Vec::new();
     for (name, privileged) in [("left", false), ("right", true)] {
@@ -35,6 +42,7 @@ pub(super) fn run() -> Result<()> {
         watch.hear(&until(&pod.log(name), "SAYS ")?, 1)?;
         watch.named(name, cgroup_of(&client.pid(&container)?)?)?;
         watch.identified_in_pod(name, UNKNOWN, &container, &pod.uid);
+        watch.told(told(name, "first"))?;
         containers.push((name, container));
     }
     for (name, container) in &containers {
@@ -50,6 +58,7 @@ pub(super) fn run() -> Result<()> {
         let container = pod.container(&client, &name, false, "true")?;
         watch.hear(&until(&pod.log(&name), "SAYS ")?, 1)?;
         watch.identified_in_pod(&name, UNKNOWN, &container, &pod.uid);
+        watch.told(told(&name, &name))?;
         pod.stop(&client)?;
     }
     watch.finish()

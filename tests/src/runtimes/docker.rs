@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::image::{self, NAME, PROGRAMS};
-use super::watch::{Watch, file, says};
+use super::image::{self, NAME, PROGRAMS, REPOSITORY};
+use super::watch::{Told, Watch, file, says};
 use super::{Daemon, cgroup_of, output};
 
 /// How many containers are started and end one after the other.
@@ -18,6 +18,8 @@ const SHORT: u32 = 10;
 pub(super) fn run() -> Result<()> {
     let mut watch = Watch::start()?;
     let _engine = Engine::start(watch.rootfs.path())?;
+    watch.connected("docker")?;
+    let told = |name: &str| Told { name: name.into(), image: REPOSITORY.into(), ..Told::default() };
 
     let start = |name: &str, options: &[&str], more: &str| {
         let script = format!("{}; {more}", says(name, "start"));
@@ -34,6 +36,7 @@ pub(super) fn run() -> Result<()> {
         cgroup_of(&docker(&["inspect", "--format", "{{.State.Pid}}", "first"])?)?,
     )?;
     watch.identified("first", "docker", &id("first")?);
+    watch.told(told("first"))?;
     watch.hear(&docker(&["exec", "first", "sh", "-c", &says("first", "exec")])?, 1)?;
     // Seccomp stays as it is.
     let privileged = says("first", "privileged-exec");
@@ -46,6 +49,7 @@ pub(super) fn run() -> Result<()> {
     watch.hear(&logs("checked")?, 1)?;
     watch.hear(&health("checked")?, 1)?;
     watch.identified("checked", "docker", &id("checked")?);
+    watch.told(told("checked"))?;
     docker(&["kill", "checked"])?;
 
     watch.hear(
@@ -58,9 +62,10 @@ pub(super) fn run() -> Result<()> {
     for number in 0..SHORT {
         let name = format!("short-{number}");
         let file = format!("/tmp/{name}.id");
-        let options = ["--rm", "--network=none", "--cidfile", &file];
+        let options = ["--rm", "--network=none", "--name", &name, "--cidfile", &file];
         watch.hear(&start(&name, &options, "true")?, 1)?;
         watch.identified(&name, "docker", &fs::read_to_string(&file)?);
+        watch.told(told(&name))?;
     }
     let steps = [says("step-1", "build"), format!("{} && rm -rf /mnt", says("step-2", "build"))];
     let recipe = image::recipe(&steps)?;

@@ -12,6 +12,7 @@ use crate::agent::scratch;
 
 /// The name under which each runtime has the image.
 pub(super) const NAME: &str = "localhost/base:1";
+pub(super) const REPOSITORY: &str = "localhost/base";
 
 /// The folders of the host, each with where a container sees it, that give it the host's programs.
 pub(super) const PROGRAMS: [(&str, &str); 3] =

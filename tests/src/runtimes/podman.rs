@@ -7,15 +7,18 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::image::{self, NAME};
-use super::watch::{Watch, says};
-use super::{cgroup_of, output};
+use super::image::{self, NAME, REPOSITORY};
+use super::watch::{Told, Watch, file, says};
+use super::{Daemon, cgroup_of, output};
 
 /// How many containers are started and end one after the other.
 const SHORT: u32 = 10;
 
 /// The ids of the ordinary user.
 const ID: u32 = 1000;
+
+/// Where root's Podman listens.
+const SOCKET: &str = "/run/podman/podman.sock";
 
 /// Whose Podman it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,26 @@ pub(super) fn run(user: User) -> Result<()> {
     let layer = image::layer(watch.rootfs.path())?;
     let podman = |words: &[&str]| output(user.command().arg("--log-level=error").args(words));
     podman(&["import", &layer.display().to_string(), NAME])?;
+
+    let _service = match user {
+        User::Root => {
+            let (log, _) = file("podman.log")?;
+            let mut service = Command::new("podman");
+            service.args(["system", "service", "--time=0"]);
+            let service = Daemon::start(&mut service, &log, || Path::new(SOCKET).exists())?;
+            watch.connected("podman")?;
+            Some(service)
+        }
+        // Only those below a user's own systemd are believed to be of the user's runtime.
+        User::Ordinary => None,
+    };
+    let told = |watch: &mut Watch, name: &str| match user {
+        User::Root => {
+            let (name, image) = (name.to_owned(), REPOSITORY.to_owned());
+            watch.told(Told { name, image, ..Told::default() })
+        }
+        User::Ordinary => Ok(()),
+    };
 
     let start = |name: &str, options: &[&str], more: &str| {
         let script = format!("{}; {more}", says(name, "start"));
@@ -53,6 +76,7 @@ pub(super) fn run(user: User) -> Result<()> {
         // Without a systemd of its own, a user's Podman makes no cgroup whose name could tell.
         if user == User::Root {
             watch.identified(name, "podman", &id(name)?);
+            told(watch, name)?;
         }
         anyhow::Ok(())
     };

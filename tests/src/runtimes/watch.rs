@@ -20,7 +20,7 @@ const RULES: &str = concat!(
   condition: evt.type in (execve, execveat)
   output: >
     %container.membership %container.number %container.full_id %container.type %k8s.pod.uid
-    %cgroup.id %ns.mnt %ns.pid %ns.cgroup %proc.exepath %proc.cmdline
+    %container.name %container.image.repository %k8s.pod.name %k8s.ns.name %cgroup.id %ns.mnt %ns.pid %ns.cgroup %proc.exepath %proc.cmdline
   priority: NOTICE
 - rule: Boundary recorded
   desc: A container has come to be known.
@@ -71,6 +71,19 @@ struct Identity {
     id: String,
     /// The uid of its pod; empty if it has none.
     pod: String,
+    /// What else the runtime tells of it, if the agent can ask it.
+    told: Option<Told>,
+}
+
+/// What a runtime tells of a container.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Told {
+    pub(super) name: String,
+    /// The repository of its image.
+    pub(super) image: String,
+    /// The name and the namespace of its pod, if it has one.
+    pub(super) pod: String,
+    pub(super) namespace: String,
 }
 
 /// An execution as the agent saw it.
@@ -82,6 +95,7 @@ struct Seen {
     id: String,
     runtime: String,
     pod: String,
+    told: Told,
     cgroup: u64,
     mnt: u64,
     pid: u64,
@@ -155,7 +169,22 @@ impl Watch {
         pod: &str,
     ) {
         let [container, id, pod] = [container, id.trim(), pod].map(str::to_owned);
-        self.identities.push(Identity { container, runtime, id, pod });
+        self.identities.push(Identity { container, runtime, id, pod, told: None });
+    }
+
+    /// Notes what else the runtime tells of the container that was identified last.
+    pub(super) fn told(&mut self, told: Told) -> Result<()> {
+        let last = self.identities.last_mut().context("there is none")?;
+        last.told = Some(told);
+        Ok(())
+    }
+
+    /// Waits until the agent can ask a runtime.
+    pub(super) fn connected(&self, runtime: &str) -> Result<()> {
+        let labels = [("runtime", runtime)];
+        let is_connected =
+            |agent: &Agent| agent.metric("shrike_runtimes_connected", &labels).is_ok_and(|n| n > 0);
+        patiently(|| self.agent.wait("connected with the runtime", is_connected))
     }
 
     /// Waits until a program is seen whose command fits, which its container executes in a pid namespace of
@@ -272,9 +301,11 @@ impl Watch {
             }
         }
         for identity in &self.identities {
-            let Identity { container, runtime, id, pod } = identity;
-            let is_other =
-                |seen: &&Seen| (&*seen.runtime, &seen.id, &seen.pod) != (*runtime, id, pod);
+            let Identity { container, runtime, id, pod, told } = identity;
+            let is_other = |seen: &&Seen| {
+                (&*seen.runtime, &seen.id, &seen.pod) != (*runtime, id, pod)
+                    || told.as_ref().is_some_and(|told| seen.told != *told)
+            };
             let acts = seen.iter().filter(|seen| seen.inside && seen.says(container, ""));
             let others = acts.filter(is_other);
             wrong.extend(others.map(|seen| format!("{identity:?} is seen as {}", seen.alert)));
@@ -334,6 +365,12 @@ impl Seen {
             id: text("container.full_id"),
             runtime: text("container.type"),
             pod: text("k8s.pod.uid"),
+            told: Told {
+                name: text("container.name"),
+                image: text("container.image.repository"),
+                pod: text("k8s.pod.name"),
+                namespace: text("k8s.ns.name"),
+            },
             cgroup: number("cgroup.id")?,
             mnt: number("ns.mnt")?,
             pid: number("ns.pid")?,

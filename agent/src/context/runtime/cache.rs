@@ -1,0 +1,301 @@
+//! What is known of containers. The event thread reads a table that never changes while it does so; the
+//! clients of runtimes replace it by a new one for each thing that they learn, so that nothing in here
+//! can make an event wait.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use super::counters::Counters;
+use super::details::Details;
+use super::key::{Id, Key, Scope};
+use super::source::SourceId;
+
+/// The most containers of one user's runtimes, so that no user takes the room of others.
+const OF_USER: usize = 256;
+
+/// How long a container that has ended is still known: its last events are under way.
+const FAREWELL: Duration = Duration::from_mins(1);
+
+/// How long it is believed that nobody knows a container: runtimes start a container's first processes
+/// about when they write down that there is one.
+const ABSENCE: Duration = Duration::from_secs(10);
+
+/// What is known of a container.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    Known(Arc<Details>),
+    /// No runtime knows it.
+    Absent,
+}
+
+/// What is known of containers.
+#[derive(Debug)]
+pub(super) struct Cache {
+    table: ArcSwap<HashMap<Key, Answer>>,
+    book: Mutex<HashMap<Key, Entry>>,
+    capacity: usize,
+}
+
+/// What only those who write need to know of a container.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Who told of it.
+    source: Option<SourceId>,
+    /// Until when it is kept; of one that runs as long as it does.
+    until: Option<Instant>,
+}
+
+impl Cache {
+    /// A cache of at most so many containers.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { table: ArcSwap::default(), book: Mutex::default(), capacity }
+    }
+
+    /// What is known of a container. Never waits.
+    pub(super) fn answer(&self, key: &Key) -> Option<Answer> {
+        self.table.load().get(key).cloned()
+    }
+
+    /// The details of a container. Never waits.
+    pub(super) fn details(&self, key: &Key) -> Option<Arc<Details>> {
+        match self.table.load().get(key) {
+            Some(Answer::Known(details)) => Some(details.clone()),
+            _ => None,
+        }
+    }
+
+    /// How many containers are known.
+    pub(super) fn len(&self) -> usize {
+        self.table.load().len()
+    }
+
+    /// A runtime told of a container.
+    pub(super) fn learn(&self, source: SourceId, key: Key, details: Details, counters: &Counters) {
+        let mut book = self.book();
+        if !book.contains_key(&key) && !self.has_room(&mut book, key.scope) {
+            return counters.overflown.add();
+        }
+        book.insert(key, Entry { source: Some(source), until: None });
+        self.change(|table| {
+            table.insert(key, Answer::Known(Arc::new(details)));
+        });
+    }
+
+    /// No runtime knows a container.
+    pub(super) fn miss(&self, key: Key) {
+        let mut book = self.book();
+        // Unless one that was not asked has told of it.
+        if book.contains_key(&key) || !self.has_room(&mut book, key.scope) {
+            return;
+        }
+        let until = Some(Instant::now() + ABSENCE);
+        book.insert(key, Entry { source: None, until });
+        self.change(|table| {
+            table.insert(key, Answer::Absent);
+        });
+    }
+
+    /// A container has ended.
+    pub(super) fn end(&self, key: Key) {
+        if let Some(entry) = self.book().get_mut(&key)
+            && entry.source.is_some()
+        {
+            entry.until.get_or_insert(Instant::now() + FAREWELL);
+        }
+    }
+
+    /// A runtime told of all its containers: of each other one that it told of, that has ended. Returns
+    /// those of them of which nothing is known, or not yet what is only known once they are started.
+    pub(super) fn compare(&self, source: SourceId, scope: Scope, ids: &[Id]) -> Vec<Id> {
+        let until = Instant::now() + FAREWELL;
+        let listed: HashSet<_> = ids.iter().copied().collect();
+        let mut book = self.book();
+        let own = book.iter_mut().filter(|(_, entry)| entry.source == Some(source));
+        for (key, entry) in own {
+            if !listed.contains(&key.id) {
+                entry.until.get_or_insert(until);
+            }
+        }
+        let table = self.table.load();
+        let is_known = |id: &Id| match table.get(&Key { scope, id: *id }) {
+            Some(Answer::Known(details)) => details.is_sandbox || details.started.is_some(),
+            _ => false,
+        };
+        ids.iter().copied().filter(|id| !is_known(id)).collect()
+    }
+
+    /// Forgets what ended long ago.
+    pub(super) fn clean(&self) {
+        let now = Instant::now();
+        self.forget(&mut self.book(), |entry| entry.until.is_some_and(|until| until <= now));
+    }
+
+    /// Whether there is room for one more of these, at the cost of what has ended if need be.
+    fn has_room(&self, book: &mut HashMap<Key, Entry>, scope: Scope) -> bool {
+        let is_full = |book: &HashMap<Key, Entry>| {
+            let of_scope = || book.keys().filter(|key| key.scope == scope).count();
+            book.len() >= self.capacity || scope != Scope::Host && of_scope() >= OF_USER
+        };
+        if is_full(book) {
+            self.forget(book, |entry| entry.until.is_some());
+        }
+        !is_full(book)
+    }
+
+    fn forget(&self, book: &mut HashMap<Key, Entry>, is_old: impl Fn(&Entry) -> bool) {
+        let count = book.len();
+        book.retain(|_, entry| !is_old(entry));
+        if book.len() != count {
+            self.change(|table| table.retain(|key, _| book.contains_key(key)));
+        }
+    }
+
+    /// Only called by who has the book.
+    fn change(&self, change: impl FnOnce(&mut HashMap<Key, Answer>)) {
+        let mut table = HashMap::clone(&self.table.load());
+        change(&mut table);
+        self.table.store(Arc::new(table));
+    }
+
+    fn book(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+        // Whoever panicked has left it whole: each change is one call.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use super::*;
+    use crate::context::runtime::tests::{details, key};
+
+    const SOURCE: SourceId = SourceId(1);
+
+    fn filled(capacity: usize, count: usize) -> (Cache, Counters) {
+        let (cache, counters) = (Cache::new(capacity), Counters::default());
+        for number in 0..count {
+            cache.learn(SOURCE, key(number), details("c"), &counters);
+        }
+        (cache, counters)
+    }
+
+    fn expire(cache: &Cache) {
+        for entry in cache.book().values_mut() {
+            entry.until = entry.until.map(|_| Instant::now());
+        }
+        cache.clean();
+    }
+
+    #[test]
+    fn has_a_bound_and_says_what_was_left_out() {
+        let (cache, counters) = filled(10, 15);
+        assert_eq!((cache.len(), counters.overflown.value()), (10, 5));
+        // What has ended makes room, and what is known can change.
+        cache.end(key(3));
+        cache.learn(SOURCE, key(20), details("new"), &counters);
+        cache.learn(SOURCE, key(4), details("changed"), &counters);
+        assert_eq!((cache.len(), counters.overflown.value()), (10, 5));
+        assert!(cache.details(&key(3)).is_none());
+        assert_eq!(cache.details(&key(4)).unwrap().name, "changed");
+    }
+
+    #[test]
+    fn a_user_has_a_share_only() {
+        let (cache, counters) = filled(10_000, 0);
+        for number in 0..=OF_USER {
+            let key = Key { scope: Scope::User(1000), ..key(number) };
+            cache.learn(SOURCE, key, details("c"), &counters);
+        }
+        assert_eq!(counters.overflown.value(), 1);
+        cache.learn(SOURCE, key(1), details("c"), &counters);
+        assert_eq!(cache.len(), OF_USER + 1);
+    }
+
+    #[test]
+    fn a_container_that_ended_is_known_a_while() {
+        let (cache, counters) = filled(10, 2);
+        cache.end(key(0));
+        cache.clean();
+        assert!(cache.details(&key(0)).is_some());
+        expire(&cache);
+        assert!(cache.details(&key(0)).is_none());
+        // One that was started again stays.
+        cache.end(key(1));
+        cache.learn(SOURCE, key(1), details("again"), &counters);
+        expire(&cache);
+        assert!(cache.details(&key(1)).is_some());
+    }
+
+    #[test]
+    fn absence_is_believed_for_a_while() {
+        let (cache, counters) = filled(10, 1);
+        cache.miss(key(0));
+        assert!(cache.details(&key(0)).is_some());
+        cache.miss(key(5));
+        assert!(matches!(cache.answer(&key(5)), Some(Answer::Absent)));
+        expire(&cache);
+        assert!(cache.answer(&key(5)).is_none());
+        cache.miss(key(5));
+        cache.learn(SOURCE, key(5), details("late"), &counters);
+        expire(&cache);
+        assert!(cache.details(&key(5)).is_some());
+    }
+
+    #[test]
+    fn a_list_tells_what_ended_and_what_is_new() {
+        let (cache, counters) = filled(10, 2);
+        let other = SourceId(2);
+        cache.learn(other, key(2), details("of another"), &counters);
+        let unstarted = Details { started: None, ..details("created") };
+        cache.learn(SOURCE, key(3), unstarted, &counters);
+        let ids = [key(1).id, key(3).id, key(4).id];
+        assert_eq!(cache.compare(SOURCE, Scope::Host, &ids), [key(3).id, key(4).id]);
+        expire(&cache);
+        let known = [0, 1, 2, 3].map(|number| cache.details(&key(number)).is_some());
+        assert_eq!(known, [false, true, true, true]);
+    }
+
+    #[test]
+    fn how_fast_a_hit_is() {
+        const ROUNDS: u32 = 100;
+        let (cache, _) = filled(4096, 1000);
+        let keys: Vec<_> = (0..1000).map(key).collect();
+        let round = || {
+            let start = Instant::now();
+            for key in &keys {
+                black_box(cache.details(black_box(key)));
+            }
+            start.elapsed() / 1000
+        };
+        let mut times: Vec<_> = (0..ROUNDS).map(|_| round()).collect();
+        times.sort_unstable();
+        let median = times.get(times.len() / 2);
+        println!("a hit among 1,000 containers: {median:?} at the median of rounds");
+        let start = Instant::now();
+        for number in 0..1000 {
+            cache.learn(SOURCE, key(number), details("again"), &Counters::default());
+        }
+        println!("a change of one of 1,000 takes {:?}", start.elapsed() / 1000);
+    }
+
+    #[test]
+    fn how_much_memory_there_is_to_it() {
+        let resident = || {
+            let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+            pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4
+        };
+        let before = resident();
+        let (cache, counters) = (Cache::new(4096), Counters::default());
+        for number in 0..1000 {
+            let labels = (0..100).map(|n| (format!("key-{n}"), "v".repeat(100))).collect();
+            let details = Details { labels, ..details("c") };
+            cache.learn(SOURCE, key(number), details, &counters);
+        }
+        let now = resident() - before;
+        println!("1,000 containers with 100 labels of 100 bytes each: {now} kB");
+    }
+}

@@ -1,0 +1,296 @@
+//! A runtime while it is connected: what runs is listed, events are followed, containers are asked for,
+//! those first that the agent has events of. Nothing in here waits for one answer alone.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::client::Client;
+use super::details::Details;
+use super::failure::Failure;
+use super::key::{Id, Key, Scope};
+use super::notice::{Notice, Notices};
+use super::shared::Shared;
+use super::source::{Pace, Question, SourceId};
+
+/// How many containers are asked for at a time.
+const LOOKUPS: usize = 4;
+
+/// From when on an answer is too late for an alert to wait for it.
+const SLOW: Duration = Duration::from_millis(300);
+
+/// How often a runtime lists what runs if it tells of nothing by itself.
+const POLL: Duration = Duration::from_secs(10);
+
+/// How often it does if it tells, in case that something was missed, and to see that it still answers.
+const CHECK: Duration = Duration::from_mins(1);
+
+/// The shortest time from one list to the next.
+const GAP: Duration = Duration::from_secs(1);
+
+/// A runtime that is connected.
+pub(super) struct Session {
+    client: Arc<Client>,
+    shared: Arc<Shared>,
+    source: SourceId,
+    scope: Scope,
+    pace: Pace,
+    /// Containers that an event came from.
+    urgent: VecDeque<Id>,
+    /// Others.
+    backlog: VecDeque<Id>,
+    /// Those in either, and whether in the first.
+    queued: HashMap<Id, bool>,
+    /// Those that are asked for now, and since when.
+    flying: HashMap<Id, Instant>,
+    /// Those of them of which there is news.
+    again: HashSet<Id>,
+    /// Those that the agent waits for.
+    tickets: HashMap<Id, Arc<()>>,
+    lookups: JoinSet<(Id, Result<Option<Details>, Failure>)>,
+    lists: JoinSet<Result<Vec<Id>, Failure>>,
+    listed: Instant,
+    next_list: Instant,
+    follower: JoinSet<Result<(), Failure>>,
+    /// Whether the runtime has events.
+    has_events: bool,
+    notices: Notices,
+    told: Receiver<Notice>,
+    /// Whether it was said that a container could not be asked for.
+    has_complained: bool,
+}
+
+impl Session {
+    /// Follows events, then lists what runs, so that nothing falls in between.
+    pub(super) async fn start(
+        client: Client,
+        shared: &Arc<Shared>,
+        source: SourceId,
+        scope: Scope,
+    ) -> Result<Self, Failure> {
+        let (notices, told) = Notices::new(shared.counters.clone());
+        let now = Instant::now();
+        let mut session = Self {
+            client: Arc::new(client),
+            shared: shared.clone(),
+            source,
+            scope,
+            pace: Pace::new(),
+            urgent: VecDeque::new(),
+            backlog: VecDeque::new(),
+            queued: HashMap::new(),
+            flying: HashMap::new(),
+            again: HashSet::new(),
+            tickets: HashMap::new(),
+            lookups: JoinSet::new(),
+            lists: JoinSet::new(),
+            listed: now,
+            next_list: now,
+            follower: JoinSet::new(),
+            has_events: true,
+            notices,
+            told,
+            has_complained: false,
+        };
+        session.follow();
+        let ids = session.client.list().await?;
+        session.listed = Instant::now();
+        session.next_list = session.listed + CHECK;
+        let ids = session.bounded(ids);
+        session.compare(&ids);
+        // All of it: a container may have been started anew while nobody looked.
+        for id in ids {
+            session.queue(id, false);
+        }
+        Ok(session)
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether alerts may wait for it.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// Goes on until the runtime does not.
+    pub(super) async fn run(&mut self, questions: &mut Receiver<Question>) -> Failure {
+        loop {
+            self.look_up();
+            let slow = self.flying.values().min().map(|&since| since + SLOW);
+            tokio::select! {
+                Some(question) = questions.recv() => self.ask(question),
+                Some(notice) = self.told.recv() => self.hear(notice),
+                Some(lookup) = self.lookups.join_next() => {
+                    // One that panicked has said so.
+                    if let Ok((id, answer)) = lookup {
+                        self.answered(id, answer);
+                    }
+                }
+                Some(list) = self.lists.join_next() => match list {
+                    Ok(Ok(ids)) => {
+                        self.pace.set_prompt(true);
+                        let ids = self.bounded(ids);
+                        for id in self.compare(&ids) {
+                            self.queue(id, false);
+                        }
+                    }
+                    Ok(Err(failure)) => return failure,
+                    Err(error) => return Failure::Closed(error.to_string()),
+                },
+                Some(followed) = self.follower.join_next() => match followed {
+                    Ok(Err(Failure::Unsupported)) => {
+                        self.has_events = false;
+                        self.next_list = self.listed + POLL;
+                    }
+                    // CRI-O does so at once, each time, if it was not told to have events.
+                    Ok(Ok(())) => self.list_soon(POLL.saturating_sub(self.listed.elapsed())),
+                    Ok(Err(failure)) => return failure,
+                    Err(error) => return Failure::Closed(error.to_string()),
+                },
+                () = sleep_until(self.next_list), if self.lists.is_empty() => self.list(),
+                () = sleep_until(slow.unwrap_or(self.next_list)),
+                    if slow.is_some() && self.pace.is_prompt() => self.pace.set_prompt(false),
+            }
+        }
+    }
+
+    /// What was waited for will not be answered here.
+    pub(super) fn finish(mut self, mut questions: Receiver<Question>) {
+        questions.close();
+        let open = std::iter::from_fn(|| questions.try_recv().ok()).map(|question| question.id);
+        for id in open.chain(self.tickets.drain().map(|(id, _)| id)) {
+            self.shared.waiting.leave(Key { scope: self.scope, id });
+        }
+    }
+
+    /// The agent has an event of a container.
+    fn ask(&mut self, Question { id, ticket }: Question) {
+        if self.queue(id, true) {
+            self.tickets.insert(id, ticket);
+        } else {
+            self.shared.counters.refused.add();
+            self.settle(id, Some(ticket));
+        }
+    }
+
+    fn hear(&mut self, notice: Notice) {
+        match notice {
+            // One that starts is about to have events.
+            Notice::Changed(id) => {
+                self.queue(id, true);
+            }
+            Notice::Ended(id) => self.shared.cache.end(Key { scope: self.scope, id }),
+        }
+    }
+
+    /// Puts a container in a queue, or forward; false if there is no room.
+    fn queue(&mut self, id: Id, is_urgent: bool) -> bool {
+        if self.flying.contains_key(&id) {
+            self.again.insert(id);
+            return true;
+        }
+        match self.queued.get(&id) {
+            None if self.queued.len() >= self.shared.capacity => return false,
+            // It stays in the other one too, where it is passed over later.
+            None | Some(false) if is_urgent => self.urgent.push_back(id),
+            None => self.backlog.push_back(id),
+            Some(_) => return true,
+        }
+        self.queued.insert(id, is_urgent);
+        true
+    }
+
+    /// Asks for as many containers as may be asked for at a time.
+    fn look_up(&mut self) {
+        while self.lookups.len() < LOOKUPS {
+            let Some(id) = self.urgent.pop_front().or_else(|| self.backlog.pop_front()) else {
+                return;
+            };
+            if self.queued.remove(&id).is_none() {
+                continue;
+            }
+            self.flying.insert(id, Instant::now());
+            let client = self.client.clone();
+            self.lookups.spawn(async move { (id, client.inspect(id).await) });
+        }
+    }
+
+    fn answered(&mut self, id: Id, answer: Result<Option<Details>, Failure>) {
+        let since = self.flying.remove(&id);
+        if since.is_some_and(|since| since.elapsed() < SLOW) {
+            self.pace.set_prompt(true);
+        }
+        let key = Key { scope: self.scope, id };
+        let ticket = self.tickets.remove(&id);
+        match answer {
+            Ok(Some(details)) => {
+                self.shared.cache.learn(self.source, key, details, &self.shared.counters);
+                self.shared.waiting.leave(key);
+            }
+            Ok(None) => self.settle(id, ticket),
+            Err(failure) => {
+                self.shared.counters.fail(failure.reason());
+                if !std::mem::replace(&mut self.has_complained, true) {
+                    let name = self.client.family().name();
+                    tracing::warn!("{name} could not be asked for container {id}: {failure}");
+                }
+                self.settle(id, ticket);
+                self.list_soon(Duration::ZERO);
+            }
+        }
+        if self.again.remove(&id) {
+            self.queue(id, true);
+        }
+    }
+
+    /// A container is not known here. If nobody else was asked, it is known nowhere.
+    fn settle(&mut self, id: Id, ticket: Option<Arc<()>>) {
+        let key = Key { scope: self.scope, id };
+        if ticket.is_some_and(|ticket| Arc::into_inner(ticket).is_some()) {
+            self.shared.counters.absent.add();
+            self.shared.cache.miss(key);
+            self.shared.waiting.leave(key);
+        }
+    }
+
+    /// As many of a list as may be kept at all.
+    fn bounded(&self, mut ids: Vec<Id>) -> Vec<Id> {
+        for _ in self.shared.capacity..ids.len() {
+            self.shared.counters.overflown.add();
+        }
+        ids.truncate(self.shared.capacity);
+        ids
+    }
+
+    /// What ended is let go; returns what there is to ask for.
+    fn compare(&mut self, ids: &[Id]) -> Vec<Id> {
+        self.shared.cache.compare(self.source, self.scope, ids)
+    }
+
+    fn list(&mut self) {
+        if self.has_events && self.follower.is_empty() {
+            self.follow();
+        }
+        self.listed = Instant::now();
+        self.next_list = self.listed + if self.has_events { CHECK } else { POLL };
+        let client = self.client.clone();
+        self.lists.spawn(async move { client.list().await });
+    }
+
+    /// Lists after `wait`, or when it may be done again.
+    fn list_soon(&mut self, wait: Duration) {
+        let soon = (Instant::now() + wait).max(self.listed + GAP);
+        self.next_list = self.next_list.min(soon);
+    }
+
+    fn follow(&mut self) {
+        let (client, notices) = (self.client.clone(), self.notices.clone());
+        self.follower.spawn(async move { client.follow(&notices).await });
+    }
+}

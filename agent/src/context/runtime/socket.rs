@@ -1,0 +1,48 @@
+//! The socket of a runtime, and who is at its other end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::failure::Failure;
+
+/// A socket.
+#[derive(Clone, Debug)]
+pub(super) struct Socket {
+    path: PathBuf,
+    owner: u32,
+    patience: Duration,
+}
+
+impl Socket {
+    /// The socket at `path`, which only `owner` is believed to serve, and whose answers may take as
+    /// long as `patience`.
+    pub(super) fn new(path: PathBuf, owner: u32, patience: Duration) -> Self {
+        Self { path, owner, patience }
+    }
+
+    /// Connects. Nothing is sent before it is known who listens: a user can have a link to any socket
+    /// where the user's runtime would be.
+    pub(super) async fn connect(&self) -> Result<TokioIo<UnixStream>, Failure> {
+        let stream =
+            self.within(async { UnixStream::connect(&self.path).await.map_err(Failure::Connect) });
+        let stream = stream.await?;
+        let found = stream.peer_cred().map_err(Failure::Connect)?.uid();
+        if found != self.owner {
+            return Err(Failure::Impostor { expected: self.owner, found });
+        }
+        Ok(TokioIo::new(stream))
+    }
+
+    /// Gives up when the time for an answer is over.
+    pub(super) async fn within<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let late = |_| Err(Failure::Hung(self.patience));
+        timeout(self.patience, answer).await.unwrap_or_else(late)
+    }
+}

@@ -1,0 +1,129 @@
+//! Where alerts leave the event thread. One that is about a container of which a runtime will soon tell more
+//! waits for that, though never for long; one that is urgent leaves at once, and once more when more is known.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shrike_rules::{Argument, Event, FieldId, Kind, Output, Priority, Rule, Value};
+
+use crate::alert::Alert;
+use crate::context::runtime::{Details, Directory, Key, Want};
+use crate::detect::{Sight, told};
+use crate::metrics::Metrics;
+use crate::sink::Sinks;
+
+/// How long an alert waits at most.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long it is waited for a runtime when the alert is out already.
+const LATER: Duration = Duration::from_secs(10);
+
+/// How many may wait; any more leave as they are.
+const MOST: usize = 4096;
+
+/// From this one on, alerts do not wait.
+const URGENT: Priority = Priority::Critical;
+
+/// Hands alerts to the sinks.
+pub(crate) struct Dispatch {
+    sinks: Sinks,
+    metrics: Arc<Metrics>,
+    hostname: String,
+    held: Vec<Held>,
+}
+
+/// An alert that waits.
+struct Held {
+    alert: Alert,
+    /// Its message, with room for what the runtime will tell.
+    rest: Output,
+    key: Key,
+    deadline: Instant,
+    /// Whether it is out already.
+    is_out: bool,
+}
+
+impl Dispatch {
+    pub(crate) fn new(sinks: Sinks, metrics: Arc<Metrics>, hostname: String) -> Self {
+        Self { sinks, metrics, hostname, held: Vec::new() }
+    }
+
+    /// The name of this node in alerts.
+    pub(crate) fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    /// Whether alerts wait.
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Raises the alert of a rule that has matched.
+    pub(crate) fn raise(&mut self, rule: &Rule, sight: &Sight<'_, '_>) {
+        let time = sight.clock.timestamp(sight.header.time);
+        let alert = Alert::new(rule, sight, sight.enriched(), time, &self.hostname);
+        self.metrics.alerted(&alert);
+        match sight.wanted() {
+            Some((directory, runtime, key)) if self.held.len() < MOST => {
+                let want = directory.want(runtime, key);
+                // What has just come to be known is told at the next turn.
+                if !matches!(want, Want::Asked | Want::Known) {
+                    return self.send(alert);
+                }
+                let is_out = rule.priority() <= URGENT;
+                if is_out {
+                    self.send(alert.clone());
+                }
+                let deadline = Instant::now() + if is_out { LATER } else { PATIENCE };
+                let rest = rule.output().settled(sight, FieldId::is_of_runtime);
+                self.held.push(Held { alert, rest, key, deadline, is_out });
+            }
+            _ => self.send(alert),
+        }
+    }
+
+    /// Lets go of the alerts that have waited long enough, and of those whose containers are known by now.
+    pub(crate) fn go_on(&mut self, directory: Option<&Directory>) {
+        let now = Instant::now();
+        let held = std::mem::take(&mut self.held);
+        for mut held in held {
+            let details = directory.and_then(|directory| directory.get(&held.key));
+            if let Some(details) = details {
+                held.alert.enrich(&held.rest, &Told(&details));
+                self.send(held.alert);
+            } else if held.deadline > now {
+                self.held.push(held);
+            } else if !held.is_out {
+                self.send(held.alert);
+            }
+        }
+        self.metrics.held(self.held.len());
+    }
+
+    /// Lets go of all that wait.
+    pub(crate) fn finish(&mut self) {
+        for held in std::mem::take(&mut self.held) {
+            if !held.is_out {
+                self.send(held.alert);
+            }
+        }
+    }
+
+    /// Hands over an alert that nothing is to be waited for.
+    pub(crate) fn send(&self, alert: Alert) {
+        self.sinks.send(&Arc::new(alert));
+    }
+}
+
+/// What a runtime has told, as an event that has nothing else.
+struct Told<'a>(&'a Details);
+
+impl Event for Told<'_> {
+    fn kind(&self) -> Kind {
+        Kind::Boundary
+    }
+
+    fn field(&self, field: FieldId, _: Option<Argument<'_>>) -> Option<Value<'_>> {
+        told(self.0, field)
+    }
+}
