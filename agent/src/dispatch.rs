@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use shrike_rules::{Argument, Event, FieldId, Kind, Output, Priority, Rule, Value};
 
 use crate::alert::Alert;
-use crate::context::runtime::{Details, Directory, Key, Want};
+use crate::context::container::Container;
+use crate::context::runtime::{Details, Directory, Want};
 use crate::detect::{Sight, told};
 use crate::metrics::Metrics;
 use crate::sink::Sinks;
@@ -37,7 +38,7 @@ struct Held {
     alert: Alert,
     /// Its message, with room for what the runtime will tell.
     rest: Output,
-    key: Key,
+    container: Container,
     deadline: Instant,
     /// Whether it is out already.
     is_out: bool,
@@ -63,23 +64,19 @@ impl Dispatch {
         let time = sight.clock.timestamp(sight.header.time);
         let alert = Alert::new(rule, sight, sight.enriched(), time, &self.hostname);
         self.metrics.alerted(&alert);
-        match sight.wanted() {
-            Some((directory, runtime, key)) if self.held.len() < MOST => {
-                let want = directory.want(runtime, key);
-                // What has just come to be known is told at the next turn.
-                if !matches!(want, Want::Asked | Want::Known) {
-                    return self.send(alert);
-                }
-                let is_out = rule.priority() <= URGENT;
-                if is_out {
-                    self.send(alert.clone());
-                }
-                let deadline = Instant::now() + if is_out { LATER } else { PATIENCE };
-                let rest = rule.output().settled(sight, FieldId::is_of_runtime);
-                self.held.push(Held { alert, rest, key, deadline, is_out });
-            }
-            _ => self.send(alert),
+        let container = sight.untold().filter(|_| self.held.len() < MOST);
+        let Some(container) =
+            container.and_then(|(directory, container)| expected(directory, container))
+        else {
+            return self.send(alert);
+        };
+        let is_out = rule.priority() <= URGENT;
+        if is_out {
+            self.send(alert.clone());
         }
+        let deadline = Instant::now() + if is_out { LATER } else { PATIENCE };
+        let rest = rule.output().settled(sight, FieldId::is_of_runtime);
+        self.held.push(Held { alert, rest, container, deadline, is_out });
     }
 
     /// Lets go of the alerts that have waited long enough, and of those whose containers are known by now.
@@ -87,8 +84,7 @@ impl Dispatch {
         let now = Instant::now();
         let held = std::mem::take(&mut self.held);
         for mut held in held {
-            let details = directory.and_then(|directory| directory.get(&held.key));
-            if let Some(details) = details {
+            if let Some(details) = held.container.details(directory) {
                 held.alert.enrich(&held.rest, &Told(&details));
                 self.send(held.alert);
             } else if held.deadline > now {
@@ -113,6 +109,18 @@ impl Dispatch {
     pub(crate) fn send(&self, alert: Alert) {
         self.sinks.send(&Arc::new(alert));
     }
+}
+
+/// The container, if it will soon be known what its runtime tells of it.
+fn expected(directory: &Directory, container: &Container) -> Option<Container> {
+    // What has just come to be known is told at the next turn.
+    let is_read = container
+        .record
+        .as_ref()
+        .is_some_and(|record| record.is_open() || record.details().is_some());
+    let is_asked =
+        matches!(directory.want(container.runtime, container.key?), Want::Asked | Want::Known);
+    (is_read || is_asked).then(|| container.clone())
 }
 
 /// What a runtime has told, as an event that has nothing else.

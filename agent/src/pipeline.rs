@@ -409,7 +409,7 @@ impl Context {
             return self.outcomes.wait(self.events, header, record);
         }
         self.processes.apply(header, event);
-        if let Some(change) = self.containers.apply(header, event) {
+        if let Some(change) = self.containers.apply(header, event, &self.processes) {
             match change {
                 Change::Known(container) => {
                     self.names.learn(container, header);
@@ -447,6 +447,9 @@ impl Context {
             && let Some(key) = container.key
         {
             runtimes.want(container.runtime, key);
+            if let Some(record) = &container.record {
+                runtimes.read(record);
+            }
         }
     }
 

@@ -53,7 +53,7 @@ pub(super) struct RunArgs {
     pins: PathBuf,
 
     /// Ask the container runtime at this socket about its containers, beside those at the usual places:
-    /// cri:///PATH or docker:///PATH (also for Podman); may be given several times
+    /// `cri:///PATH` or `docker:///PATH` (also for Podman); may be given several times
     #[arg(long, value_name = "ENDPOINT")]
     runtime_endpoint: Vec<Endpoint>,
 

@@ -1,17 +1,22 @@
 //! The containers of the host. The probes tell which tasks belong together and give each container a number; the
-//! path of its cgroup says which runtime made it, and by which id people know it. Both are known when its first
-//! event is: an event never waits for this.
+//! path of its cgroup says which runtime made it, and by which id people know it, or else the one that watches
+//! it does. Both are known when its first event is: an event never waits for this.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use shrike_common::{CgroupId, ContainerId, Event, Header, Membership, Pid};
 
 use super::cgroup::Cgroups;
 use super::cgroup_path::{self, CgroupPath, Qos, Runtime};
-use super::runtime::{Id, Key, Scope};
+use super::conmon::Conmon;
+use super::process::Processes;
+use super::runtime::{Details, Directory, Id, Key, Record, Scope};
 
 /// How many that are gone are remembered: the events of their last tasks may come later.
 const ENDED: usize = 1024;
@@ -26,7 +31,7 @@ const SHORT: usize = 12;
 const UNITS: [&[u8]; 3] = [b".scope", b".service", b".slice"];
 
 /// A container.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Container {
     /// Who made it.
     pub(crate) runtime: Runtime,
@@ -38,6 +43,10 @@ pub(crate) struct Container {
     pub(crate) cgroup: Box<[u8]>,
     /// By what a runtime can be asked for it.
     pub(crate) key: Option<Key>,
+    /// The name that people gave it, where that is known without a question.
+    name: Option<Box<str>>,
+    /// What its runtime has written down of it.
+    pub(crate) record: Option<Arc<Record>>,
 }
 
 /// A pod, as the cgroups of a kubelet name it.
@@ -85,6 +94,8 @@ impl Container {
             pod: outer.pod.map(|pod| Pod { uid: pod.uid.to_string().into(), qos: pod.qos }),
             cgroup: outer.cgroup.into(),
             key: Id::parse(outer.id).map(|id| Key { scope: Scope::of_cgroup(outer.cgroup), id }),
+            name: None,
+            record: None,
         })
     }
 
@@ -99,16 +110,52 @@ impl Container {
         } else {
             shown(name)
         };
-        Self { runtime: Runtime::Unknown, id, pod: None, cgroup: path.into(), key: None }
+        let cgroup = path.into();
+        Self {
+            runtime: Runtime::Unknown,
+            id,
+            pod: None,
+            cgroup,
+            key: None,
+            name: None,
+            record: None,
+        }
     }
 
-    /// Its name, if that is all that there is of it: these runtimes have no other id.
+    /// With what its conmon tells.
+    fn watched(self, conmon: &Conmon<'_>) -> Self {
+        let Conmon { pid, start, uid, id, name, bundle } = *conmon;
+        let key = match self.key {
+            // Its cgroup is another's: it is in a container that Podman did not make.
+            Some(key) if key.id != id => return self,
+            Some(key) => key,
+            None => Key { scope: Scope::of_user(uid), id },
+        };
+        let bundle = Path::new(OsStr::from_bytes(bundle));
+        Self {
+            runtime: Runtime::Podman,
+            id: id.to_string().into(),
+            key: Some(key),
+            name: Some(String::from_utf8_lossy(name).into()),
+            record: Some(Arc::new(Record::new(key, (pid, start), bundle))),
+            ..self
+        }
+    }
+
+    /// Its name, where nobody has to be asked for that.
     pub(crate) fn name(&self) -> Option<&str> {
+        // These have no other id.
         let is_name = matches!(
             self.runtime,
             Runtime::LibvirtLxc | Runtime::Lxc | Runtime::Shrike | Runtime::SystemdNspawn
         );
-        is_name.then_some(&*self.id)
+        self.name.as_deref().or_else(|| is_name.then_some(&*self.id))
+    }
+
+    /// What its runtime tells of it, as far as that is known.
+    pub(crate) fn details(&self, runtimes: Option<&Directory>) -> Option<Arc<Details>> {
+        let told = runtimes.and_then(|runtimes| runtimes.get(&self.key?));
+        told.or_else(|| self.record.as_ref()?.details().cloned())
     }
 
     /// Its id as it is mostly written.
@@ -125,8 +172,13 @@ impl Containers {
         Ok(Self { cgroups, proc: Some(proc.to_owned()), ..Self::default() })
     }
 
-    /// Follows an event: afterwards the container of its task is known.
-    pub(crate) fn apply(&mut self, header: &Header, event: &Event<'_>) -> Option<Change> {
+    /// Follows an event, after the processes did: afterwards the container of its task is known.
+    pub(crate) fn apply(
+        &mut self,
+        header: &Header,
+        event: &Event<'_>,
+        processes: &Processes,
+    ) -> Option<Change> {
         self.cgroups.apply(event);
         if let Event::CgroupRmdir(removed) = event {
             self.entering.remove(&removed.removed);
@@ -142,7 +194,7 @@ impl Containers {
             self.enters(header);
             return None;
         }
-        self.know(number, header).then_some(Change::Known(number))
+        self.know(number, header, processes).then_some(Change::Known(number))
     }
 
     /// The container of a task with this header, or that a runtime is about to start there.
@@ -187,18 +239,26 @@ impl Containers {
 
     /// Its first event is that of its first program, which is in its own cgroup or in one below. Returns whether
     /// it was not known before.
-    fn know(&mut self, number: ContainerId, header: &Header) -> bool {
+    fn know(&mut self, number: ContainerId, header: &Header, processes: &Processes) -> bool {
         if self.table.contains_key(&number) {
             return false;
+        }
+        if self.table.len() >= CAPACITY {
+            self.forget_empty(processes);
         }
         if self.table.len() >= CAPACITY {
             self.refused += 1;
             return false;
         }
         let path = self.cgroups.path(header.cgroup).unwrap_or_default();
-        let container = Container::of_path(path)
+        let mut container = Container::of_path(path)
             .or_else(|| self.ask(header.tgid))
             .unwrap_or_else(|| Container::unnamed(header.cgroup, path));
+        if matches!(container.runtime, Runtime::Podman | Runtime::Unknown)
+            && let Some(conmon) = Conmon::above(processes, header.tgid, header.start)
+        {
+            container = container.watched(&conmon);
+        }
         self.entering.retain(|_, entering| entering.cgroup != container.cgroup);
         self.numbers.insert(container.cgroup.clone(), number);
         self.table.insert(number, container);
@@ -226,6 +286,15 @@ impl Containers {
             let path = line.splitn(3, |&byte| byte == b':').nth(2)?;
             Container::of_path(path)
         })
+    }
+
+    /// Forgets those without a process: where several have one cgroup, its end is not theirs.
+    fn forget_empty(&mut self, processes: &Processes) {
+        let full: HashSet<_> =
+            processes.alive().map(|(_, process)| process.place.container).collect();
+        self.table.retain(|number, _| full.contains(number));
+        self.numbers.retain(|_, number| full.contains(number));
+        self.ended.retain(|number| full.contains(number));
     }
 
     fn end(&mut self, number: ContainerId) {
@@ -264,7 +333,7 @@ pub(crate) fn short(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use shrike_common::wire::Text;
-    use shrike_common::{CgroupMkdir, CgroupRmdir, Heartbeat};
+    use shrike_common::{CgroupMkdir, CgroupRmdir, Exec, Heartbeat, StartTime, Uid};
 
     use super::*;
 
@@ -273,17 +342,29 @@ mod tests {
     fn mkdir(containers: &mut Containers, id: u64, path: &str) {
         let path = Text::new(path.as_bytes(), 0);
         let event = CgroupMkdir { made: CgroupId(id), hierarchy: 0, level: 1, path };
-        containers.apply(&Header::default(), &Event::CgroupMkdir(event));
+        containers.apply(&Header::default(), &Event::CgroupMkdir(event), &Processes::default());
     }
 
     fn rmdir(containers: &mut Containers, id: u64, path: &str) {
         let path = Text::new(path.as_bytes(), 0);
         let event = CgroupRmdir { removed: CgroupId(id), hierarchy: 0, level: 1, path };
-        containers.apply(&Header::default(), &Event::CgroupRmdir(event));
+        containers.apply(&Header::default(), &Event::CgroupRmdir(event), &Processes::default());
     }
 
     fn act(containers: &mut Containers, header: &Header) {
-        containers.apply(header, &Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 }));
+        let event = Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 });
+        containers.apply(header, &event, &Processes::default());
+    }
+
+    fn start(pid: Pid) -> StartTime {
+        StartTime(u64::from(pid.0) * 1_000_000_001)
+    }
+
+    fn exec(processes: &mut Processes, header: &Header, path: &str, words: &[&str]) {
+        let args = words.join("\0") + "\0";
+        let (path, args) = (Text::new(path.as_bytes(), 0), Text::new(args.as_bytes(), 0));
+        let exec = Exec { vpid: header.tgid, path, args, ..Exec::default() };
+        processes.apply(header, &Event::Exec(exec));
     }
 
     fn header(container: u64, cgroup: u64, membership: Membership) -> Header {
@@ -353,6 +434,77 @@ mod tests {
             let container = containers.of(&task).unwrap();
             assert_eq!((container.short_id(), container.runtime), (id, Runtime::Unknown));
         }
+    }
+
+    /// A user's Podman without a systemd: all containers are in the cgroup of the session.
+    #[test]
+    fn one_without_a_cgroup_of_its_own_is_told_by_its_conmon() {
+        let session = "/user.slice/user-1000.slice/session-3.scope";
+        let (mut containers, mut processes) = (Containers::default(), Processes::default());
+        mkdir(&mut containers, 9, session);
+        let mut ids = [ID.to_owned(), ID.replace('0', "f")];
+        for (number, id) in (1..).zip(&ids) {
+            let [conmon, first] = [10, 20].map(|base| Pid(base + number));
+            let bundle = format!("/home/u/c/overlay-containers/{id}/userdata");
+            let name = format!("web-{number}");
+            let words = ["conmon", "-c", id, "-b", &bundle, "-n", &name, "--exit-dir", "/x"];
+            let of_host = Header {
+                tgid: conmon,
+                euid: Uid(1000),
+                start: start(conmon),
+                ..header(0, 9, Membership::None)
+            };
+            exec(&mut processes, &of_host, "/usr/bin/conmon", &words);
+            let own = header(number.into(), 9, Membership::Member);
+            let own = Header {
+                tgid: first,
+                ppid: conmon,
+                start: start(first),
+                time: start(first).0,
+                ..own
+            };
+            exec(&mut processes, &own, "/bin/sh", &["sh", "-n", "other"]);
+            let event = Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 });
+            assert_eq!(
+                containers.apply(&own, &event, &processes),
+                Some(Change::Known(own.container))
+            );
+            let container = containers.of(&own).unwrap();
+            assert_eq!((&*container.id, container.runtime), (&**id, Runtime::Podman));
+            assert_eq!(container.name(), Some(&*name));
+            assert_eq!(container.key.unwrap().scope, Scope::User(1000));
+        }
+        // Its cgroup says that it is another's.
+        ids.swap(0, 1);
+        let container =
+            Container::of_path(format!("/machine.slice/libpod-{ID}.scope").as_bytes()).unwrap();
+        let conmon = |id: &str| Conmon {
+            pid: Pid(1),
+            start: StartTime(1),
+            uid: Uid(0),
+            id: Id::parse(id.as_bytes()).unwrap(),
+            name: b"n",
+            bundle: b"/b",
+        };
+        let [other, own] = ids.map(|id| container.clone().watched(&conmon(&id)));
+        assert_eq!((other.name(), own.name()), (None, Some("n")));
+    }
+
+    #[test]
+    fn there_is_room_again_when_their_processes_have_ended() {
+        let (mut containers, mut processes) = (Containers::default(), Processes::default());
+        mkdir(&mut containers, 9, "/session-3.scope");
+        let event = Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 });
+        let task = |number: u32| {
+            let task = header(number.into(), 9, Membership::Member);
+            Header { tgid: Pid(number), start: start(Pid(number)), ..task }
+        };
+        exec(&mut processes, &task(1), "/bin/sh", &["sh"]);
+        for number in 1..=u32::try_from(CAPACITY).unwrap() + 1 {
+            containers.apply(&task(number), &event, &processes);
+        }
+        assert_eq!((containers.len(), containers.refused()), (2, 0));
+        assert!(containers.of(&task(1)).is_some());
     }
 
     #[test]

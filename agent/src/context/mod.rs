@@ -4,7 +4,9 @@
 pub(crate) mod cgroup;
 pub(crate) mod cgroup_path;
 pub(crate) mod clock;
+mod conmon;
 pub(crate) mod container;
+mod file;
 pub(crate) mod inspection;
 mod mountinfo;
 pub(crate) mod names;

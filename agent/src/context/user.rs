@@ -2,16 +2,10 @@
 //! themselves: name services need the C library's plug-ins, which a static binary does not have, and
 //! could block.
 //!
-//! The files of a container are whatever it puts there, so:
-//!
-//! - Links are followed, as they are for its own programs, but within its root: absolute ones and `..` end
-//!   there (`RESOLVE_IN_ROOT`), and the links of `/proc`, which lead anywhere, are refused
-//!   (`RESOLVE_NO_MAGICLINKS`). Not to follow any (`O_NOFOLLOW`) would lose images that keep the file
-//!   elsewhere and gain nothing.
-//! - Nothing but a regular file is opened: it is found first (`O_PATH`), which neither waits for the other end
-//!   of a FIFO nor wakes a device, and what is opened then is what was found. Files of `/proc` and `/sys` are
-//!   refused, though they call themselves regular: to read one can wait, or take away (`/proc/kmsg`).
-//! - What is too large is refused whole, told in the log and counted; half a table would be wrong names.
+//! The files of a container are whatever it puts there: see [`file`](super::file) for how they are read. Its links
+//! are followed, as they are for its own programs: not to follow any would lose images that keep the file
+//! elsewhere and gain nothing. What is too large is refused whole, told in the log and counted; half a table would
+//! be wrong names.
 //!
 //! What remains: if a container has a file system of its own making (FUSE) in that place, its server decides
 //! when the look-up returns. So a container's files are read by a thread that may wait, never the one of the
@@ -22,15 +16,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
-use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{FileStat, Mode};
 use shrike_common::{ContainerId, Gid, Pid, Uid};
+
+use super::file::{self, Found};
 
 /// The most that is read of a file.
 const MAX_BYTES: usize = 1 << 20;
@@ -49,9 +44,6 @@ const MAX_MEMORY: usize = 32 << 20;
 
 /// What an entry takes besides its name, in bytes, about.
 const ENTRY: usize = 96;
-
-/// File systems of the kernel's whose regular files are none.
-const OF_KERNEL: [FsType; 2] = [PROC_SUPER_MAGIC, SYSFS_MAGIC];
 
 /// By id.
 type Names = HashMap<u32, Box<str>>;
@@ -133,14 +125,10 @@ struct Version {
 /// Why a file is not read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 enum Refusal {
-    #[error("it is no regular file, or one of the kernel's")]
-    NotAFile,
-    #[error("it has more than {MAX_BYTES} bytes")]
-    TooLarge,
+    #[error(transparent)]
+    File(#[from] file::Refusal),
     #[error("it has more than {MAX_ENTRIES} entries")]
     TooManyEntries,
-    #[error("{0}")]
-    Unreachable(Errno),
 }
 
 impl Users {
@@ -286,7 +274,7 @@ impl Table {
 
     /// Reads the file again if it was changed. A refusal is told once, until something else is found there.
     fn refresh(&mut self, root: &Result<OwnedFd, Errno>, path: &str, place: &Root) {
-        let outcome = root.as_ref().map_err(|&errno| errno.into());
+        let outcome = root.as_ref().map_err(|&errno| file::Refusal::from(errno).into());
         match outcome.and_then(|root| self.changed(root, path)) {
             Ok(None) => {}
             Ok(Some(names)) => {
@@ -307,20 +295,16 @@ impl Table {
     /// The names, if the file is another than before.
     fn changed(&mut self, root: &OwnedFd, path: &str) -> Result<Option<Names>, Refusal> {
         let before = self.version.take();
-        let file = match find(root, path) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Some(Names::new())),
-            file => file?,
-        };
-        let stat = fstat(&file)?;
+        let Some(found) = Found::below(root, path)? else { return Ok(Some(Names::new())) };
         // If the file is written to while it is read, this is not its version any more.
-        let version = Version::of(&stat);
+        let version = Version::of(found.stat());
         if before == Some(version) {
             self.version = before;
             return Ok(None);
         }
-        let names = read(&file, &stat).and_then(|text| parse(&text));
+        let names = found.read(MAX_BYTES).map_err(Refusal::from).and_then(|text| parse(&text));
         // What is out of reach is tried again, what is refused for what it is only when it changes.
-        if !matches!(names, Err(Refusal::Unreachable(_))) {
+        if !matches!(names, Err(Refusal::File(file::Refusal::Unreachable(_)))) {
             self.version = Some(version);
         }
         names.map(Some)
@@ -369,12 +353,6 @@ impl Version {
     }
 }
 
-impl From<Errno> for Refusal {
-    fn from(errno: Errno) -> Self {
-        Self::Unreachable(errno)
-    }
-}
-
 impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -382,36 +360,6 @@ impl fmt::Display for Root {
             Self::Process { pid, .. } => write!(f, "/proc/{}/root", pid.0),
         }
     }
-}
-
-/// Finds what is at a path below a root, without opening it.
-fn find(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(root, path, how)
-}
-
-/// Reads what was found, if it is a file that can be read at once.
-fn read(file: &OwnedFd, stat: &FileStat) -> Result<Vec<u8>, Refusal> {
-    let mode = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-    if mode != SFlag::S_IFREG || OF_KERNEL.contains(&fstatfs(file)?.filesystem_type()) {
-        return Err(Refusal::NotAFile);
-    }
-    let mut text = Vec::new();
-    // So do the files of the kernel's other file systems.
-    if stat.st_size == 0 {
-        return Ok(text);
-    }
-    // Who holds a lease could have an open wait that may (`F_SETLEASE`).
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let opened = open(&*format!("/proc/self/fd/{}", file.as_raw_fd()), flags, Mode::empty())?;
-    // Its size may be another by now: one byte more tells.
-    File::from(opened)
-        .take(MAX_BYTES as u64 + 1)
-        .read_to_end(&mut text)
-        .map_err(|error| Errno::try_from(error).unwrap_or(Errno::EIO))?;
-    if text.len() > MAX_BYTES { Err(Refusal::TooLarge) } else { Ok(text) }
 }
 
 fn parse(text: &[u8]) -> Result<Names, Refusal> {

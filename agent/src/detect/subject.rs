@@ -5,10 +5,10 @@ use shrike_rules::{FieldId, Value};
 
 use super::{HOST, Sight};
 use crate::capability::Capabilities;
-use crate::context::cgroup_path::{self, Runtime};
+use crate::context::cgroup_path;
 use crate::context::container::{self, Container};
 use crate::context::process::{Process, Standing};
-use crate::context::runtime::{Details, Directory, Key};
+use crate::context::runtime::{Details, Directory};
 
 /// A field of these; `index` is its argument.
 pub(super) fn field<'a>(
@@ -106,17 +106,17 @@ impl Sight<'_, '_> {
         Some(self.details().is_some())
     }
 
-    /// Whom to ask for what of a container that nothing was told of yet.
-    pub(crate) fn wanted(&self) -> Option<(&Directory, Runtime, Key)> {
+    /// The container that the event is about, if nothing was told of it yet and somebody can be asked.
+    pub(crate) fn untold(&self) -> Option<(&Directory, &Container)> {
         let (directory, container) = (self.runtimes?, self.its_container()?);
-        let key = container.key.filter(|_| self.details().is_none())?;
-        Some((directory, container.runtime, key))
+        container.key.filter(|_| self.details().is_none())?;
+        Some((directory, container))
     }
 
     /// What the runtime of that container has told of it.
     pub(crate) fn details(&self) -> Option<&Details> {
-        let ask = || self.runtimes?.get(&self.its_container()?.key?);
-        self.details.get_or_init(ask).as_deref()
+        let told = || self.its_container()?.details(self.runtimes);
+        self.details.get_or_init(told).as_deref()
     }
 
     /// What is known of the container that the event is about.

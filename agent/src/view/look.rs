@@ -179,13 +179,12 @@ impl Spot {
         // Those of a container that no event has told of are not known.
         let user = (is_hosts || number != ContainerId(0)).then(|| names.user(number, place.uid));
         let container = containers.get(number);
-        let key = container.and_then(|container| container.key);
         Self {
             place: place.clone(),
             path: path.into(),
             number,
             container: container.cloned(),
-            details: runtimes.zip(key).and_then(|(runtimes, key)| runtimes.get(&key)),
+            details: container.and_then(|container| container.details(*runtimes)),
             user: user.flatten().map(Into::into),
         }
     }

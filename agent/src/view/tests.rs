@@ -69,7 +69,7 @@ impl Host {
     fn cgroup(&mut self, id: u64, path: &str) {
         let path = Text::new(path.as_bytes(), 0);
         let event = CgroupMkdir { made: CgroupId(id), hierarchy: 0, level: 1, path };
-        self.containers.apply(&Header::default(), &Event::CgroupMkdir(event));
+        self.containers.apply(&Header::default(), &Event::CgroupMkdir(event), &self.processes);
     }
 
     fn fork(&mut self, caller: &Header, child: u32, flags: u64) {
@@ -92,7 +92,7 @@ impl Host {
 
     fn apply(&mut self, header: &Header, event: &Event<'_>) {
         self.processes.apply(header, event);
-        self.containers.apply(header, event);
+        self.containers.apply(header, event, &self.processes);
     }
 
     pub(super) fn look(&self) -> Look {

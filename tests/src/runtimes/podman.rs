@@ -45,15 +45,8 @@ pub(super) fn run(user: User) -> Result<()> {
             watch.connected("podman")?;
             Some(service)
         }
-        // Only those below a user's own systemd are believed to be of the user's runtime.
+        // What it writes down must do, as on most hosts.
         User::Ordinary => None,
-    };
-    let told = |watch: &mut Watch, name: &str| match user {
-        User::Root => {
-            let (name, image) = (name.to_owned(), REPOSITORY.to_owned());
-            watch.told(Told { name, image, ..Told::default() })
-        }
-        User::Ordinary => Ok(()),
     };
 
     let start = |name: &str, options: &[&str], more: &str| {
@@ -73,12 +66,9 @@ pub(super) fn run(user: User) -> Result<()> {
     watch.named("first", cgroup_of(&pid)?)?;
     let id = |name: &str| podman(&["inspect", "--format={{.Id}}", name]);
     let identified = |watch: &mut Watch, name: &str| {
-        // Without a systemd of its own, a user's Podman makes no cgroup whose name could tell.
-        if user == User::Root {
-            watch.identified(name, "podman", &id(name)?);
-            told(watch, name)?;
-        }
-        anyhow::Ok(())
+        watch.identified(name, "podman", &id(name)?);
+        let (name, image) = (name.to_owned(), REPOSITORY.to_owned());
+        watch.told(Told { name, image, ..Told::default() })
     };
     identified(&mut watch, "first")?;
     watch.hear(&podman(&["exec", "first", "sh", "-c", &says("first", "exec")])?, 1)?;

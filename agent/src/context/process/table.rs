@@ -1,6 +1,7 @@
 //! The table of processes, as events fill it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::mem;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub(super) const ENDED: usize = 4096;
 pub(super) const LINGER: u64 = 60_000_000_000;
 
 /// The longest lineage that is followed.
-const MAX_ANCESTORS: u32 = 64;
+const MAX_ANCESTORS: usize = 64;
 
 /// The child's parent is that of the process that creates it.
 const CLONE_PARENT: u64 = 0x8000;
@@ -102,14 +103,10 @@ impl Processes {
 
     /// The nearest ancestor of a process that has not ended.
     pub(crate) fn living_ancestor(&self, process: &Process) -> Option<(Pid, &Process)> {
-        let (mut pid, mut ancestor) = (process.parent.0, self.parent(process)?);
-        for _ in 0..MAX_ANCESTORS {
-            if ancestor.ended.is_none() {
-                return Some((pid, ancestor));
-            }
-            (pid, ancestor) = (ancestor.parent.0, self.parent(ancestor)?);
-        }
-        None
+        let parent = |process: &Process| Some((process.parent.0, self.parent(process)?));
+        iter::successors(parent(process), |(_, ancestor)| parent(ancestor))
+            .take(MAX_ANCESTORS)
+            .find(|(_, ancestor)| ancestor.ended.is_none())
     }
 
     /// The ancestor that is `generations` above: 0 is the process itself, 1 its parent.
@@ -119,11 +116,21 @@ impl Processes {
         start: StartTime,
         generations: u32,
     ) -> Option<&Process> {
-        let mut process = self.get(pid, start)?;
-        for _ in 0..generations.min(MAX_ANCESTORS) {
-            process = self.parent(process)?;
-        }
-        (generations <= MAX_ANCESTORS).then_some(process)
+        let generations = usize::try_from(generations).ok()?;
+        self.lineage(pid, start).nth(generations).map(|(_, process)| process)
+    }
+
+    /// A process and its ancestors, with their pids.
+    pub(crate) fn lineage(
+        &self,
+        pid: Pid,
+        start: StartTime,
+    ) -> impl Iterator<Item = (Pid, &Process)> {
+        let first = self.get(pid, start).map(|process| (pid, process));
+        let parent = |&(_, process): &(Pid, &'_ Process)| {
+            self.parent(process).map(|parent| (process.parent.0, parent))
+        };
+        iter::successors(first, parent).take(MAX_ANCESTORS + 1)
     }
 
     /// The process that leads the session of another.

@@ -165,7 +165,6 @@ impl Room {
     }
 }
 
-#[cfg(test)]
 impl Details {
     /// Nothing, of a runtime.
     pub(crate) fn of(family: Family) -> Self {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use shrike_common::Uid;
+
 /// The id of a container or of a pod's sandbox: 64 hexadecimal digits with every runtime that has a
 /// socket to ask.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -69,7 +71,13 @@ impl Scope {
     /// Whose runtime made the container of this cgroup. The path must end with the container: what
     /// stands further in is made by who is in there.
     pub(crate) fn of_cgroup(path: &[u8]) -> Self {
-        path.split(|&byte| byte == b'/').find_map(user).map_or(Self::Host, Self::User)
+        path.split(|&byte| byte == b'/').find_map(user).map_or(Self::Host, Self::of_user)
+    }
+
+    /// That of a user.
+    pub(crate) fn of_user(uid: Uid) -> Self {
+        // Root's own runtime is the host's, wherever its containers are.
+        if uid.0 == 0 { Self::Host } else { Self::User(uid.0) }
     }
 
     /// The user that must be at the other end of the runtime's socket.
@@ -82,11 +90,9 @@ impl Scope {
 }
 
 /// The user of `user@UID.service`, below which a user's own systemd makes cgroups.
-fn user(name: &[u8]) -> Option<u32> {
+fn user(name: &[u8]) -> Option<Uid> {
     let uid = name.strip_prefix(b"user@")?.strip_suffix(b".service")?;
-    let uid: u32 = str::from_utf8(uid).ok()?.parse().ok()?;
-    // Root's own runtime is the host's, wherever its containers are.
-    (uid != 0).then_some(uid)
+    str::from_utf8(uid).ok()?.parse().ok().map(Uid)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! # What can be trusted
 //!
 //! A runtime of root is as trustworthy as the host. One of a user is believed of that user's containers
-//! only ([`Scope`]), and only if it is that user who serves the socket. It has a thread that no other
+//! only ([`Scope`]), and only if it is that user who serves the socket, or owns the file. It has a thread that no other
 //! runtime needs, since a user can make a path that hangs whoever follows it.
 //!
 //! What is kept of a container has a bound, whatever a runtime says, and so has the number of containers.
@@ -25,6 +25,7 @@ mod image;
 mod key;
 mod link;
 mod notice;
+mod record;
 mod service_account;
 mod session;
 mod shared;
@@ -46,6 +47,7 @@ use tokio::time::sleep;
 
 use self::cache::Answer;
 use self::link::{Link, State};
+use self::record::Records;
 use self::shared::Shared;
 use self::source::{Question, SourceId};
 use super::cgroup_path::Runtime;
@@ -60,6 +62,7 @@ pub(crate) use family::Family;
 #[cfg(test)]
 pub(crate) use image::Image;
 pub(crate) use key::{Id, Key, Scope};
+pub(crate) use record::Record;
 
 /// The most containers that are kept by default, four times as many as a large host has.
 pub(crate) const CONTAINERS: usize = 4096;
@@ -88,6 +91,7 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) struct Directory {
     shared: Arc<Shared>,
+    records: Records,
     /// The threads end when this is dropped.
     _stop: watch::Sender<()>,
 }
@@ -141,7 +145,7 @@ impl Directory {
         if config.discover || !of_users.is_empty() {
             run("users-runtimes", links(of_users).discover(), stopped)?;
         }
-        Ok(Self { shared, _stop: stop })
+        Ok(Self { shared, records: Records::start()?, _stop: stop })
     }
 
     /// The details of a container, if they are known. Never waits.
@@ -188,6 +192,14 @@ impl Directory {
             waiting.leave(key);
         }
         asked
+    }
+
+    /// Has it read what a runtime has written down of a container. Never waits.
+    pub(crate) fn read(&self, record: &Arc<Record>) {
+        if !self.records.read(record) {
+            record.close(None);
+            self.shared.counters.refused.add();
+        }
     }
 
     /// Whether a runtime is connected that answers for such containers, and promptly. Never waits.

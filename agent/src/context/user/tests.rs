@@ -58,6 +58,10 @@ fn users(name: &str) -> Users {
     Users { passwd: Table { names, ..Table::default() }, ..Users::default() }
 }
 
+fn unreachable(errno: Errno) -> Refusal {
+    file::Refusal::Unreachable(errno).into()
+}
+
 fn entries(count: usize) -> String {
     (0..count).map(|id| format!("u:x:{id}")).collect::<Vec<_>>().join("\n")
 }
@@ -147,7 +151,7 @@ fn links_end_within_the_root() {
     place.link("/etc/passwd");
     let mut users = place.users();
     users.refresh();
-    assert_eq!(users.passwd.refusal, Some(Refusal::Unreachable(Errno::ELOOP)), "itself");
+    assert_eq!(users.passwd.refusal, Some(unreachable(Errno::ELOOP)), "itself");
     assert_eq!(users.refused(), 1, "told once");
     place.link("/names");
     fs::write(&inside, "inside:x:1:\n").unwrap();
@@ -167,21 +171,21 @@ fn a_folder_that_is_a_link_ends_within_the_root() {
 
 #[test]
 fn the_kernels_own_links_and_files_are_refused() {
-    let magic = Some(Refusal::Unreachable(Errno::ELOOP));
+    let magic = Some(unreachable(Errno::ELOOP));
     let cases = [
         ("/proc/1/root/etc/shadow", magic),
         ("/proc/self/root/etc/passwd", magic),
         ("/proc/self/cwd", magic),
         ("/proc/self/fd/0", magic),
-        ("/proc/self/environ", Some(Refusal::NotAFile)),
-        ("/proc/version", Some(Refusal::NotAFile)),
-        ("/dev/zero", Some(Refusal::NotAFile)),
-        ("/etc", Some(Refusal::NotAFile)),
+        ("/proc/self/environ", Some(Refusal::File(file::Refusal::NotAFile))),
+        ("/proc/version", Some(Refusal::File(file::Refusal::NotAFile))),
+        ("/dev/zero", Some(Refusal::File(file::Refusal::NotAFile))),
+        ("/etc", Some(Refusal::File(file::Refusal::NotAFile))),
     ];
     for (target, refusal) in cases {
         let users = on_host(target);
         // To others than root the first one is not even there to be followed.
-        let is_hidden = users.passwd.refusal == Some(Refusal::Unreachable(Errno::EACCES));
+        let is_hidden = users.passwd.refusal == Some(unreachable(Errno::EACCES));
         assert!(
             users.passwd.refusal == refusal || is_hidden,
             "{target}: {:?}",
@@ -203,7 +207,7 @@ fn what_is_no_file_does_not_hold_anyone_up() {
         make(&place.passwd());
         let mut users = place.users();
         users.refresh();
-        assert_eq!(users.passwd.refusal, Some(Refusal::NotAFile));
+        assert_eq!(users.passwd.refusal, Some(Refusal::File(file::Refusal::NotAFile)));
         assert_eq!(users.refused(), 1, "told once");
         let _ = fs::remove_file(place.passwd());
     }
@@ -215,7 +219,7 @@ fn what_is_too_large_is_refused_whole_until_it_is_not() {
     fs::write(place.passwd(), "one:x:1:\n").unwrap();
     let mut users = place.users();
     for (refusal, text) in [
-        (Refusal::TooLarge, "one:x:1:\n".repeat(MAX_BYTES / 9 + 1)),
+        (Refusal::File(file::Refusal::TooLarge(MAX_BYTES)), "one:x:1:\n".repeat(MAX_BYTES / 9 + 1)),
         (Refusal::TooManyEntries, entries(MAX_ENTRIES + 1)),
     ] {
         let refused = users.refused();
@@ -236,7 +240,10 @@ fn what_is_too_large_is_refused_whole_until_it_is_not() {
 fn a_sparse_file_is_not_read_to_its_end() {
     let place = Place::new();
     File::create(place.passwd()).unwrap().set_len(1 << 40).unwrap();
-    assert_eq!(place.users().passwd.refusal, Some(Refusal::TooLarge));
+    assert_eq!(
+        place.users().passwd.refusal,
+        Some(Refusal::File(file::Refusal::TooLarge(MAX_BYTES)))
+    );
 }
 
 #[test]
