@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use shrike_common::{
-    ContainerId, Counter, Event, Header, Kind, Namespaces, PROBES, Pid, Probe, decode,
+    CgroupId, ContainerId, Counter, Event, Header, Kind, Namespaces, PROBES, Pid, Probe, decode,
 };
 use shrike_rules::{Rule, Ruleset, Stage};
 
@@ -117,7 +117,7 @@ impl Pipeline {
             if is_over {
                 break;
             }
-            self.read();
+            self.read(sensor::boot_time());
             if is_asked {
                 self.questions.answer(|| self.context.look_around());
             }
@@ -128,8 +128,10 @@ impl Pipeline {
         }
         // What happened before the end was asked for is still in the lanes.
         for _ in 0..LAST_BITES {
-            self.read();
+            self.read(sensor::boot_time());
         }
+        // Nothing more will come of what waits for more.
+        self.read(u64::MAX);
         self.tick();
         for gap in std::mem::take(&mut self.gaps).end() {
             self.tell(&gap);
@@ -138,7 +140,8 @@ impl Pipeline {
         Ok(())
     }
 
-    fn read(&mut self) {
+    /// Handles what has come, and what has waited for more until `now`.
+    fn read(&mut self, now: u64) {
         let Self { sensor, engine, context, pulse, dispatch, metrics, .. } = self;
         let mut judge = |sight: &Sight<'_, '_>| {
             for rule in engine.rules(sight.header.generation).matches(sight) {
@@ -158,7 +161,7 @@ impl Pipeline {
                 tracing::warn!("refused a record of {} bytes: {error}", record.len());
             }
         });
-        context.give_up(sensor::boot_time(), &mut judge);
+        context.give_up(now, &mut judge);
         dispatch.go_on(context.runtimes.as_ref());
     }
 
@@ -233,7 +236,7 @@ impl Pipeline {
                 match sensor.total(counter, kind) {
                     Ok(total) => {
                         metrics.kernel_total(counter, kind, total);
-                        if LINEAGE.contains(&kind) && Counter::GAPS.contains(&counter) {
+                        if LINEAGE.contains(&kind) && Counter::LOSSES.contains(&counter) {
                             lost += total;
                         }
                         // The agent knows by itself when nobody answers.
@@ -318,11 +321,12 @@ impl Context {
     pub(crate) fn scan(
         host: Namespaces,
         cgroups: &Path,
+        homes: &[(CgroupId, ContainerId)],
         runtimes: Option<Directory>,
     ) -> io::Result<Self> {
         Ok(Self {
             processes: Processes::scan(Path::new("/proc"), sensor::boot_time)?,
-            containers: Containers::of_host(cgroups, Path::new("/proc"))?,
+            containers: Containers::of_host(cgroups, Path::new("/proc"), homes)?,
             runtimes,
             names: Names::of_host()?,
             host,
@@ -411,13 +415,13 @@ impl Context {
         self.processes.apply(header, event);
         if let Some(change) = self.containers.apply(header, event, &self.processes) {
             match change {
-                Change::Known(container) => {
-                    self.names.learn(container, header);
-                    self.ask(container);
+                Change::Known(container) => self.ask(container),
+                Change::Gone(containers) => {
+                    containers.into_iter().for_each(|container| self.names.forget(container));
                 }
-                Change::Gone(container) => self.names.forget(container),
             }
         }
+        self.names.apply(header, event);
         if let Event::Boundary(boundary) = event
             && Entrances::is_one(boundary)
         {

@@ -73,7 +73,9 @@ impl Plans {
             all.tables.attempt = Alternatives::MAX;
         }
         if only_containers {
-            all.tables.scope[Membership::None as usize] = 0;
+            for outside in [Membership::None, Membership::Entering] {
+                all.tables.scope[outside as usize] = 0;
+            }
         }
         let plan = |&kind: &Kind| if kinds.contains(kind) { all.clone() } else { KindPlan::NONE };
         let watches = kinds.contains(Kind::Breach);
@@ -90,7 +92,10 @@ impl Plans {
     pub(crate) fn needs(&self, kind: Kind) -> bool {
         match kind {
             Kind::Breach => self.watches,
-            _ => kind.need() == Need::Always || self.of(kind).tables.scope != [0; 2],
+            _ => {
+                kind.need() == Need::Always
+                    || self.of(kind).tables.scope.iter().any(|&bits| bits != 0)
+            }
         }
     }
 
@@ -104,13 +109,11 @@ fn kind_plan(kind: Kind, alternatives: &[Alternative<'_>]) -> KindPlan {
     let mut tables = Plan::NONE;
     let bits = |allows: &dyn Fn(&Alternative<'_>) -> bool| accepting(alternatives, allows);
     for membership in Membership::ALL {
-        // What is only about to become a container's has the host's place.
-        let place = usize::from(membership == Membership::Member);
         // What others are called is not known in the kernel.
         let is_named = |one: &Alternative<'_>| {
             membership != Membership::None || allows(one, FieldId::ContainerId, HOST)
         };
-        tables.scope[place] |= bits(&|one| {
+        tables.scope[membership as usize] = bits(&|one| {
             allows(one, FieldId::ContainerMembership, membership.name()) && is_named(one)
         });
     }
@@ -254,7 +257,16 @@ mod tests {
         let plans = plans(&["evt.type = openat and container.membership = member"]);
         assert!(plans.needs(Kind::FileOpen) && plans.needs(Kind::Exec));
         assert!(!plans.needs(Kind::Mount));
-        assert_eq!(plans.of(Kind::FileOpen).tables.scope, [0, 1]);
+        assert_eq!(plans.of(Kind::FileOpen).tables.scope, [0, 1, 0]);
+    }
+
+    #[test]
+    fn the_host_is_left_out_as_falco_says_it() {
+        let of = |condition: &str| plans(&[condition]).of(Kind::Mount).tables.scope;
+        assert_eq!(of("evt.type = mount and container.id != host"), [0, 1, 1]);
+        assert_eq!(of("evt.type = mount and container.id = 0123456789ab"), [0, 1, 1]);
+        assert_eq!(of("evt.type = mount and container.membership = entering"), [0, 0, 1]);
+        assert_eq!(of("evt.type = mount and container.membership = member"), [0, 1, 0]);
     }
 
     #[test]
@@ -325,7 +337,7 @@ mod tests {
     #[test]
     fn watching_containers_leaves_out_the_host() {
         let plans = Plans::of_kinds([Kind::Mount].into_iter().collect(), true, false);
-        assert_eq!(plans.of(Kind::Mount).tables.scope, [0, Alternatives::MAX]);
+        assert_eq!(plans.of(Kind::Mount).tables.scope, [0, Alternatives::MAX, 0]);
         assert!(!plans.needs(Kind::Ptrace));
     }
 }

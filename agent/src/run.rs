@@ -76,7 +76,7 @@ async fn serve(
     // After the probes are attached: what happens from here on is in the events.
     let cgroups = sensor::cgroup_root().context("cannot find the cgroups of this host")?;
     let runtimes = start_runtimes(config)?;
-    let context = Context::scan(host, &cgroups, runtimes)
+    let context = Context::scan(host, &cgroups, &sensor.homes(), runtimes)
         .context("cannot read the running processes and their cgroups")?;
     return_memory();
     let (alive, since) = open_state(config, &sensor);

@@ -385,7 +385,7 @@ kinds! {
 
     /// A task, or a whole process, is moved to another cgroup (`cgroup_attach_task`). A child that is
     /// born into another cgroup by `clone3(2)` is not reported.
-    CgroupAttach = 16 "cgroup_attach" in Process when Asked {
+    CgroupAttach = 16 "cgroup_attach" in Process when Always {
         /// The cgroup that it is moved to.
         to: CgroupId,
         /// When the process started that is moved.

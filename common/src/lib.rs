@@ -31,7 +31,7 @@ pub use header::{ABI_VERSION, Abi, Header, Namespaces, NsType};
 pub use ids::{Address, CgroupId, ContainerId, Gid, NsId, Pid, StartTime, Uid};
 pub use kinds::*;
 pub use lane::{Lane, Wake};
-pub use membership::Membership;
+pub use membership::{Filler, Membership, Root};
 pub use offset::{OFFSETS, Offset};
 pub use plan::{Alternatives, Control, PATH_KEYS, PathKey, Plan};
 pub use probe::{Attach, Backend, PROBES, Probe};

@@ -1,5 +1,7 @@
 //! Whether a task belongs to a container, and since when.
 
+use crate::NsId;
+
 /// What a task is to the containers of the host. It is carried by the task and handed on to its
 /// children: where the task is now does not matter, since an escape changes exactly that.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -31,4 +33,32 @@ impl Membership {
     pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|&membership| membership as u32 == code)
     }
+}
+
+/// Who put tasks into a cgroup: an entry of the map `FILLERS`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Filler {
+    /// The mount namespace.
+    pub mnt: NsId,
+    /// The pid namespace of its children.
+    pub pid: NsId,
+    /// The cgroup namespace.
+    pub cgroup: NsId,
+    /// Reserved; 0.
+    pub reserved: u32,
+    /// The root directory.
+    pub root: Root,
+    /// The container whose cgroup it is; 0 if none that is known.
+    pub container: u64,
+}
+
+/// A root directory, by the addresses of its dentry and its file system; 0 if not known.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Root {
+    /// `struct dentry`.
+    pub dentry: u64,
+    /// `struct super_block`.
+    pub sb: u64,
 }

@@ -11,7 +11,7 @@
     reason = "indices are within tables, and the targets have 64-bit words"
 )]
 
-use crate::{Kind, Pid, StartTime};
+use crate::{Kind, Membership, Pid, StartTime};
 
 /// One bit for each alternative of a kind.
 pub type Alternatives = u64;
@@ -20,8 +20,8 @@ pub type Alternatives = u64;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(C)]
 pub struct Plan {
-    /// By the [`Membership`](crate::Membership) of the task.
-    pub scope: [Alternatives; 2],
+    /// By the [`Membership`] of the task.
+    pub scope: [Alternatives; Membership::ALL.len()],
     /// By the access mode of an open (`O_ACCMODE`).
     pub access: [Alternatives; 4],
     /// By what a kind is first told apart by: the type of a file (`mode >> 12`), the address family,
@@ -65,7 +65,7 @@ impl Plan {
 
     const fn of(bits: Alternatives) -> Self {
         Self {
-            scope: [bits; 2],
+            scope: [bits; Membership::ALL.len()],
             access: [bits; 4],
             class: [bits; Self::CLASSES],
             foreign: [bits; 2],

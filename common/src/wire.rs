@@ -19,7 +19,7 @@ pub trait Wire: Sized {
 macro_rules! layout {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+        #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
         #[repr(C)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
 
@@ -45,7 +45,7 @@ macro_rules! layout {
 pub(crate) use layout;
 
 /// Where a text stands in its record.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(C)]
 pub struct Span {
     /// The offset of its first byte from the start of the record.
@@ -57,7 +57,7 @@ pub struct Span {
 }
 
 /// A path or another text of an event: bytes that an attacker may have chosen, in no encoding.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Text<'a> {
     /// The bytes.
     pub bytes: &'a [u8],

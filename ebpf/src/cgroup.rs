@@ -1,11 +1,10 @@
 //! Cgroups that come and go, and tasks that are moved between them.
 
-use shrike_common::{Kind, wire};
+use shrike_common::wire;
 
 use crate::emit::emit;
 use crate::kernel::{Cgroup, Pointer, Task};
 use crate::member;
-use crate::plan::Wanted;
 
 /// Longer paths are cut.
 const PATH: u32 = 1024;
@@ -14,8 +13,7 @@ const PATH: u32 = 1024;
 #[inline(always)]
 pub(crate) fn attach(to: Cgroup, path: Pointer, target: Task) {
     member::moved(target, to);
-    let Some(wanted) = Wanted::of(Kind::CgroupAttach) else { return };
-    wanted.emit(|record| wire::CgroupAttach {
+    emit(|record| wire::CgroupAttach {
         to: to.node().id(),
         target_start: target.start(),
         target: target.tgid(),

@@ -3,7 +3,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::btf_maps::{Array, LruHashMap};
 use aya_ebpf::macros::btf_map;
-use shrike_common::{CgroupId, NsId, Offset};
+use shrike_common::{CgroupId, Filler, NsId, Offset, Root};
 
 use crate::kernel::{Nsproxy, Task, Vfsmount, read};
 
@@ -28,27 +28,6 @@ static AGENTS_MOUNTS: Array<u64, 1> = Array::new();
 #[btf_map]
 static FILLERS: LruHashMap<CgroupId, Filler, 16_384> = LruHashMap::new();
 
-/// The task that put others into a cgroup.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Filler {
-    mnt: NsId,
-    pid: NsId,
-    pub(crate) cgroup: NsId,
-    reserved: u32,
-    root: Root,
-    /// The container whose cgroup it is; 0 if none that is known.
-    pub(crate) container: u64,
-}
-
-/// A root directory, by the addresses of its dentry and its file system; 0 if not known.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Root {
-    dentry: u64,
-    sb: u64,
-}
-
 /// The first process of the host, unless it is that of a container that is all that is seen.
 #[inline(always)]
 pub(crate) fn note_host(task: Task) {
@@ -63,17 +42,16 @@ pub(crate) fn note_host(task: Task) {
             (*host).mnt = proxy.mnt();
             (*host).pid = NsId::INIT_PID;
             (*host).cgroup = NsId::INIT_CGROUP;
-            (*host).root = Root::of(task);
+            (*host).root = root_of(task);
         }
     }
 }
 
-impl Root {
-    #[inline(always)]
-    fn of(task: Task) -> Self {
-        let dentry = task.fs().root_dentry();
-        Self { dentry: dentry.0 as u64, sb: dentry.sb().0 as u64 }
-    }
+/// The root directory of a task.
+#[inline(always)]
+fn root_of(task: Task) -> Root {
+    let dentry = task.fs().root_dentry();
+    Root { dentry: dentry.0 as u64, sb: dentry.sb().0 as u64 }
 }
 
 /// The agent shows itself. It runs in a container as a rule, which was given the host: neither the agent nor who
@@ -166,7 +144,7 @@ pub(crate) fn fill(cgroup: CgroupId, by: Task) {
         pid: proxy.pid_for_children(),
         cgroup: proxy.cgroup(),
         reserved: 0,
-        root: Root::of(by),
+        root: root_of(by),
         container,
     };
     // The table forgets what it has not seen for longest: the host's namespaces stand in then.

@@ -11,8 +11,8 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap};
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::btf_map;
 use shrike_common::{
-    BreachKind, ContainerId, Counter, Kind, Lane, Membership, Noticed, NsId, Offset, Origin,
-    Property, wire,
+    BreachKind, CgroupId, ContainerId, Counter, Kind, Lane, Membership, Noticed, NsId, Offset,
+    Origin, Property, wire,
 };
 
 use crate::books::count;
@@ -126,6 +126,22 @@ pub(crate) fn of(task: Task) -> (Membership, ContainerId) {
         }
         _ => (Membership::None, ContainerId(0)),
     }
+}
+
+/// Whether a task that is no member is in the cgroup of a container.
+#[inline(always)]
+pub(crate) fn enters(task: Task) -> bool {
+    member_enters(task.cgroup().node().id().0) != 0
+}
+
+/// A program of its own: whatever the rules ask about may ask this.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn member_enters(cgroup: u64) -> u32 {
+    let Some(filler) = filler(CgroupId(cgroup)) else { return 0 };
+    // SAFETY: the look-up gave a valid entry.
+    let container = unsafe { (&raw const (*filler).container).read_volatile() };
+    (container != 0).into()
 }
 
 /// The class of a task's address.

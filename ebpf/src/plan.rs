@@ -85,17 +85,19 @@ impl Wanted {
         let generation = generation()?;
         let plan = PLANS.get_ptr(Control::plan_index(generation, kind))?;
         // SAFETY: the map look-up gave a valid entry.
-        let [host, container] = unsafe { (*plan).scope };
-        if host | container == 0 {
+        let [host, member, entering] = unsafe { (*plan).scope };
+        if host | member | entering == 0 {
             return None;
         }
         // Where it does not matter, nobody asks whose task it is.
-        let bits = if host == container {
+        let bits = if host == member && host == entering {
             host
         } else if member::get(Task::current()).is_some() {
-            container
-        } else {
+            member
+        } else if host == entering || !member::enters(Task::current()) {
             host
+        } else {
+            entering
         };
         (bits != 0).then_some(Self { plan, bits, generation })
     }

@@ -189,7 +189,7 @@ pub(crate) mod tests {
         containers[1]["boundary"] = "none".into();
         containers[1]["parent"] = ID.into();
         containers[2]["name"] = "web".into();
-        containers[3]["boundary"] = "entering".into();
+        containers[3]["boundary"] = "none".into();
         let processes = [
             (1, 0, "2026-01-01T00:00:00Z", 0, "/sbin/init", ""),
             (2, 0, "2026-01-01T00:00:01Z", 0, "", ""),

@@ -18,8 +18,8 @@ Examples:
 
 Columns:
   NAMESPACES  which ones are the host's; `own` if none is that a container can have for itself
-  BOUNDARY    watched: what crosses it is told; entering: a runtime is at work in it; none: to the kernel
-              it is not apart from the host; - without an agent
+  BOUNDARY    watched: what crosses it is told; none: to the kernel it is not apart from the host, or not
+              yet; - without an agent
   PIDS        its processes, without those of containers in it";
 
 /// Show the containers of this host, of any runtime
@@ -94,7 +94,6 @@ fn namespaces(container: &Container) -> String {
 fn word(boundary: Boundary) -> &'static str {
     match boundary {
         Boundary::None => "none",
-        Boundary::Entering => "entering",
         Boundary::Watched => "watched",
     }
 }
@@ -104,7 +103,8 @@ pub(super) fn command(process: &Process) -> String {
     if process.args.is_empty() {
         return format!("[{}]", escaped(&process.name));
     }
-    escaped(&process.args.join(" "))
+    let rest = if process.args_cut { " …" } else { "" };
+    escaped(&process.args.join(" ")) + rest
 }
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ CONTAINER           RUNTIME   POD   IMAGE   NAMESPACES       BOUNDARY   PIDS   A
 0123456789ab        docker    web   -       host: net,user   watched    2      2 h   nginx: master
 0123456789ab/f00d   docker    -     -       own              none       1      5 s   sh
 0abc                shrike    -     -       ?                -          1      0 s   top
-0abd                unknown   -     -       ?                entering   1      0 s
+0abd                unknown   -     -       ?                none       1      0 s
 ";
         assert_eq!(Containers.draw(&snapshot(), plain).unwrap(), expected);
         let narrow = Canvas { width: Some(30), colour: true };

@@ -17,6 +17,36 @@ const REMOVED: usize = 4096;
 /// The most that are known; beyond, new ones are counted only.
 const CAPACITY: usize = 65_536;
 
+/// The number of a hierarchy (`/proc/cgroups`).
+pub(crate) type Hierarchy = u32;
+
+/// That of the unified one.
+pub(crate) const UNIFIED: Hierarchy = 0;
+
+/// A cgroup of a process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Line<'a> {
+    pub(crate) hierarchy: Hierarchy,
+    /// The controllers of the hierarchy, by commas.
+    pub(crate) controllers: &'a [u8],
+    /// Its path. In a cgroup namespace of its own, the agent does not learn what is above both itself and that.
+    pub(crate) path: &'a [u8],
+}
+
+/// What a process's file `cgroup` in `/proc` tells (`cgroups(7)`).
+pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    text.split(|&byte| byte == b'\n').filter_map(|line| {
+        let mut fields = line.splitn(3, |&byte| byte == b':');
+        let hierarchy = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let (controllers, mut path) = (fields.next()?, fields.next()?);
+        // What is above the root of the agent's own namespace.
+        while let Some(rest) = path.strip_prefix(b"/..") {
+            path = rest;
+        }
+        Some(Line { hierarchy, controllers, path })
+    })
+}
+
 /// The cgroups of the unified hierarchy.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroups {
@@ -56,14 +86,16 @@ impl Cgroups {
     /// Follows an event.
     pub(crate) fn apply(&mut self, event: &Event<'_>) {
         match event {
-            Event::CgroupMkdir(made) if made.hierarchy == 0 => {
+            Event::CgroupMkdir(made) if made.hierarchy == UNIFIED => {
                 self.insert(made.made, made.path.bytes);
             }
-            // Lost events of others are made up for one by one.
-            Event::CgroupAttach(attach) if attach.hierarchy == 0 => {
+            // It may be one whose own event was lost.
+            Event::CgroupAttach(attach) if attach.hierarchy == UNIFIED => {
                 self.insert(attach.to, attach.path.bytes);
             }
-            Event::CgroupRmdir(removed) if removed.hierarchy == 0 => self.remove(removed.removed),
+            Event::CgroupRmdir(removed) if removed.hierarchy == UNIFIED => {
+                self.remove(removed.removed)
+            }
             _ => {}
         }
     }
@@ -94,5 +126,28 @@ impl Cgroups {
         {
             self.paths.remove(&oldest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_a_cgroup_in_each_hierarchy() {
+        let text =
+            b"12:cpu,cpuacct:/docker/x\n1:name=systemd:/a:b\nx:y:/z\n3:cpu\n0::/../../s.scope\n";
+        let found: Vec<_> = lines(text).collect();
+        let line = |hierarchy, controllers: &'static str, path: &'static str| Line {
+            hierarchy,
+            controllers: controllers.as_bytes(),
+            path: path.as_bytes(),
+        };
+        let expected = [
+            line(12, "cpu,cpuacct", "/docker/x"),
+            line(1, "name=systemd", "/a:b"),
+            line(UNIFIED, "", "/s.scope"),
+        ];
+        assert_eq!(found, expected);
     }
 }

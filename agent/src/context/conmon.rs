@@ -28,12 +28,17 @@ pub(super) struct Conmon<'a> {
 }
 
 impl<'a> Conmon<'a> {
-    /// The outermost one above a process, but for those in containers.
+    /// The one above a process that is the outermost, but for those in containers.
     pub(super) fn above(processes: &'a Processes, pid: Pid, start: StartTime) -> Option<Self> {
-        let outside = processes
-            .lineage(pid, start)
-            .filter(|(_, process)| process.place.container == ContainerId(0));
-        outside.filter_map(|(pid, process)| Self::of(pid, process)).last()
+        let outside = || {
+            processes
+                .lineage(pid, start)
+                .filter(|(_, process)| process.place.container == ContainerId(0))
+                .filter_map(|(pid, process)| Self::of(pid, process))
+        };
+        // Its first process forks the one that stays, and ends.
+        let outermost = outside().last()?;
+        outside().find(|conmon| conmon.id == outermost.id)
     }
 
     fn of(pid: Pid, process: &'a Process) -> Option<Self> {

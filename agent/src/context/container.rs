@@ -10,13 +10,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shrike_common::{CgroupId, ContainerId, Event, Header, Membership, Pid};
+use shrike_common::{CgroupId, ContainerId, Event, Header, Membership};
 
-use super::cgroup::Cgroups;
+use super::cgroup::{self, Cgroups, Hierarchy, UNIFIED};
 use super::cgroup_path::{self, CgroupPath, Qos, Runtime};
 use super::conmon::Conmon;
-use super::process::Processes;
+use super::mountinfo;
+use super::process::{self, Processes};
 use super::runtime::{Details, Directory, Id, Key, Record, Scope};
+use crate::detect::HOST;
 
 /// How many that are gone are remembered: the events of their last tasks may come later.
 const ENDED: usize = 1024;
@@ -41,6 +43,8 @@ pub(crate) struct Container {
     pub(crate) pod: Option<Pod>,
     /// The path of its own cgroup.
     pub(crate) cgroup: Box<[u8]>,
+    /// The hierarchy of that.
+    hierarchy: Hierarchy,
     /// By what a runtime can be asked for it.
     pub(crate) key: Option<Key>,
     /// The name that people gave it, where that is known without a question.
@@ -63,24 +67,25 @@ pub(crate) struct Pod {
 pub(crate) struct Containers {
     cgroups: Cgroups,
     table: HashMap<ContainerId, Container>,
-    /// The number of each, by the path of its cgroup.
-    numbers: HashMap<Box<[u8]>, ContainerId>,
-    /// Those that a runtime is at work in, which have no number yet.
-    entering: HashMap<CgroupId, Container>,
+    /// Those in each cgroup, by its path, with its hierarchy.
+    numbers: HashMap<Box<[u8]>, Vec<(Hierarchy, ContainerId)>>,
+    /// Where those are at home that were there before the agent: their tasks may be elsewhere by now.
+    homes: HashMap<ContainerId, CgroupId>,
     /// Those whose cgroup is gone, the first one first.
     ended: VecDeque<ContainerId>,
     /// Where processes are asked for their cgroups in other hierarchies, if they are of this host.
     proc: Option<PathBuf>,
-    refused: u64,
+    /// Those that found no room.
+    refused: HashSet<ContainerId>,
 }
 
 /// What an event has changed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
-    /// A container has come to be known, by a task that is in it.
+    /// A container has come to be known.
     Known(ContainerId),
-    /// The cgroup of one was removed.
-    Gone(ContainerId),
+    /// The cgroup of these was removed.
+    Gone(Vec<ContainerId>),
 }
 
 impl Container {
@@ -88,11 +93,17 @@ impl Container {
     /// those in it may call themselves anything.
     fn of_path(path: &[u8]) -> Option<Self> {
         let outer = CgroupPath::new(path).containers().next()?;
+        // One may be called like that, and is not to be taken for it.
+        let id = match shown(outer.id) {
+            id if *id == *HOST => format!("{}:{id}", outer.runtime.name()).into(),
+            id => id,
+        };
         Some(Self {
             runtime: outer.runtime,
-            id: shown(outer.id),
+            id,
             pod: outer.pod.map(|pod| Pod { uid: pod.uid.to_string().into(), qos: pod.qos }),
             cgroup: outer.cgroup.into(),
+            hierarchy: UNIFIED,
             key: Id::parse(outer.id).map(|id| Key { scope: Scope::of_cgroup(outer.cgroup), id }),
             name: None,
             record: None,
@@ -105,17 +116,17 @@ impl Container {
     fn unnamed(cgroup: CgroupId, path: &[u8]) -> Self {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let is_unit = UNITS.iter().any(|unit| name.ends_with(unit));
-        let id = if name.is_empty() || is_unit {
-            format!("cgroup-{}", cgroup.0).into()
+        let id = if name.is_empty() || is_unit || *name == *HOST.as_bytes() {
+            by_number(cgroup).into()
         } else {
             shown(name)
         };
-        let cgroup = path.into();
         Self {
             runtime: Runtime::Unknown,
             id,
             pod: None,
-            cgroup,
+            cgroup: path.into(),
+            hierarchy: UNIFIED,
             key: None,
             name: None,
             record: None,
@@ -162,14 +173,36 @@ impl Container {
     pub(crate) fn short_id(&self) -> &str {
         short(&self.id)
     }
+
+    /// The innermost container that the path of a cgroup names below its own. It was made in there, by a
+    /// runtime or by whoever wants to look like one.
+    pub(crate) fn nested<'p>(&self, path: &'p [u8]) -> Option<cgroup_path::Container<'p>> {
+        mountinfo::below(path, &self.cgroup)?;
+        let inner = CgroupPath::new(path).containers().last()?;
+        (*inner.cgroup != *self.cgroup).then_some(inner)
+    }
 }
 
 impl Containers {
-    /// Those of this host, whose unified hierarchy is at `root`; events tell of them one by one. Where that has no
-    /// name for one, its first process is asked in `proc`.
-    pub(crate) fn of_host(root: &Path, proc: &Path) -> io::Result<Self> {
+    /// Those of this host, whose unified hierarchy is at `root`; events tell of them one by one. Those that were
+    /// there before are at home in the cgroups of `homes`. Where that hierarchy has no name for one, its first
+    /// process is asked in `proc`.
+    pub(crate) fn of_host(
+        root: &Path,
+        proc: &Path,
+        homes: &[(CgroupId, ContainerId)],
+    ) -> io::Result<Self> {
         let cgroups = Cgroups::scan(root)?;
-        Ok(Self { cgroups, proc: Some(proc.to_owned()), ..Self::default() })
+        let mut shortest: HashMap<ContainerId, CgroupId> = HashMap::new();
+        let length = |id| cgroups.path(id).map_or(usize::MAX, <[u8]>::len);
+        for &(cgroup, container) in homes {
+            let home = shortest.entry(container).or_insert(cgroup);
+            // It may have others below.
+            if length(cgroup) < length(*home) {
+                *home = cgroup;
+            }
+        }
+        Ok(Self { cgroups, homes: shortest, proc: Some(proc.to_owned()), ..Self::default() })
     }
 
     /// Follows an event, after the processes did: afterwards the container of its task is known.
@@ -181,28 +214,22 @@ impl Containers {
     ) -> Option<Change> {
         self.cgroups.apply(event);
         if let Event::CgroupRmdir(removed) = event {
-            self.entering.remove(&removed.removed);
-            let number = self.numbers.remove(removed.path.bytes)?;
-            self.end(number);
-            return Some(Change::Gone(number));
+            return self.removed(removed.hierarchy, removed.path.bytes);
         }
-        let number = match event {
-            Event::Breach(breach) => breach.container,
-            _ => header.container,
-        };
-        if number == ContainerId(0) {
-            self.enters(header);
+        let number = container_of(header, event);
+        if number == ContainerId(0) || self.table.contains_key(&number) {
             return None;
         }
-        self.know(number, header, processes).then_some(Change::Known(number))
+        let home = self.homes.get(&number).copied();
+        let witness = is_at_home(header, event).then_some(header);
+        // Whoever was caught outside says nothing about where the container is.
+        let cgroup = home.or(witness.map(|header| header.cgroup))?;
+        self.know(number, cgroup, witness, processes).then_some(Change::Known(number))
     }
 
-    /// The container of a task with this header, or that a runtime is about to start there.
-    pub(crate) fn of(&self, header: &Header) -> Option<&Container> {
-        match header.container {
-            ContainerId(0) => self.entering.get(&header.cgroup),
-            number => self.table.get(&number),
-        }
+    /// The container that a task with this header acts in, or for.
+    pub(crate) fn of(&self, header: &Header, event: &Event<'_>) -> Option<&Container> {
+        self.table.get(&container_of(header, event))
     }
 
     /// The path of a cgroup of the unified hierarchy.
@@ -219,7 +246,7 @@ impl Containers {
     pub(crate) fn at(&self, path: &[u8]) -> Option<ContainerId> {
         let mut path = path;
         while !path.is_empty() {
-            if let Some(&number) = self.numbers.get(path) {
+            if let Some(&(_, number)) = self.numbers.get(path).and_then(|numbers| numbers.last()) {
                 return Some(number);
             }
             path = path.get(..path.iter().rposition(|&byte| byte == b'/')?)?;
@@ -234,58 +261,68 @@ impl Containers {
 
     /// How many containers, or cgroups, found no room.
     pub(crate) fn refused(&self) -> u64 {
-        self.refused + self.cgroups.refused()
+        let containers = u64::try_from(self.refused.len()).unwrap_or(u64::MAX);
+        containers.saturating_add(self.cgroups.refused())
     }
 
-    /// Its first event is that of its first program, which is in its own cgroup or in one below. Returns whether
-    /// it was not known before.
-    fn know(&mut self, number: ContainerId, header: &Header, processes: &Processes) -> bool {
-        if self.table.contains_key(&number) {
-            return false;
-        }
+    /// One comes to be known, by its cgroup and a process that is in it. Returns whether there was room.
+    fn know(
+        &mut self,
+        number: ContainerId,
+        cgroup: CgroupId,
+        witness: Option<&Header>,
+        processes: &Processes,
+    ) -> bool {
         if self.table.len() >= CAPACITY {
             self.forget_empty(processes);
         }
         if self.table.len() >= CAPACITY {
-            self.refused += 1;
+            if self.refused.len() < CAPACITY {
+                self.refused.insert(number);
+            }
             return false;
         }
-        let path = self.cgroups.path(header.cgroup).unwrap_or_default();
+        let path = self.cgroups.path(cgroup).unwrap_or_default();
         let mut container = Container::of_path(path)
-            .or_else(|| self.ask(header.tgid))
-            .unwrap_or_else(|| Container::unnamed(header.cgroup, path));
+            .or_else(|| self.ask(witness?))
+            .unwrap_or_else(|| Container::unnamed(cgroup, path));
         if matches!(container.runtime, Runtime::Podman | Runtime::Unknown)
-            && let Some(conmon) = Conmon::above(processes, header.tgid, header.start)
+            && let Some(witness) = witness
+            && let Some(conmon) = Conmon::above(processes, witness.tgid, witness.start)
         {
             container = container.watched(&conmon);
         }
-        self.entering.retain(|_, entering| entering.cgroup != container.cgroup);
-        self.numbers.insert(container.cgroup.clone(), number);
+        let neighbours = self.numbers.entry(container.cgroup.clone()).or_default();
+        neighbours.push((container.hierarchy, number));
         self.table.insert(number, container);
         true
     }
 
-    fn enters(&mut self, header: &Header) {
-        let is_entering = Membership::from_code(header.membership) == Some(Membership::Entering);
-        if is_entering
-            && !self.entering.contains_key(&header.cgroup)
-            && self.entering.len() < CAPACITY
-            && let Some(path) = self.cgroups.path(header.cgroup)
-            && let Some(container) = Container::of_path(path)
-        {
-            self.entering.insert(header.cgroup, container);
-        }
-    }
-
     /// What the cgroups of a process in the hierarchies of version 1 say, where containers have theirs on some
     /// hosts. It may have ended.
-    fn ask(&self, pid: Pid) -> Option<Container> {
-        let path = self.proc.as_ref()?.join(pid.0.to_string()).join("cgroup");
-        let text = fs::read(path).ok()?;
-        text.split(|&byte| byte == b'\n').find_map(|line| {
-            let path = line.splitn(3, |&byte| byte == b':').nth(2)?;
-            Container::of_path(path)
-        })
+    fn ask(&self, witness: &Header) -> Option<Container> {
+        let folder = self.proc.as_ref()?.join(witness.tgid.0.to_string());
+        let text = fs::read(folder.join("cgroup")).ok()?;
+        let container = cgroup::lines(&text).find_map(|line| {
+            let container = Container::of_path(line.path)?;
+            Some(Container { hierarchy: line.hierarchy, ..container })
+        })?;
+        // The pid may be another's by now.
+        process::is_of(&folder, witness.start).then_some(container)
+    }
+
+    /// A cgroup was removed, which nobody was in any more.
+    fn removed(&mut self, hierarchy: Hierarchy, path: &[u8]) -> Option<Change> {
+        let neighbours = self.numbers.get_mut(path)?;
+        let gone: Vec<_> = neighbours
+            .extract_if(.., |(own, _)| *own == hierarchy)
+            .map(|(_, number)| number)
+            .collect();
+        if neighbours.is_empty() {
+            self.numbers.remove(path);
+        }
+        gone.iter().for_each(|&number| self.end(number));
+        (!gone.is_empty()).then_some(Change::Gone(gone))
     }
 
     /// Forgets those without a process: where several have one cgroup, its end is not theirs.
@@ -293,7 +330,10 @@ impl Containers {
         let full: HashSet<_> =
             processes.alive().map(|(_, process)| process.place.container).collect();
         self.table.retain(|number, _| full.contains(number));
-        self.numbers.retain(|_, number| full.contains(number));
+        self.numbers.retain(|_, numbers| {
+            numbers.retain(|(_, number)| full.contains(number));
+            !numbers.is_empty()
+        });
         self.ended.retain(|number| full.contains(number));
     }
 
@@ -307,10 +347,24 @@ impl Containers {
     }
 }
 
-/// The innermost container that the path of a cgroup names below another one. It was made in there, by a
-/// runtime or by whoever wants to look like one.
-pub(crate) fn nested(path: &[u8]) -> Option<cgroup_path::Container<'_>> {
-    CgroupPath::new(path).containers().skip(1).last()
+/// The container that an event is about: that of the task, as a rule, but the kernel executes what a container
+/// set by a task of its own.
+pub(crate) fn container_of(header: &Header, event: &Event<'_>) -> ContainerId {
+    match event {
+        Event::Breach(breach) => breach.container,
+        _ => header.container,
+    }
+}
+
+/// Whether a task is where its container's program was started, or has come since, by all that is known.
+pub(crate) fn is_at_home(header: &Header, event: &Event<'_>) -> bool {
+    let is_member = Membership::from_code(header.membership) == Some(Membership::Member);
+    is_member && !matches!(event, Event::Breach(_))
+}
+
+/// What one is called of which no more is known than a cgroup.
+pub(crate) fn by_number(cgroup: CgroupId) -> String {
+    format!("cgroup-{}", cgroup.0)
 }
 
 /// An id as it is mostly written, of a path.
@@ -333,7 +387,7 @@ pub(crate) fn short(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use shrike_common::wire::Text;
-    use shrike_common::{CgroupMkdir, CgroupRmdir, Exec, Heartbeat, StartTime, Uid};
+    use shrike_common::{Breach, CgroupMkdir, CgroupRmdir, Exec, Heartbeat, Pid, StartTime, Uid};
 
     use super::*;
 
@@ -345,15 +399,16 @@ mod tests {
         containers.apply(&Header::default(), &Event::CgroupMkdir(event), &Processes::default());
     }
 
-    fn rmdir(containers: &mut Containers, id: u64, path: &str) {
+    fn rmdir(containers: &mut Containers, hierarchy: Hierarchy, id: u64, path: &str) {
         let path = Text::new(path.as_bytes(), 0);
-        let event = CgroupRmdir { removed: CgroupId(id), hierarchy: 0, level: 1, path };
+        let event = CgroupRmdir { removed: CgroupId(id), hierarchy, level: 1, path };
         containers.apply(&Header::default(), &Event::CgroupRmdir(event), &Processes::default());
     }
 
+    const ACT: Event<'_> = Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 });
+
     fn act(containers: &mut Containers, header: &Header) {
-        let event = Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 });
-        containers.apply(header, &event, &Processes::default());
+        containers.apply(header, &ACT, &Processes::default());
     }
 
     fn start(pid: Pid) -> StartTime {
@@ -381,20 +436,74 @@ mod tests {
         let mut containers = Containers::default();
         let path = format!("/system.slice/docker-{ID}.scope");
         mkdir(&mut containers, 7, &path);
-        let runtime = header(0, 7, Membership::Entering);
-        act(&mut containers, &runtime);
-        assert_eq!(containers.of(&runtime).unwrap().short_id(), "0123456789ab");
         let own = header(1, 7, Membership::Member);
+        // A runtime at work says where itself is, not more.
+        act(&mut containers, &header(1, 7, Membership::Entering));
+        assert!(containers.of(&own, &ACT).is_none());
         act(&mut containers, &own);
+        assert_eq!(containers.of(&own, &ACT).unwrap().short_id(), "0123456789ab");
         // It has moved to the root.
         let escaped = header(1, 1, Membership::Member);
         for header in [&own, &escaped] {
-            let container = containers.of(header).unwrap();
+            let container = containers.of(header, &ACT).unwrap();
             assert_eq!((&*container.id, container.runtime), (ID, Runtime::Docker));
         }
-        assert!(containers.of(&header(0, 7, Membership::None)).is_none(), "that is the host's");
-        rmdir(&mut containers, 7, &path);
-        assert!(containers.of(&own).is_some(), "its last events may come later");
+        assert!(
+            containers.of(&header(0, 7, Membership::None), &ACT).is_none(),
+            "that is the host's"
+        );
+        // Another hierarchy may have a cgroup by that name.
+        rmdir(&mut containers, 4, 7, &path);
+        assert_eq!(containers.at(path.as_bytes()), Some(ContainerId(1)));
+        rmdir(&mut containers, UNIFIED, 7, &path);
+        assert!(containers.at(path.as_bytes()).is_none());
+        assert!(containers.of(&own, &ACT).is_some(), "its last events may come later");
+    }
+
+    #[test]
+    fn who_was_caught_outside_does_not_say_where_its_container_is() {
+        let mut containers = Containers::default();
+        let [own, other] = [ID.to_owned(), ID.replace('0', "f")].map(|id| format!("/docker/{id}"));
+        mkdir(&mut containers, 7, &own);
+        mkdir(&mut containers, 8, &other);
+        mkdir(&mut containers, 9, &format!("{own}/below"));
+        let breach = Event::Breach(Breach { container: ContainerId(3), ..Breach::default() });
+        let escaped = header(3, 8, Membership::Member);
+        let caught = |containers: &mut Containers| {
+            containers.apply(&escaped, &breach, &Processes::default());
+            containers.of(&escaped, &breach).map(|container| container.id.clone())
+        };
+        assert_eq!(caught(&mut containers), None);
+        // The tables of a former agent tell.
+        containers.homes = HashMap::from([(ContainerId(3), CgroupId(7))]);
+        assert_eq!(caught(&mut containers).as_deref(), Some(ID));
+    }
+
+    #[test]
+    fn the_shortest_of_its_cgroups_is_a_containers_home() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("docker").join(ID).join("below");
+        fs::create_dir_all(&path).unwrap();
+        let id = |path: &Path| {
+            CgroupId(std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap()))
+        };
+        let [below, own] = [id(&path), id(path.parent().unwrap())];
+        let homes = [(below, ContainerId(3)), (own, ContainerId(3)), (CgroupId(0), ContainerId(3))];
+        let containers = Containers::of_host(root.path(), Path::new("/proc"), &homes).unwrap();
+        assert_eq!(containers.homes, HashMap::from([(ContainerId(3), own)]));
+    }
+
+    #[test]
+    fn none_is_called_as_the_host() {
+        for (path, expected) in
+            [("/lxc.payload.host", "lxc:host"), ("/host", "cgroup-7"), ("/a/hosts", "hosts")]
+        {
+            let mut containers = Containers::default();
+            mkdir(&mut containers, 7, path);
+            let task = header(3, 7, Membership::Member);
+            act(&mut containers, &task);
+            assert_eq!(containers.of(&task, &ACT).unwrap().short_id(), expected, "{path}");
+        }
     }
 
     #[test]
@@ -418,9 +527,14 @@ mod tests {
         mkdir(&mut containers, 8, &path);
         let inner = header(2, 8, Membership::Member);
         act(&mut containers, &inner);
-        assert_eq!(&*containers.of(&inner).unwrap().id, ID);
-        assert_eq!(nested(path.as_bytes()).unwrap().id, other.as_bytes());
-        assert!(nested(format!("/docker/{ID}/init.scope").as_bytes()).is_none());
+        let outer = containers.of(&inner, &ACT).unwrap();
+        assert_eq!(&*outer.id, ID);
+        assert_eq!(outer.nested(path.as_bytes()).unwrap().id, other.as_bytes());
+        // Where its tasks are that have left it, nothing is within it.
+        let elsewhere = format!("/docker/{other}/docker/{ID}");
+        for path in [format!("/docker/{ID}/init.scope"), format!("/docker/{ID}"), elsewhere] {
+            assert!(outer.nested(path.as_bytes()).is_none(), "{path}");
+        }
     }
 
     #[test]
@@ -431,7 +545,7 @@ mod tests {
             mkdir(&mut containers, 9, path);
             let task = header(3, 9, Membership::Member);
             act(&mut containers, &task);
-            let container = containers.of(&task).unwrap();
+            let container = containers.of(&task, &ACT).unwrap();
             assert_eq!((container.short_id(), container.runtime), (id, Runtime::Unknown));
         }
     }
@@ -469,7 +583,7 @@ mod tests {
                 containers.apply(&own, &event, &processes),
                 Some(Change::Known(own.container))
             );
-            let container = containers.of(&own).unwrap();
+            let container = containers.of(&own, &ACT).unwrap();
             assert_eq!((&*container.id, container.runtime), (&**id, Runtime::Podman));
             assert_eq!(container.name(), Some(&*name));
             assert_eq!(container.key.unwrap().scope, Scope::User(1000));
@@ -494,17 +608,16 @@ mod tests {
     fn there_is_room_again_when_their_processes_have_ended() {
         let (mut containers, mut processes) = (Containers::default(), Processes::default());
         mkdir(&mut containers, 9, "/session-3.scope");
-        let event = Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 });
         let task = |number: u32| {
             let task = header(number.into(), 9, Membership::Member);
             Header { tgid: Pid(number), start: start(Pid(number)), ..task }
         };
         exec(&mut processes, &task(1), "/bin/sh", &["sh"]);
         for number in 1..=u32::try_from(CAPACITY).unwrap() + 1 {
-            containers.apply(&task(number), &event, &processes);
+            containers.apply(&task(number), &ACT, &processes);
         }
         assert_eq!((containers.len(), containers.refused()), (2, 0));
-        assert!(containers.of(&task(1)).is_some());
+        assert!(containers.of(&task(1), &ACT).is_some());
     }
 
     #[test]
@@ -514,7 +627,7 @@ mod tests {
             let path = format!("/own-{number}");
             mkdir(&mut containers, number, &path);
             act(&mut containers, &header(number, number, Membership::Member));
-            rmdir(&mut containers, number, &path);
+            rmdir(&mut containers, UNIFIED, number, &path);
         }
         assert_eq!(containers.len(), ENDED);
     }
@@ -527,8 +640,10 @@ mod tests {
         fs::write(proc.path().join("5/cgroup"), text).unwrap();
         let mut containers =
             Containers { proc: Some(proc.path().to_owned()), ..Containers::default() };
-        let task = Header { tgid: Pid(5), ..header(4, 1, Membership::Member) };
+        fs::write(proc.path().join("5/stat"), fs::read("/proc/self/stat").unwrap()).unwrap();
+        let (_, start) = process::own().unwrap();
+        let task = Header { tgid: Pid(5), start, ..header(4, 1, Membership::Member) };
         act(&mut containers, &task);
-        assert_eq!(&*containers.of(&task).unwrap().id, ID);
+        assert_eq!(&*containers.of(&task, &ACT).unwrap().id, ID);
     }
 }

@@ -1,12 +1,15 @@
 //! What of a container's boundary only the files of `/proc` and the cgroups tell: which paths of the host it
 //! was given, its limits, the label of its process. Read when the boundary is recorded, of its first process.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use shrike_common::Pid;
 
+use super::cgroup::{self, Line};
 use super::mountinfo::{MountInfo, below};
 
 /// What was found.
@@ -116,7 +119,7 @@ impl Inspector {
         let reaches = |socket: &&str| {
             given.iter().any(|path| below(socket.as_bytes(), path).is_some()) && exists(socket)
         };
-        let cgroup = fs::read_to_string(process.join("cgroup"))?;
+        let cgroup = fs::read(process.join("cgroup"))?;
         let is_limited = |controller, files| self.is_limited(&cgroup, controller, files);
         Ok(Inspection {
             runtime_sockets: SOCKETS.into_iter().filter(|socket| reaches(socket)).collect(),
@@ -135,20 +138,17 @@ impl Inspector {
     }
 
     /// Whether a cgroup, or one above it, has a limit: in the unified hierarchy, or that of the controller.
-    fn is_limited(&self, cgroups: &str, controller: &str, [v2, v1]: [&str; 2]) -> bool {
-        cgroups.lines().any(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+    fn is_limited(&self, cgroups: &[u8], controller: &str, [v2, v1]: [&str; 2]) -> bool {
+        cgroup::lines(cgroups).any(|Line { hierarchy, controllers, path }| {
+            let mut names = controllers.split(|&byte| byte == b',');
+            let (root, file) = if hierarchy == cgroup::UNIFIED {
+                (self.cgroups.clone(), v2)
+            } else if names.any(|name| name == controller.as_bytes()) {
+                (self.cgroups.join(OsStr::from_bytes(controllers)), v1)
+            } else {
                 return false;
             };
-            let (root, file) = match controllers {
-                "" => (self.cgroups.clone(), v2),
-                _ if controllers.split(',').any(|name| name == controller) => {
-                    (self.cgroups.join(controllers), v1)
-                }
-                _ => return false,
-            };
-            let own = root.join(path.trim_start_matches('/'));
+            let own = root.join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
             own.ancestors()
                 .take_while(|at| at.starts_with(&root))
                 .any(|at| fs::read_to_string(at.join(file)).is_ok_and(|text| is_limit(&text)))

@@ -8,7 +8,7 @@ mod conmon;
 pub(crate) mod container;
 mod file;
 pub(crate) mod inspection;
-mod mountinfo;
+pub(crate) mod mountinfo;
 pub(crate) mod names;
 pub(crate) mod process;
 pub(crate) mod rescan;

@@ -1,20 +1,23 @@
 //! What ids are called: by the files of the host, or of the container whose task acts. A container's are read
 //! once it is known, by a thread that may have to wait for it, never by the one of the events.
 
+use std::collections::HashSet;
+use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use shrike_common::{ContainerId, Gid, Header, Pid, StartTime, Uid};
+use shrike_common::{ContainerId, Event, Gid, Header, Pid, StartTime, Uid};
 
+use super::container::is_at_home;
 use super::process;
 use super::user::{ContainerUsers, Users};
 
-/// How many containers may wait to be read. More come only while one keeps the thread waiting.
-const QUEUE: usize = 256;
+/// How many containers may wait to be read: those that an agent finds when it starts come at once.
+const QUEUE: usize = 4096;
 
 /// The names of the host and of its containers.
 #[derive(Debug, Default)]
@@ -30,6 +33,10 @@ pub(crate) struct Names {
 struct Reader {
     wanted: SyncSender<Wanted>,
     read: Receiver<Read>,
+    /// Those that were asked for and are still there.
+    awaited: HashSet<ContainerId>,
+    /// Whether one is being read again.
+    is_refreshing: bool,
     /// How many were not read, because too many waited.
     refused: u64,
 }
@@ -44,14 +51,18 @@ enum Wanted {
 
 /// What was read.
 enum Read {
-    New(ContainerId, Box<Users>),
+    /// Nothing, if the process had ended.
+    New(ContainerId, Option<Box<Users>>),
     Again(ContainerId, Box<Users>),
 }
 
 impl Names {
     /// Those of this host.
     pub(crate) fn of_host() -> io::Result<Self> {
-        let host = Users::read(Path::new("/proc/1/root"));
+        // Where the first process is hidden, the kernel's own show the host, as for its namespaces.
+        let roots = ["/proc/1/root", "/proc/2/root"].map(Path::new);
+        let root = roots.into_iter().find(|root| fs::metadata(root).is_ok()).unwrap_or(roots[0]);
+        let host = Users::read(root);
         Ok(Self { host, reader: Some(Reader::start()?), ..Self::default() })
     }
 
@@ -64,16 +75,25 @@ impl Names {
         names
     }
 
-    /// A container has come to be known, by one of its processes.
-    pub(crate) fn learn(&mut self, container: ContainerId, header: &Header) {
-        if let Some(reader) = &mut self.reader {
-            reader.want(Wanted::New(container, header.tgid, header.start));
+    /// Follows an event: a container's names are read by way of a process that runs its program, and again by
+    /// the next one's if that has ended meanwhile.
+    pub(crate) fn apply(&mut self, header: &Header, event: &Event<'_>) {
+        if let Some(reader) = &mut self.reader
+            && matches!(event, Event::Boundary(_) | Event::Exec(_))
+            && header.container != ContainerId(0)
+            && is_at_home(header, event)
+            && !self.containers.has(header.container)
+        {
+            reader.want(header);
         }
     }
 
     /// A container is gone.
     pub(crate) fn forget(&mut self, container: ContainerId) {
         self.containers.remove(container);
+        if let Some(reader) = &mut self.reader {
+            reader.awaited.remove(&container);
+        }
     }
 
     /// Follows what changes: the host's files, and those of one container at a time.
@@ -82,12 +102,23 @@ impl Names {
         let Some(reader) = &mut self.reader else { return };
         while let Ok(read) = reader.read.try_recv() {
             match read {
-                Read::New(container, users) => self.containers.insert(container, *users),
-                Read::Again(container, users) => self.containers.update(container, *users),
+                Read::New(container, users) => {
+                    let is_there = reader.awaited.remove(&container);
+                    if let Some(users) = users.filter(|_| is_there) {
+                        self.containers.insert(container, *users);
+                    }
+                }
+                Read::Again(container, users) => {
+                    reader.is_refreshing = false;
+                    self.containers.update(container, *users);
+                }
             }
         }
-        if let Some((container, users)) = self.containers.stalest() {
-            reader.want(Wanted::Again(container, Box::new(users)));
+        if !reader.is_refreshing
+            && let Some((container, users)) = self.containers.stalest()
+        {
+            let again = Wanted::Again(container, Box::new(users));
+            reader.is_refreshing = reader.wanted.try_send(again).is_ok();
         }
     }
 
@@ -127,40 +158,44 @@ impl Reader {
         thread::Builder::new().name("names".to_owned()).spawn(move || {
             for wanted in waiting {
                 // When nobody takes it any more, the agent is ending.
-                if let Some(read) = serve(wanted)
-                    && done.send(read).is_err()
-                {
+                if done.send(serve(wanted)).is_err() {
                     break;
                 }
             }
         })?;
-        Ok(Self { wanted, read, refused: 0 })
+        Ok(Self { wanted, read, awaited: HashSet::new(), is_refreshing: false, refused: 0 })
     }
 
-    fn want(&mut self, wanted: Wanted) {
-        if let Err(TrySendError::Full(Wanted::New(..))) = self.wanted.try_send(wanted) {
+    fn want(&mut self, header: &Header) {
+        if !self.awaited.insert(header.container) {
+            return;
+        }
+        let wanted = Wanted::New(header.container, header.tgid, header.start);
+        if self.wanted.try_send(wanted).is_err() {
+            self.awaited.remove(&header.container);
             self.refused += 1;
         }
     }
 }
 
-/// Reads; nothing if the process has ended.
-fn serve(wanted: Wanted) -> Option<Read> {
+fn serve(wanted: Wanted) -> Read {
     match wanted {
         Wanted::New(container, pid, start) => {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let path = format!("/proc/{}", pid.0);
-            let folder = open(&*path, flags, Mode::empty()).ok()?;
-            // The folder is of the process that had the pid when it was opened: it is the one that was meant if
-            // that has not ended since.
-            if !process::is_of(&path, start) {
-                return None;
-            }
-            Some(Read::New(container, Box::new(Users::read_of_process(pid, folder))))
+            Read::New(container, users_of(pid, start).map(Box::new))
         }
         Wanted::Again(container, mut users) => {
             users.refresh();
-            Some(Read::Again(container, users))
+            Read::Again(container, users)
         }
     }
+}
+
+/// Those in the root of a process, if that has not ended.
+fn users_of(pid: Pid, start: StartTime) -> Option<Users> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let path = format!("/proc/{}", pid.0);
+    let folder = open(&*path, flags, Mode::empty()).ok()?;
+    // The folder is of the process that had the pid when it was opened: it is the one that was meant if
+    // that has not ended since.
+    process::is_of(Path::new(&path), start).then(|| Users::read_of_process(pid, folder))
 }

@@ -190,14 +190,16 @@ impl ContainerUsers {
     pub(crate) fn insert(&mut self, container: ContainerId, users: Users) {
         self.refused += users.refused();
         self.remove(container);
-        self.keep(container, users);
+        let turn = self.next_turn();
+        self.keep(container, users, turn);
     }
 
     /// Takes those of a container that were refreshed elsewhere; nothing if it is gone meanwhile.
     pub(crate) fn update(&mut self, container: ContainerId, users: Users) {
-        if let Some(kept) = self.remove(container) {
-            self.refused += users.refused().saturating_sub(kept.refused());
-            self.keep(container, users);
+        let turn = self.tables.get(&container).map(|kept| kept.turn.get());
+        if let (Some(turn), Some(former)) = (turn, self.remove(container)) {
+            self.refused += users.refused().saturating_sub(former.refused());
+            self.keep(container, users, turn);
         }
     }
 
@@ -213,6 +215,11 @@ impl ContainerUsers {
         let kept = self.tables.get(&container)?;
         kept.turn.set(self.next_turn());
         Some(&kept.users)
+    }
+
+    /// Whether those of a container are here.
+    pub(crate) fn has(&self, container: ContainerId) -> bool {
+        self.tables.contains_key(&container)
     }
 
     /// Those that were not refreshed for the longest.
@@ -236,10 +243,10 @@ impl ContainerUsers {
         self.turn.get()
     }
 
-    fn keep(&mut self, container: ContainerId, users: Users) {
+    fn keep(&mut self, container: ContainerId, users: Users, turn: u64) {
         let read = self.next_turn();
         self.memory += users.memory();
-        self.tables.insert(container, Kept { users, turn: Cell::new(read), read });
+        self.tables.insert(container, Kept { users, turn: Cell::new(turn), read });
         while self.tables.len() > MAX_CONTAINERS || self.memory > MAX_MEMORY {
             let oldest =
                 self.tables.iter().min_by_key(|(_, kept)| kept.turn.get()).map(|(id, _)| *id);

@@ -21,7 +21,7 @@ use shrike_common::{Abi, ContainerId, Event, Header, Kind, Namespaces};
 use shrike_rules::{Argument, FieldId, Stage, Value, event_type};
 
 use crate::context::clock::Clock;
-use crate::context::container::Containers;
+use crate::context::container::{Containers, container_of};
 use crate::context::inspection::Inspection;
 use crate::context::names::Names;
 use crate::context::process::Processes;
@@ -137,13 +137,9 @@ impl Sight<'_, '_> {
         }
     }
 
-    /// The container that the event is about: of the task, as a rule, but the kernel executes what a
-    /// container set by a task of its own.
+    /// The container that the event is about.
     fn container(&self) -> ContainerId {
-        match self.event {
-            Event::Breach(breach) => breach.container,
-            _ => self.header.container,
-        }
+        container_of(self.header, self.event)
     }
 
     /// Whether the system call returns a descriptor.

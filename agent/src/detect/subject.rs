@@ -1,6 +1,6 @@
 //! Who acted, as rules see it: the process and where it came from, its user, its container.
 
-use shrike_common::{ContainerId, Event, Membership, Uid};
+use shrike_common::{ContainerId, Membership, Uid};
 use shrike_rules::{FieldId, Value};
 
 use super::{HOST, Sight};
@@ -58,18 +58,27 @@ pub(super) fn field<'a>(
         FieldId::ThreadCapEffective => Capabilities::from_bits(header.caps).names().into(),
         FieldId::UserUid => header.uid.0.into(),
         FieldId::UserEuid => header.euid.0.into(),
-        FieldId::UserName => sight.names.user(header.container, header.uid)?.into(),
+        FieldId::UserName => sight.names.user(sight.root(), header.uid)?.into(),
         FieldId::GroupGid => header.gid.0.into(),
-        FieldId::GroupName => sight.names.group(header.container, header.gid)?.into(),
+        FieldId::GroupName => sight.names.group(sight.root(), header.gid)?.into(),
         FieldId::ContainerMembership => Membership::from_code(header.membership)?.name().into(),
         FieldId::ContainerId | FieldId::ContainerFullId | FieldId::ContainerType
             if sight.is_of_host() =>
         {
             HOST.into()
         }
-        FieldId::ContainerId => sight.its_container()?.short_id().into(),
-        FieldId::ContainerFullId => (*sight.its_container()?.id).into(),
-        FieldId::ContainerType => sight.its_container()?.runtime.name().into(),
+        FieldId::ContainerId => match sight.its_container() {
+            Some(container) => container.short_id().into(),
+            None => container::by_number(header.cgroup).into(),
+        },
+        FieldId::ContainerFullId => match sight.its_container() {
+            Some(container) => (*container.id).into(),
+            None => container::by_number(header.cgroup).into(),
+        },
+        FieldId::ContainerType => match sight.its_container() {
+            Some(container) => container.runtime.name().into(),
+            None => cgroup_path::Runtime::Unknown.name().into(),
+        },
         FieldId::ContainerName if sight.is_of_host() => HOST.into(),
         FieldId::ContainerName => match sight.details() {
             Some(details) => details.name.as_str().into(),
@@ -121,16 +130,20 @@ impl Sight<'_, '_> {
 
     /// What is known of the container that the event is about.
     pub(crate) fn its_container(&self) -> Option<&Container> {
-        match self.event {
-            Event::Breach(breach) => self.containers.get(breach.container),
-            _ => self.containers.of(self.header),
-        }
+        self.containers.of(self.header, self.event)
     }
 
     /// The container within that one whose cgroup the task is in.
     fn nested(&self) -> Option<cgroup_path::Container<'_>> {
-        self.its_container()?;
-        container::nested(self.containers.cgroup(self.header.cgroup)?)
+        self.its_container()?.nested(self.containers.cgroup(self.header.cgroup)?)
+    }
+
+    /// The container whose files say what the task's users are called: a runtime at work has the host's still.
+    fn root(&self) -> ContainerId {
+        match Membership::from_code(self.header.membership) {
+            Some(Membership::Member) => self.header.container,
+            _ => ContainerId(0),
+        }
     }
 
     /// The name of the main thread. It may have changed since the exec: the thread's own events tell.

@@ -284,7 +284,9 @@ fn containers() -> Containers {
     let path = Text::new(PATH.as_bytes(), 0);
     let made = CgroupMkdir { made: CgroupId(5), hierarchy: 0, level: 5, path };
     containers.apply(&Header::default(), &Event::CgroupMkdir(made), &Processes::default());
-    let first = Header { container: ContainerId(1), cgroup: CgroupId(5), ..header(EXECVE) };
+    let membership = Membership::Member as u32;
+    let first =
+        Header { container: ContainerId(1), cgroup: CgroupId(5), membership, ..header(EXECVE) };
     containers.apply(&first, &executed(), &Processes::default());
     containers
 }

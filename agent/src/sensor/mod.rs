@@ -5,6 +5,7 @@ mod attach;
 mod books;
 mod btf;
 mod cgroup;
+mod home;
 mod label;
 mod lane;
 mod load;
@@ -26,7 +27,9 @@ use aya::Ebpf;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
-use shrike_common::{Backend, Counter, Kind, Lane, NsId, Pid, StartTime, Wake};
+use shrike_common::{
+    Backend, CgroupId, ContainerId, Counter, Kind, Lane, NsId, Pid, StartTime, Wake,
+};
 
 use crate::node::LsmList;
 use crate::plan::Plans;
@@ -218,6 +221,17 @@ impl Sensor {
     /// The boot time before which everything that was sent has been handed out, in nanoseconds.
     pub(crate) fn seen(&self) -> u64 {
         self.seen
+    }
+
+    /// The cgroups of the containers that were there before this.
+    pub(crate) fn homes(&self) -> Vec<(CgroupId, ContainerId)> {
+        home::read(&self.ebpf).unwrap_or_else(|error| {
+            tracing::warn!(
+                "cannot read which cgroups are containers': {error}; those that run already are named by where \
+                 their tasks are now"
+            );
+            Vec::new()
+        })
     }
 
     /// How many breaches are lost that were noticed while no agent ran.

@@ -5,13 +5,21 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use shrike_common::{ContainerId, Membership, Namespaces, NsId, NsType};
+use shrike_common::{ContainerId, Namespaces, NsId, NsType};
 
 use super::look::{Look, Row, Spot};
 use super::namespaces;
 use crate::context::cgroup_path::{CgroupPath, Runtime};
 use crate::context::container::{self, shown};
+use crate::context::mountinfo;
+use crate::context::process::arguments;
 use crate::context::runtime::Details;
+
+/// The most arguments of a process that are told.
+const ARGUMENTS: usize = 256;
+
+/// The most memory for the arguments of all, in bytes: each process may have thousands of them.
+const ROOM: usize = 32 << 20;
 
 /// The containers and processes of this host.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -92,10 +100,8 @@ pub(crate) struct Pod {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Boundary {
-    /// To the kernel it is none: its processes are the host's.
+    /// To the kernel it is none, or none yet: its processes are the host's.
     None,
-    /// A runtime is at work in its cgroup; its own program has not been started.
-    Entering,
     /// Its boundary is recorded, and what crosses it is told.
     Watched,
 }
@@ -121,6 +127,9 @@ pub(crate) struct Process {
     pub(crate) exe: String,
     /// Its arguments, the program's own name first.
     pub(crate) args: Vec<String>,
+    /// Whether there are more of them, which are left out for their number or length.
+    #[serde(default)]
+    pub(crate) args_cut: bool,
     /// The path of its cgroup; empty if not known.
     pub(crate) cgroup: String,
     /// Its namespaces.
@@ -150,7 +159,6 @@ struct Found {
     cgroup: Box<[u8]>,
     parent: Option<Key>,
     numbers: Vec<u64>,
-    is_entered: bool,
     /// The indexes of its processes.
     rows: Vec<usize>,
 }
@@ -175,10 +183,11 @@ impl Snapshot {
         let mut containers: Vec<_> =
             finds.0.iter().filter_map(|(key, found)| found.container(key, &ids, look)).collect();
         containers.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+        let mut room = ROOM;
         let process = |row: &Row| {
             let spot = look.spots.get(row.spot)?;
             let id = keys.get(row.spot)?.as_ref().and_then(|key| ids.get(key));
-            Some(Process::of(look, row, spot, id))
+            Some(Process::of(look, row, spot, id, &mut room))
         };
         let processes = look.rows.iter().filter_map(process).collect();
         Self { source: look.source, time, host: look.host, containers, processes }
@@ -191,9 +200,20 @@ impl Snapshot {
 }
 
 impl Process {
-    fn of(look: &Look, row: &Row, spot: &Spot, container: Option<&String>) -> Self {
+    fn of(
+        look: &Look,
+        row: &Row,
+        spot: &Spot,
+        container: Option<&String>,
+        room: &mut usize,
+    ) -> Self {
         let [name, exe, args] = look.texts(row);
-        let list = args.strip_suffix(b"\0").unwrap_or(args).split(|&byte| byte == 0);
+        let list = arguments(args);
+        let kept = list.take(ARGUMENTS).map_while(|argument| {
+            *room = room.checked_sub(argument.len() + size_of::<String>())?;
+            Some(text(argument))
+        });
+        let kept: Vec<_> = kept.collect();
         let place = &spot.place;
         Self {
             pid: row.pid.0,
@@ -204,7 +224,8 @@ impl Process {
             user: spot.user.as_deref().map(str::to_owned),
             name: text(name),
             exe: text(exe),
-            args: list.filter(|_| !args.is_empty()).map(text).collect(),
+            args_cut: kept.len() < arguments(args).count(),
+            args: kept,
             cgroup: text(&spot.path),
             namespaces: place.ns,
             container: container.cloned(),
@@ -222,7 +243,7 @@ impl Finds {
         if spot.number != ContainerId(0) {
             parent = Some(self.known(spot));
             let own = spot.container.as_ref().map_or(&[][..], |container| &container.cgroup);
-            if own.is_empty() || !is_below(&spot.path, own) {
+            if own.is_empty() || mountinfo::below(&spot.path, own).is_none() {
                 // It is somewhere else by now; what it was made as counts.
                 return parent;
             }
@@ -237,10 +258,6 @@ impl Finds {
             let found = self.0.entry(key.clone()).or_insert(found);
             found.parent = found.parent.take().or(parent);
             parent = Some(key);
-        }
-        let found = parent.as_ref().and_then(|key| self.0.get_mut(key));
-        if let Some(found) = found {
-            found.is_entered |= place.membership == Some(Membership::Entering);
         }
         parent
     }
@@ -320,7 +337,6 @@ impl Found {
             cgroup: cgroup.into(),
             parent: None,
             numbers: Vec::new(),
-            is_entered: false,
             rows: Vec::new(),
         }
     }
@@ -343,11 +359,7 @@ impl Found {
         let ns = look.spots.get(first.spot)?.place.ns;
         let is_hosts = |ty: &NsType| ns.get(*ty) == look.host.get(*ty) && ns.get(*ty) != NsId(0);
         let host = NsType::ALL.into_iter().filter(is_hosts);
-        let boundary = match (self.numbers.is_empty(), self.is_entered) {
-            (false, _) => Boundary::Watched,
-            (true, true) => Boundary::Entering,
-            (true, false) => Boundary::None,
-        };
+        let boundary = if self.numbers.is_empty() { Boundary::None } else { Boundary::Watched };
         let parent = self.parent.as_ref();
         let mut numbers = self.numbers.clone();
         numbers.sort_unstable();
@@ -400,11 +412,6 @@ pub(crate) enum Fit {
     Beginning,
     /// It is its id or name.
     Whole,
-}
-
-/// Whether a cgroup is this one, or below it.
-fn is_below(path: &[u8], cgroup: &[u8]) -> bool {
-    path.strip_prefix(cgroup).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 fn text(bytes: &[u8]) -> String {

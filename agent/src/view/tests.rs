@@ -34,6 +34,7 @@ pub(super) fn process(pid: u32, parent: Option<u32>, started: i64) -> Process {
         name: "x".to_owned(),
         exe: String::new(),
         args: Vec::new(),
+        args_cut: false,
         cgroup: String::new(),
         namespaces: Namespaces::default(),
         container: None,
@@ -197,9 +198,8 @@ fn who_is_left_behind_is_below_the_nearest_ancestor_that_is_there() {
 fn a_runtime_at_work_is_in_the_container_that_it_makes() {
     let mut host = Host::new();
     host.cgroup(7, "/shrike/web");
-    let entering = Header { membership: Membership::Entering as u32, ..task(10, 7) };
-    host.exec(&entering, "shrike");
-    assert_eq!(containers(&host.snapshot()), [("web", 1, Some(Boundary::Entering))]);
+    host.exec(&task(10, 7), "shrike");
+    assert_eq!(containers(&host.snapshot()), [("web", 1, Some(Boundary::None))]);
     host.exec(&member(10, 7, 3), "sh");
     assert_eq!(containers(&host.snapshot()), [("web", 1, Some(Boundary::Watched))]);
     // It is the host's to the kernel.
@@ -325,6 +325,20 @@ fn a_look_at_20_000_processes_is_short() {
     assert_eq!(snapshot.containers.len(), 200);
     // Many times what it takes: this machine may have other things to do.
     assert!(best < std::time::Duration::from_millis(500), "{best:?}");
+}
+
+#[test]
+fn what_a_container_says_of_itself_has_a_bound() {
+    let mut host = Host::new();
+    host.exec(&task(2, 7), &" ".repeat(4000));
+    for pid in 3..3000 {
+        host.fork(&task(2, 7), pid, 0);
+    }
+    let snapshot = host.snapshot();
+    let arguments = |process: &Process| process.args.len() + usize::from(process.args_cut);
+    assert_eq!(snapshot.processes.iter().map(arguments).max(), Some(257));
+    let kept: usize = snapshot.processes.iter().map(|process| process.args.capacity()).sum();
+    assert!(kept * size_of::<String>() <= 2 * (32 << 20), "{kept}");
 }
 
 #[test]

@@ -1,15 +1,20 @@
 //! Bringing the table and a scan together. Both know something that the other does not: what the
 //! table was told after a process was read, and what it was not told because events were lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::mem;
 use std::path::Path;
+use std::sync::Arc;
 
-use shrike_common::{Pid, StartTime};
+use shrike_common::{ContainerId, Membership, Pid, StartTime};
 
 use super::scan::{Found, Scan};
-use super::{Image, Key, Process, Processes, same};
+use super::{Image, Key, Place, Process, Processes, same};
+
+/// Places that a scan has found, with what events had told of those who are there: processes that share the one
+/// and agree in the other go on to share.
+type Places = HashMap<(*const Place, Option<Membership>, ContainerId), Arc<Place>>;
 
 impl Processes {
     /// Reads the processes that run already. What changes meanwhile is in the events that follow, if
@@ -31,8 +36,9 @@ impl Processes {
         }
         self.listed = self.listed.max(scan.start);
         self.end_absent(scan);
+        let mut places = Places::new();
         for (&pid, found) in &scan.found {
-            self.take_over(pid, found, scan);
+            self.take_over(pid, found, scan, &mut places);
         }
         self.pass_on(scan);
         let unlinked = self.table.iter().filter(|(_, process)| !process.is_linked);
@@ -55,16 +61,21 @@ impl Processes {
         }
     }
 
-    fn take_over(&mut self, pid: Pid, found: &Found, scan: &Scan) {
+    fn take_over(&mut self, pid: Pid, found: &Found, scan: &Scan, places: &mut Places) {
         let key = Key::new(pid, found.stat.start);
         let image = self.image_of(key, found);
         let has_parent = if let Some(process) = self.known(pid, found.stat.start) {
+            if process.heard <= found.time {
+                let (membership, container) = (process.place.membership, process.place.container);
+                let place = places.entry((Arc::as_ptr(&found.place), membership, container));
+                process.place =
+                    place.or_insert_with(|| Arc::new(found.place.found(&process.place))).clone();
+            }
             process.heard = process.heard.max(found.time);
             process.standing = found.standing();
             process.vpid = found.vpid;
             if process.image.since <= found.time {
                 process.name = found.name;
-                process.place = found.place.found(&process.place).shared(Some(&process.place));
             }
             let has_parent = process.parent.1 != StartTime::default();
             self.correct(key, image);

@@ -58,7 +58,7 @@ pub(crate) struct Process {
 
 /// What a process belongs to, as of its last exec, or when it was created or last scanned: no event tells of
 /// `setsid(2)` and its like.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Standing {
     /// Its process group.
     pub(crate) group: Pid,
@@ -122,9 +122,7 @@ impl Process {
 
     /// The arguments, the program's own name first.
     pub(crate) fn arguments(&self) -> impl Iterator<Item = &[u8]> {
-        let args = self.raw_arguments();
-        let list = args.strip_suffix(b"\0").unwrap_or(args);
-        list.split(|&byte| byte == 0).filter(|_| !args.is_empty())
+        arguments(self.raw_arguments())
     }
 
     /// The arguments, each ended by NUL.
@@ -147,6 +145,13 @@ impl Process {
 impl Standing {
     /// What the kernel has where nobody has logged in.
     pub(crate) const NOBODY: Uid = Uid(u32::MAX);
+}
+
+impl Default for Standing {
+    /// Of one of which nothing is known.
+    fn default() -> Self {
+        Self { group: Pid(0), session: Pid(0), tty: 0, loginuid: Self::NOBODY }
+    }
 }
 
 impl Image {
@@ -183,6 +188,12 @@ impl Key {
     }
 }
 
+/// Arguments that are each ended by NUL.
+pub(crate) fn arguments(args: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let list = args.strip_suffix(b"\0").unwrap_or(args);
+    list.split(|&byte| byte == 0).filter(|_| !args.is_empty())
+}
+
 /// This process.
 pub(crate) fn own() -> Option<(Pid, StartTime)> {
     let stat = Stat::read(Path::new("/proc/self")).ok()?;
@@ -190,8 +201,8 @@ pub(crate) fn own() -> Option<(Pid, StartTime)> {
 }
 
 /// Whether the process with this folder in `/proc` is the one that started at that time.
-pub(crate) fn is_of(folder: &str, start: StartTime) -> bool {
-    Stat::read(Path::new(folder)).is_ok_and(|stat| same(stat.start, start))
+pub(crate) fn is_of(folder: &Path, start: StartTime) -> bool {
+    Stat::read(folder).is_ok_and(|stat| same(stat.start, start))
 }
 
 /// Whether two start times are of one process: `/proc` counts in ticks, events in nanoseconds. Two of

@@ -8,7 +8,7 @@ use shrike_common::{CgroupId, ContainerId, Header, Membership, Namespaces, NsId,
 /// scanned: what it changes of itself in between (`setuid(2)`, `setns(2)`) is not followed.
 ///
 /// A child mostly is where its parent is; then both have the same one.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Place {
     /// The effective user.
     pub(crate) uid: Uid,
@@ -23,7 +23,7 @@ pub(crate) struct Place {
 }
 
 /// The cgroup of a process.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Cgroup {
     /// As events tell it.
     Id(CgroupId),

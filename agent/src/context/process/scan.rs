@@ -1,11 +1,12 @@
 //! A look at `/proc`: what every process runs at the time at which it is read. It may be taken on any
 //! thread; the table learns of it when it is merged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::mem;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use shrike_common::{Namespaces, NsId, NsType, Pid, StartTime, Uid};
 
 use super::text::{LONGEST, Texts};
 use super::{CAPACITY, Cgroup, Name, Place, Standing, TICK};
+use crate::context::cgroup;
 use crate::context::cgroup_path::CgroupPath;
 
 /// The most bytes that are read of `/proc/PID/stat` and `/proc/PID/status`.
@@ -76,7 +78,7 @@ impl Scan {
         let mut scan = Self { start: clock(), ..Self::default() };
         // All at once, so that the list is of the time at which the scan started: what is not in it
         // had ended by then, or came later.
-        let mut last = None;
+        let mut places = HashSet::new();
         for pid in list(proc)? {
             if scan.found.len() >= CAPACITY {
                 scan.unread.insert(pid);
@@ -85,9 +87,11 @@ impl Scan {
             let time = clock();
             match Found::read(&proc.join(pid.to_string()), time, &mut scan.texts) {
                 Ok(Some(mut found)) => {
-                    // Most are where the one before is.
-                    found.place = Arc::unwrap_or_clone(found.place).shared(last.as_ref());
-                    last = Some(found.place.clone());
+                    // Most are where another one is.
+                    match places.get(&found.place) {
+                        Some(place) => found.place = Arc::clone(place),
+                        None => _ = places.insert(found.place.clone()),
+                    }
                     scan.found.insert(pid, found);
                 }
                 Ok(None) => {}
@@ -135,9 +139,7 @@ impl Found {
         }
         Err(ErrorKind::ResourceBusy.into())
     }
-}
 
-impl Found {
     /// What it belongs to.
     pub(super) fn standing(&self) -> Standing {
         let Stat { group, session, tty, .. } = self.stat;
@@ -228,10 +230,29 @@ fn executable(dir: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) => return Err(error),
     };
     // A file may be called like that.
-    if path.ends_with(DELETED) && fs::metadata(&link).is_ok_and(|file| file.nlink() == 0) {
+    if path.ends_with(DELETED) && is_unlinked(&link) {
         path.truncate(path.len() - DELETED.len());
     }
     Ok(Some(path))
+}
+
+/// Whether a file has no name any more, as far as is known without asking who serves its file system: that may be
+/// the process, and never answer.
+fn is_unlinked(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: it consists of integers, for which zero is a value.
+    let mut stat: libc::statx = unsafe { mem::zeroed() };
+    // SAFETY: the path ends with NUL, and there is room for the answer.
+    let failed = unsafe {
+        libc::statx(
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::AT_STATX_DONT_SYNC,
+            libc::STATX_NLINK,
+            &raw mut stat,
+        )
+    };
+    failed == 0 && stat.stx_nlink == 0
 }
 
 /// The pid in the process's own pid namespace, and the effective user; 0 if that is not told.
@@ -266,20 +287,12 @@ fn cgroup(dir: &Path) -> io::Result<Cgroup> {
         text => text?,
     };
     let mut unified = None;
-    for line in text.split(|&byte| byte == b'\n') {
-        // The number of the hierarchy, its controllers, the path.
-        let mut fields = line.splitn(3, |&byte| byte == b':');
-        let (Some(number), Some(path)) = (fields.next(), fields.nth(1)) else { continue };
-        // What is above the root of the agent's own namespace.
-        let mut path = path;
-        while let Some(rest) = path.strip_prefix(b"/..") {
-            path = rest;
+    for line in cgroup::lines(&text) {
+        if CgroupPath::new(line.path).containers().next().is_some() {
+            return Ok(Cgroup::Path(line.path.into()));
         }
-        if CgroupPath::new(path).containers().next().is_some() {
-            return Ok(Cgroup::Path(path.into()));
-        }
-        if number == b"0" {
-            unified = Some(path);
+        if line.hierarchy == cgroup::UNIFIED {
+            unified = Some(line.path);
         }
     }
     Ok(unified.map_or_else(Cgroup::default, |path| Cgroup::Path(path.into())))

@@ -57,6 +57,7 @@ impl Processes {
             Event::CgroupAttach(attach) if attach.hierarchy == 0 => {
                 if let Some(moved) = self.known(attach.target, attach.target_start) {
                     Arc::make_mut(&mut moved.place).cgroup = Cgroup::Id(attach.to);
+                    moved.heard = moved.heard.max(header.time);
                 }
             }
             _ => {}
@@ -265,12 +266,14 @@ impl Processes {
     fn place(&mut self, header: &Header) {
         let told = Place::told(header);
         let Some(process) = self.get(header.tgid, header.start) else { return };
-        if *process.place == told {
-            return;
-        }
-        let place = told.shared(self.parent(process).map(|parent| &parent.place));
+        let place = if *process.place == told {
+            process.place.clone()
+        } else {
+            told.shared(self.parent(process).map(|parent| &parent.place))
+        };
         if let Some(process) = self.known(header.tgid, header.start) {
             process.place = place;
+            process.heard = process.heard.max(header.time);
         }
     }
 

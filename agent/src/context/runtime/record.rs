@@ -141,7 +141,7 @@ impl Record {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let opened = nix::fcntl::open(&*folder, flags, Mode::empty()).ok()?;
         // The folder is of the process that had the pid when it was opened.
-        if !process::is_of(&folder, start) {
+        if !process::is_of(Path::new(&folder), start) {
             return None;
         }
         openat(&opened, "root", flags, Mode::empty()).ok()

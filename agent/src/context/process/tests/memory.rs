@@ -98,9 +98,11 @@ fn children_share_what_their_parent_runs() {
 
 #[test]
 fn a_merge_takes_as_much_again_for_a_while() {
+    let place = Arc::default();
     let seen = (2..COUNT + 2).map(|pid| {
         let start = SECOND + u64::from(pid) * TICK;
-        (pid, found(10_000 * SECOND, 1, start, b"/bin/program", &args(pid)))
+        let found = found(10_000 * SECOND, 1, start, b"/bin/program", &args(pid));
+        (pid, Found { place: Arc::clone(&place), ..found })
     });
     let (scan, scanned, _) = measure(|| scan(10_000 * SECOND, 10_001 * SECOND, seen));
     let (mut processes, seeded, peak) = measure(|| {
@@ -129,4 +131,26 @@ fn a_full_table_with_the_longest_arguments_has_a_bound() {
     assert_eq!((processes.len(), processes.refused()), (CAPACITY, 1000));
     assert!(processes.text_bytes() <= 64 * MIB);
     assert!(peak < 128 * MIB, "{peak}");
+}
+
+#[test]
+fn who_shares_a_place_still_does_after_a_merge() {
+    let mut processes = fill(2..3);
+    let parent = header(2, SECOND + 2 * TICK, b"program");
+    let shared = Arc::new(Place { uid: Uid(7), ..Place::default() });
+    let seen = (3..10_003).map(|pid| {
+        let start = 2 * SECOND + u64::from(pid) * TICK;
+        fork(&mut processes, &parent, pid, start);
+        let found = found(10_000 * SECOND, 2, start, b"/bin/program", b"");
+        (pid, Found { place: shared.clone(), ..found })
+    });
+    let scan = scan(10_000 * SECOND, 10_001 * SECOND, seen.collect::<Vec<_>>().into_iter());
+    processes.merge(&scan);
+    let places = |processes: &Processes| {
+        let places = processes.alive().map(|(_, process)| Arc::as_ptr(&process.place));
+        places.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    assert_eq!(places(&processes), 1);
+    let child = processes.get(Pid(3), StartTime(2 * SECOND + 3 * TICK)).unwrap();
+    assert_eq!(child.place.uid, Uid(7));
 }
