@@ -341,8 +341,10 @@ mod tests {
     #[test]
     fn arguments_are_told_apart() {
         let [path, args] = [&b"/bin/cat"[..], b"cat\0a b\0"].map(|bytes| Text::new(bytes, 0));
-        let exec = Event::Exec(Exec { inode: 1, dev: 2, path, args, ..Exec::default() });
-        assert!(line(&exec).ends_with("path=\"/bin/cat\" args=\"cat a b\"\n"), "{}", line(&exec));
+        let [env, cwd] = [&b"LD_X=1\0LD_Y=\0"[..], b"/srv"].map(|bytes| Text::new(bytes, 0));
+        let exec = Event::Exec(Exec { inode: 1, dev: 2, path, args, env, cwd, ..Exec::default() });
+        let end = " path=\"/bin/cat\" args=\"cat a b\" env=\"LD_X=1 LD_Y=\" cwd=\"/srv\"\n";
+        assert!(line(&exec).ends_with(end), "{}", line(&exec));
         let json = json(&header(), &exec, None, Clock::now().unwrap());
         assert_eq!(json["fields"]["args"], serde_json::json!(["cat", "a b"]));
         assert_eq!(json["fields"]["path"], "/bin/cat");

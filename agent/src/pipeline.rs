@@ -417,7 +417,9 @@ impl Context {
             match change {
                 Change::Known(container) => self.ask(container),
                 Change::Gone(containers) => {
-                    containers.into_iter().for_each(|container| self.names.forget(container));
+                    for container in containers {
+                        self.names.forget(container);
+                    }
                 }
             }
         }

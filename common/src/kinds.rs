@@ -181,6 +181,11 @@ kinds! {
         path: Span,
         /// The arguments, the program's own name first, each ended by NUL.
         args: Span,
+        /// Variables of its environment, as [`ENVIRONMENT`](crate::ENVIRONMENT) lists them and more, each ended
+        /// by NUL.
+        env: Span,
+        /// Its working directory, seen from the root of its mount namespace.
+        cwd: Span,
     }
 
     /// A process was created (`task_newtask`); threads are not reported.

@@ -9,6 +9,7 @@
 mod books;
 mod breach;
 mod decode;
+mod environment;
 mod exit;
 mod field;
 mod header;
@@ -25,6 +26,7 @@ pub mod wire;
 pub use books::{COUNTERS, Counter};
 pub use breach::{BreachKind, Noticed, Origin, Property, Way};
 pub use decode::{Malformed, decode};
+pub use environment::{ENVIRONMENT, ENVIRONMENT_BYTES, VARIABLE_BYTES, is_told, may_tell};
 pub use exit::{SYSCALL_EXITS, SyscallExit};
 pub use field::Value;
 pub use header::{ABI_VERSION, Abi, Header, Namespaces, NsType};

@@ -115,6 +115,8 @@ offsets! {
     LsmBlobCred = lsm_blob_sizes.lbs_cred,
     MmArgEnd = mm_struct.arg_end,
     MmArgStart = mm_struct.arg_start,
+    MmEnvEnd = mm_struct.env_end,
+    MmEnvStart = mm_struct.env_start,
     MmExeFile = mm_struct.exe_file,
     MntNsInum = mnt_namespace.ns.inum,
     MntNsSeq = mnt_namespace.seq or ns.ns_id,

@@ -13,9 +13,9 @@ use crate::books::{count, next_sequence};
 use crate::kernel::{Path, Pointer, Task, fetch_add, read_kernel, read_user};
 use crate::plan::UNATTENDED;
 use crate::share::Level;
-use crate::slot::{Claim, Slot, TEXT};
+use crate::slot::{BEGINNINGS, Claim, Slot, TEXT};
 use crate::wake::wake;
-use crate::{member, plan, syscall, walk};
+use crate::{environment, member, plan, syscall, walk};
 
 /// The sizes are set by the agent before the maps are made.
 #[btf_map]
@@ -182,12 +182,14 @@ impl Address {
 }
 
 impl Record {
-    /// Appends the path of a file. A record has room for two texts.
+    /// Appends the path of a file. A record has room for three texts, if the first two leave it.
     #[inline(always)]
     pub(crate) fn path(&mut self, path: Path) -> Span {
-        // SAFETY: the slot is ours, and what was appended before is shorter than `TEXT`.
-        let (len, flags) =
-            unsafe { walk::path(self.slot, self.fixed + (self.len & (TEXT - 1)), path) };
+        if self.len >= BEGINNINGS {
+            return self.append(0, Text::TRUNCATED);
+        }
+        // SAFETY: the slot is ours, and the mask shows to the verifier what holds anyway.
+        let (len, flags) = unsafe { walk::path(self.slot, self.beginning(), path) };
         self.append(len, flags)
     }
 
@@ -195,8 +197,15 @@ impl Record {
     #[inline(always)]
     pub(crate) fn path_at(&mut self, dentry: u64, mnt: u64) -> Span {
         // SAFETY: as above.
-        let (len, flags) =
-            unsafe { walk::path_at(self.slot, self.fixed + (self.len & (TEXT - 1)), dentry, mnt) };
+        let (len, flags) = unsafe { walk::path_at(self.slot, self.beginning(), dentry, mnt) };
+        self.append(len, flags)
+    }
+
+    /// Appends what is told of the environment of the current process.
+    #[inline(always)]
+    pub(crate) fn environment(&mut self, start: u64, end: u64) -> Span {
+        // SAFETY: the slot is ours.
+        let (len, flags) = unsafe { environment::read(self.slot, self.beginning(), start, end) };
         self.append(len, flags)
     }
 
@@ -259,11 +268,14 @@ impl Record {
     /// Where the next text goes: there is room for `TEXT` bytes and the slack of a path.
     #[inline(always)]
     fn end(&self) -> *mut u8 {
-        // SAFETY: the slot is ours; the mask shows to the verifier what holds anyway.
-        unsafe {
-            let texts = (&raw mut (*self.slot).record).cast::<u8>().add(self.fixed);
-            texts.add(self.len & (TEXT - 1))
-        }
+        // SAFETY: the slot is ours.
+        unsafe { (&raw mut (*self.slot).record).cast::<u8>().add(self.beginning()) }
+    }
+
+    /// The offset of that; the mask shows to the verifier what holds anyway.
+    #[inline(always)]
+    fn beginning(&self) -> usize {
+        self.fixed + (self.len & (BEGINNINGS - 1))
     }
 
     #[inline(always)]

@@ -167,6 +167,8 @@ structs! {
     Mm {
         arg_end: u64 = MmArgEnd,
         arg_start: u64 = MmArgStart,
+        env_end: u64 = MmEnvEnd,
+        env_start: u64 = MmEnvStart,
         exe_file: File = MmExeFile,
     }
     /// `struct mnt_namespace`.

@@ -25,6 +25,7 @@ mod cgroup;
 mod containment;
 mod credential;
 mod emit;
+mod environment;
 mod file;
 mod heartbeat;
 mod helper;

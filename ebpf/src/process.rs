@@ -3,7 +3,7 @@
 use shrike_common::{Exec, wire};
 
 use crate::emit::emit;
-use crate::kernel::{Binprm, Inode, Task};
+use crate::kernel::{Binprm, Inode, Path, Task};
 use crate::{birth, breach, member, plan};
 
 /// `sched_process_exec`: the new image is in place.
@@ -19,7 +19,7 @@ fn executed(binprm: Binprm) {
     emit(|record| {
         let task = Task::current();
         let file = binprm.file();
-        let (inode, mm, signal) = (file.inode(), task.mm(), task.signal());
+        let (inode, mm, signal, fs) = (file.inode(), task.mm(), task.signal(), task.fs());
         wire::Exec {
             inode: inode.ino(),
             dev: inode.sb().dev(),
@@ -33,6 +33,8 @@ fn executed(binprm: Binprm) {
             reserved: 0,
             path: record.path(file.path()),
             args: record.user(mm.arg_start(), mm.arg_end()),
+            env: record.environment(mm.env_start(), mm.env_end()),
+            cwd: record.path(Path { dentry: fs.pwd_dentry(), mnt: fs.pwd_mnt() }),
         }
     });
 }

@@ -4,9 +4,10 @@
 
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
-use shrike_common::Header;
+use shrike_common::{ENVIRONMENT_BYTES, Header};
 
 use crate::boundary::Found;
+use crate::environment::Search;
 use crate::kernel::{fetch_and, fetch_or, unknown};
 use crate::tree::Look;
 use crate::walk::Walk;
@@ -20,15 +21,19 @@ const FIXED: usize = 512;
 /// The longest text; a power of two, so that a mask bounds every offset for the verifier.
 pub(crate) const TEXT: usize = 4096;
 
-/// The longest record: two texts behind the fixed part.
-pub(crate) const RECORD: usize = FIXED + 2 * TEXT;
+/// The longest record: three texts and an environment behind the fixed part.
+pub(crate) const RECORD: usize = FIXED + 3 * TEXT + ENVIRONMENT_BYTES;
 
-/// A record under construction. Texts are appended behind the fixed part: at most two of `TEXT`
+/// Up to where a text may begin, behind the fixed part, so that there is room for all of it; one less is a mask.
+pub(crate) const BEGINNINGS: usize = 2 * TEXT;
+
+/// A record under construction. Texts are appended behind the fixed part: at most three of `TEXT`
 /// bytes.
 #[repr(C, align(8))]
 pub(crate) struct Slot {
     pub(crate) record: [u8; RECORD],
     pub(crate) walk: Walk,
+    pub(crate) search: Search,
     pub(crate) look: Look,
     pub(crate) found: Found,
 }

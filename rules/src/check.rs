@@ -85,13 +85,19 @@ pub(crate) fn subject(reference: &FieldRef) -> Result<Subject> {
     };
     let index = match (field.info().argument, argument) {
         (ArgumentRule::Ancestor, None) => Index::Ancestors,
-        (ArgumentRule::None | ArgumentRule::OptionalIndex, None) => Index::None,
+        (ArgumentRule::None | ArgumentRule::OptionalIndex | ArgumentRule::OptionalName, None) => {
+            Index::None
+        }
         (ArgumentRule::None, Some(word)) => {
             let message = format!("field {name} takes no argument");
             return Err(Problem::condition(word.span, message));
         }
         (ArgumentRule::Ancestor | ArgumentRule::OptionalIndex, Some(word)) => {
             Index::At(index(name, word)?)
+        }
+        // A name that is not UTF-8 is none that anything has.
+        (ArgumentRule::OptionalName, Some(word)) => {
+            Index::Named(String::from_utf8_lossy(&word.bytes).into())
         }
     };
     Ok(Subject { field, index })

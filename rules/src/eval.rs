@@ -84,12 +84,14 @@ pub(crate) struct Subject {
 }
 
 /// Which of the values of a field is meant.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Index {
     /// That of each ancestor, the process itself excluded.
     Ancestors,
     /// The one with this number.
     At(u32),
+    /// The one with this name.
+    Named(Box<str>),
     /// The only one.
     None,
 }
@@ -97,9 +99,10 @@ pub(crate) enum Index {
 impl Subject {
     /// The value, or that of the parent where the field walks the ancestors.
     pub(crate) fn value<'a>(&self, event: &'a impl Event) -> Option<Value<'a>> {
-        match self.index {
+        match &self.index {
             Index::Ancestors => event.field(self.field, Some(Argument::Index(1))),
-            Index::At(index) => event.field(self.field, Some(Argument::Index(index))),
+            Index::At(index) => event.field(self.field, Some(Argument::Index(*index))),
+            Index::Named(name) => event.field(self.field, Some(Argument::Name(name))),
             Index::None => event.field(self.field, None),
         }
     }

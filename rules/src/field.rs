@@ -77,6 +77,8 @@ pub enum ArgumentRule {
     None,
     /// A number, or nothing.
     OptionalIndex,
+    /// A name, or nothing.
+    OptionalName,
 }
 
 impl FieldId {
@@ -150,7 +152,7 @@ const NAMESPACES: KindSet = KindSet::of(Kind::Setns).union(KindSet::of(Kind::Uns
 const PTRACE: KindSet = KindSet::of(Kind::Ptrace);
 const SYSCTL: KindSet = KindSet::of(Kind::Sysctl);
 
-use ArgumentRule::{Ancestor, None as NoArgument, OptionalIndex};
+use ArgumentRule::{Ancestor, None as NoArgument, OptionalIndex, OptionalName};
 
 fields! {
     EvtType "evt.type" EventName NoArgument, ALL, "name of the system call or event";
@@ -203,6 +205,10 @@ fields! {
     ProcTty "proc.tty" Number NoArgument, ALL, "controlling terminal, as major << 20 | minor; 0 if there is none";
     ProcSid "proc.sid" Number NoArgument, ALL, "session id in the host's namespace: that at the start of the process";
     ProcSname "proc.sname" Text NoArgument, ALL, "name of the session leader";
+    ProcCwd "proc.cwd" Text NoArgument, ALL, "working directory of the process when it executed its program, with a slash at the end";
+    ProcEnv "proc.env" Text OptionalName, ALL, "variables of the environment that change what a program does or where it connects to (LD_*, GLIBC_TUNABLES, proxies and the like), as NAME=VALUE, joined by blanks; the value of one by name";
+    ProcDuration "proc.duration" Number NoArgument, ALL, "age of the process, nanoseconds";
+    ProcPpidDuration "proc.ppid.duration" Number NoArgument, ALL, "age of the parent, nanoseconds";
     ProcStartTime "proc.start_time" Number NoArgument, ALL, "start of the process, nanoseconds since boot";
     ThreadTid "thread.tid" Number NoArgument, ALL, "thread id in the host's namespace";
     ThreadCapPermitted "thread.cap_permitted" Text NoArgument, KindSet::of(Kind::Exec), "permitted capabilities by name, joined by blanks";
@@ -226,6 +232,7 @@ fields! {
     ContainerImageId "container.image.id" Text NoArgument, ALL, "id of the image on this host";
     ContainerPrivileged "container.privileged" Bool NoArgument, ALL, "whether the container was asked to be privileged; container.boundary.privileged tells what it is";
     ContainerStartTs "container.start_ts" Number NoArgument, ALL, "start of the container by its runtime, nanoseconds since the Unix epoch";
+    ContainerDuration "container.duration" Number NoArgument, ALL, "age of the container, by its first process, nanoseconds";
     ContainerNestedId "container.nested.id" Text NoArgument, ALL, "id of the container within the container whose cgroup the task is in, shortened likewise: a name that was given from within, and may be anything";
     ContainerNestedType "container.nested.type" Text NoArgument, ALL, "runtime of that one";
     ContainerNumber "container.number" Number NoArgument, ALL, "number of the task's container, in the order in which containers came to be known";

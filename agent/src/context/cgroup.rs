@@ -94,7 +94,7 @@ impl Cgroups {
                 self.insert(attach.to, attach.path.bytes);
             }
             Event::CgroupRmdir(removed) if removed.hierarchy == UNIFIED => {
-                self.remove(removed.removed)
+                self.remove(removed.removed);
             }
             _ => {}
         }

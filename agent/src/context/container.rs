@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shrike_common::{CgroupId, ContainerId, Event, Header, Membership};
+use shrike_common::{CgroupId, ContainerId, Event, Header, Membership, StartTime};
 
 use super::cgroup::{self, Cgroups, Hierarchy, UNIFIED};
 use super::cgroup_path::{self, CgroupPath, Qos, Runtime};
@@ -49,6 +49,8 @@ pub(crate) struct Container {
     pub(crate) key: Option<Key>,
     /// The name that people gave it, where that is known without a question.
     name: Option<Box<str>>,
+    /// When its first process has started, of those that led to the one by which it came to be known.
+    pub(crate) started: Option<StartTime>,
     /// What its runtime has written down of it.
     pub(crate) record: Option<Arc<Record>>,
 }
@@ -106,6 +108,7 @@ impl Container {
             hierarchy: UNIFIED,
             key: Id::parse(outer.id).map(|id| Key { scope: Scope::of_cgroup(outer.cgroup), id }),
             name: None,
+            started: None,
             record: None,
         })
     }
@@ -129,6 +132,7 @@ impl Container {
             hierarchy: UNIFIED,
             key: None,
             name: None,
+            started: None,
             record: None,
         }
     }
@@ -286,6 +290,7 @@ impl Containers {
         let mut container = Container::of_path(path)
             .or_else(|| self.ask(witness?))
             .unwrap_or_else(|| Container::unnamed(cgroup, path));
+        container.started = witness.map(|witness| started(witness, processes));
         if matches!(container.runtime, Runtime::Podman | Runtime::Unknown)
             && let Some(witness) = witness
             && let Some(conmon) = Conmon::above(processes, witness.tgid, witness.start)
@@ -321,7 +326,9 @@ impl Containers {
         if neighbours.is_empty() {
             self.numbers.remove(path);
         }
-        gone.iter().for_each(|&number| self.end(number));
+        for &number in &gone {
+            self.end(number);
+        }
         (!gone.is_empty()).then_some(Change::Gone(gone))
     }
 
@@ -362,6 +369,13 @@ pub(crate) fn is_at_home(header: &Header, event: &Event<'_>) -> bool {
     is_member && !matches!(event, Event::Breach(_))
 }
 
+/// When the first process of a container has started, of those that led to one in it: they have its mounts.
+fn started(witness: &Header, processes: &Processes) -> StartTime {
+    let lineage = processes.lineage(witness.tgid, witness.start);
+    let own = lineage.take_while(|(_, process)| process.place.ns.mnt == witness.ns.mnt);
+    own.last().map_or(witness.start, |(_, first)| first.start)
+}
+
 /// What one is called of which no more is known than a cgroup.
 pub(crate) fn by_number(cgroup: CgroupId) -> String {
     format!("cgroup-{}", cgroup.0)
@@ -387,7 +401,7 @@ pub(crate) fn short(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use shrike_common::wire::Text;
-    use shrike_common::{Breach, CgroupMkdir, CgroupRmdir, Exec, Heartbeat, Pid, StartTime, Uid};
+    use shrike_common::{Breach, CgroupMkdir, CgroupRmdir, Exec, Heartbeat, Pid, Uid};
 
     use super::*;
 

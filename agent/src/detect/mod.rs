@@ -79,7 +79,7 @@ impl shrike_rules::Event for Sight<'_, '_> {
         let header = self.header;
         let index = match argument {
             Some(Argument::Index(index)) => Some(index),
-            Some(Argument::Name(_)) => return None,
+            Some(Argument::Name(name)) => return subject::named(self, field, name),
             None => None,
         };
         Some(match field {

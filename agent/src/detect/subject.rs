@@ -1,6 +1,6 @@
 //! Who acted, as rules see it: the process and where it came from, its user, its container.
 
-use shrike_common::{ContainerId, Membership, Uid};
+use shrike_common::{ContainerId, Membership, StartTime, Uid};
 use shrike_rules::{FieldId, Value};
 
 use super::{HOST, Sight};
@@ -54,6 +54,21 @@ pub(super) fn field<'a>(
         }
         FieldId::ProcExeIno => sight.ancestor(0)?.exe_file()?.0.into(),
         FieldId::ProcIsExeFromMemfd => sight.ancestor(0)?.exe().starts_with(b"/memfd:").into(),
+        FieldId::ProcCwd => {
+            let cwd = sight.ancestor(0)?.cwd();
+            match cwd {
+                b"" => return None,
+                [.., b'/'] => cwd.into(),
+                _ => [cwd, b"/"].concat().into(),
+            }
+        }
+        FieldId::ProcEnv => {
+            let variables: Vec<_> = sight.ancestor(0)?.environment().collect();
+            variables.join(&b' ').into()
+        }
+        FieldId::ProcDuration => age(header.time, header.start),
+        FieldId::ProcPpidDuration => age(header.time, sight.ancestor(1)?.start),
+        FieldId::ContainerDuration => age(header.time, sight.its_container()?.started?),
         FieldId::ThreadTid => header.tid.0.into(),
         FieldId::ThreadCapEffective => Capabilities::from_bits(header.caps).names().into(),
         FieldId::UserUid => header.uid.0.into(),
@@ -100,6 +115,18 @@ pub(super) fn field<'a>(
         FieldId::CgroupId => header.cgroup.0.into(),
         _ => return None,
     })
+}
+
+/// A field of these that is asked for by a name.
+pub(super) fn named<'a>(sight: &'a Sight<'_, '_>, field: FieldId, name: &str) -> Option<Value<'a>> {
+    match field {
+        FieldId::ProcEnv => {
+            let value =
+                |variable: &'a [u8]| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
+            sight.ancestor(0)?.environment().find_map(value).map(Value::from)
+        }
+        _ => None,
+    }
 }
 
 impl Sight<'_, '_> {
@@ -179,6 +206,11 @@ pub(crate) fn told(details: &Details, field: FieldId) -> Option<Value<'_>> {
 
 fn text(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
+}
+
+/// How long something is there that has started then.
+fn age(now: u64, start: StartTime) -> Value<'static> {
+    now.saturating_sub(start.0).into()
 }
 
 fn executable(process: &Process) -> Option<Value<'_>> {

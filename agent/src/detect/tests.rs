@@ -63,6 +63,8 @@ fn executed() -> Event<'static> {
         vpid: Pid(2),
         path: Text::new(b"/bin/cat", 0),
         args: Text::new(b"cat\0-n\0a b\0", 0),
+        env: Text::new(b"LD_PRELOAD=/tmp/x.so\0LD_X=\0HTTP_PROXIES=x\0", 0),
+        cwd: Text::new(b"/srv", 0),
         permitted: 1,
         session: Pid(2),
         ..Exec::default()
@@ -133,6 +135,8 @@ fn processes_are_told_as_falco_tells_them() {
     assert_eq!(of(FieldId::ProcArgs), some("-n a b"));
     assert_eq!(of(FieldId::ProcCmdline), some("cat -n a b"));
     assert_eq!(of(FieldId::ProcVpid), some("2"));
+    assert_eq!(of(FieldId::ProcCwd), some("/srv/"));
+    assert_eq!(of(FieldId::ProcEnv), some("LD_PRELOAD=/tmp/x.so LD_X="));
     assert_eq!(of(FieldId::ProcPname), None, "its parent is not known");
     assert_eq!(of(FieldId::UserName), None);
 }

@@ -19,7 +19,7 @@ pub(super) fn read(ebpf: &Ebpf) -> Result<Vec<(CgroupId, ContainerId)>, MapError
     let map: &Map = ebpf.map(NAME).ok_or_else(no_map)?;
     let fillers: HashMap<_, u64, Entry> = HashMap::try_from(map)?;
     let mut homes = Vec::new();
-    for entry in fillers.iter() {
+    for entry in &fillers {
         let (cgroup, Entry(filler)) = entry?;
         if filler.container != 0 {
             homes.push((CgroupId(cgroup), ContainerId(filler.container)));

@@ -129,8 +129,9 @@ impl Processes {
                 self.table.get(&key).map(|process| process.image.exe.clone()).unwrap_or_default()
             }
         };
-        let args = self.texts.intern(&found.args);
-        Image { exe, args, since: found.time, ..Image::default() }
+        let [args, env, cwd] =
+            [&found.args, &found.env, &found.cwd].map(|text| self.texts.intern(text));
+        Image { exe, args, env, cwd, since: found.time, ..Image::default() }
     }
 
     /// Has a process run another image, if what is known of its own is not newer.

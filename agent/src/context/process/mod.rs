@@ -76,6 +76,9 @@ struct Image {
     exe: Arc<[u8]>,
     /// Each is ended by NUL.
     args: Arc<[u8]>,
+    /// Those of its environment that are told, likewise.
+    env: Arc<[u8]>,
+    cwd: Arc<[u8]>,
     /// 0 if not known.
     inode: u64,
     dev: u32,
@@ -125,6 +128,16 @@ impl Process {
         arguments(self.raw_arguments())
     }
 
+    /// The variables of its environment that are told.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = &[u8]> {
+        arguments(&self.image.env)
+    }
+
+    /// The directory that it was in when it executed its program; empty if not known.
+    pub(crate) fn cwd(&self) -> &[u8] {
+        &self.image.cwd
+    }
+
     /// The arguments, each ended by NUL.
     pub(crate) fn raw_arguments(&self) -> &[u8] {
         &self.image.args
@@ -157,11 +170,11 @@ impl Default for Standing {
 impl Image {
     /// The image of a child that was created at `time`.
     fn inherited(&self, time: u64) -> Self {
-        let Self { exe, args, inode, dev, file, since } = self;
+        let Self { exe, args, env, cwd, inode, dev, file, since } = self;
         // A scan may have seen later what its parent runs.
         let since = if *since <= time { *since } else { 0 };
-        let (exe, args) = (exe.clone(), args.clone());
-        Self { exe, args, inode: *inode, dev: *dev, file: *file, since }
+        let [exe, args, env, cwd] = [exe, args, env, cwd].map(Arc::clone);
+        Self { exe, args, env, cwd, inode: *inode, dev: *dev, file: *file, since }
     }
 }
 
@@ -192,6 +205,12 @@ impl Key {
 pub(crate) fn arguments(args: &[u8]) -> impl Iterator<Item = &[u8]> {
     let list = args.strip_suffix(b"\0").unwrap_or(args);
     list.split(|&byte| byte == 0).filter(|_| !args.is_empty())
+}
+
+/// The variables of an environment that are told, of more; each is ended by NUL.
+fn environment(all: &[u8]) -> Vec<u8> {
+    let told = arguments(all).filter(|variable| shrike_common::is_told(variable));
+    told.flat_map(|variable| variable.iter().copied().chain([0])).collect()
 }
 
 /// This process.

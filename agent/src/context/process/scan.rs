@@ -23,6 +23,9 @@ const STATUS: usize = 16 << 10;
 /// Set in the flags of a task that ends: an exit may have been told already.
 const PF_EXITING: u32 = 0x4;
 
+/// The most bytes that are read of an environment.
+const ENVIRONMENT: usize = 64 << 10;
+
 /// How often a process is read again that changes while it is read.
 const ATTEMPTS: usize = 3;
 
@@ -56,6 +59,8 @@ pub(super) struct Found {
     /// `None` if the agent may not see it.
     pub(super) exe: Option<Arc<[u8]>>,
     pub(super) args: Arc<[u8]>,
+    pub(super) env: Arc<[u8]>,
+    pub(super) cwd: Arc<[u8]>,
 }
 
 /// What is of interest in `/proc/PID/stat`.
@@ -117,7 +122,9 @@ impl Found {
         for _ in 0..ATTEMPTS {
             let stat = Stat::read(dir)?;
             let Some(thread) = living(dir, stat)? else { return Ok(None) };
-            let (exe, args) = (executable(&thread)?, content(&thread.join("cmdline"), LONGEST)?);
+            let (exe, cwd) = (target(&thread.join("exe"))?, target(&thread.join("cwd"))?);
+            let args = content(&thread.join("cmdline"), LONGEST)?;
+            let env = environment(&thread)?;
             let name = content(&dir.join("comm"), Name::LEN)?;
             let (vpid, uid) = status(dir)?;
             let place =
@@ -134,6 +141,9 @@ impl Found {
                     loginuid: loginuid(dir)?,
                     exe: exe.map(|exe| texts.intern(&exe)),
                     args: texts.intern(&args),
+                    env: texts.intern(&env),
+                    // That of now, which mostly is that of the exec.
+                    cwd: texts.intern(&cwd.unwrap_or_default()),
                 }));
             }
         }
@@ -219,21 +229,31 @@ fn living(dir: &Path, stat: Stat) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The path of the executable, as the probes tell it: without a remark that the file has no name any
-/// more. Kernel threads have none. `None` if that takes a right that the agent does not have.
-fn executable(dir: &Path) -> io::Result<Option<Vec<u8>>> {
-    let link = dir.join("exe");
-    let mut path = match fs::read_link(&link) {
+/// Where a link of a process leads (`exe`, `cwd`), as the probes tell it: without a remark that the file has no
+/// name any more. Kernel threads have no executable. `None` if that takes a right that the agent does not have.
+fn target(link: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut path = match fs::read_link(link) {
         Ok(path) => path.into_os_string().into_vec(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(Vec::new())),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(None),
         Err(error) => return Err(error),
     };
     // A file may be called like that.
-    if path.ends_with(DELETED) && is_unlinked(&link) {
+    if path.ends_with(DELETED) && is_unlinked(link) {
         path.truncate(path.len() - DELETED.len());
     }
     Ok(Some(path))
+}
+
+/// The variables of its environment that are told; none if that takes a right that the agent does not have. Whether
+/// the process has ended, others tell.
+fn environment(dir: &Path) -> io::Result<Vec<u8>> {
+    match content(&dir.join("environ"), ENVIRONMENT) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            Ok(Vec::new())
+        }
+        all => Ok(super::environment(&all?)),
+    }
 }
 
 /// Whether a file has no name any more, as far as is known without asking who serves its file system: that may be

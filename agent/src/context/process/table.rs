@@ -8,7 +8,7 @@ use std::sync::Arc;
 use shrike_common::{Event, Exec, Fork, Header, Pid, StartTime};
 
 use super::text::Texts;
-use super::{CAPACITY, Cgroup, Image, Key, Name, Place, Process, Standing, same};
+use super::{CAPACITY, Cgroup, Image, Key, Name, Place, Process, Standing, environment, same};
 
 /// How many ended processes are remembered.
 pub(super) const ENDED: usize = 4096;
@@ -225,6 +225,8 @@ impl Processes {
         let image = Image {
             exe: self.texts.intern(exec.path.bytes),
             args: self.texts.intern(exec.args.bytes),
+            env: self.texts.intern(&environment(exec.env.bytes)),
+            cwd: self.texts.intern(exec.cwd.bytes),
             inode: exec.inode,
             dev: exec.dev,
             file: exec.file,
@@ -389,8 +391,9 @@ impl Processes {
     /// Gives back the texts of an image.
     #[expect(clippy::needless_pass_by_value, reason = "nobody has the image afterwards")]
     pub(super) fn release(&mut self, image: Image) {
-        self.texts.release(&image.exe);
-        self.texts.release(&image.args);
+        for text in [&image.exe, &image.args, &image.env, &image.cwd] {
+            self.texts.release(text);
+        }
     }
 }
 

@@ -144,7 +144,7 @@ fn who_shares_a_place_still_does_after_a_merge() {
         let found = found(10_000 * SECOND, 2, start, b"/bin/program", b"");
         (pid, Found { place: shared.clone(), ..found })
     });
-    let scan = scan(10_000 * SECOND, 10_001 * SECOND, seen.collect::<Vec<_>>().into_iter());
+    let scan = scan(10_000 * SECOND, 10_001 * SECOND, seen.collect::<Vec<_>>());
     processes.merge(&scan);
     let places = |processes: &Processes| {
         let places = processes.alive().map(|(_, process)| Arc::as_ptr(&process.place));

@@ -75,6 +75,8 @@ fn found(time: u64, ppid: u32, start: u64, exe: &[u8], args: &[u8]) -> Found {
         loginuid: Standing::NOBODY,
         exe: Some(Arc::from(exe)),
         args: Arc::from(args),
+        env: Arc::default(),
+        cwd: Arc::default(),
     }
 }
 
@@ -110,7 +112,8 @@ fn check_books(processes: &Processes) {
             .filter(|other| other.is_linked && key_of(other.parent) == (key.pid, key.tick));
         assert_eq!(children.count(), process.children as usize);
         assert!(!process.is_linked || table.contains_key(&Key { pid, tick: start }));
-        bytes.extend([process.image.exe.clone(), process.image.args.clone()]);
+        let Image { exe, args, env, cwd, .. } = &process.image;
+        bytes.extend([exe, args, env, cwd].map(Arc::clone));
     }
     assert_eq!(ended.len(), table.values().filter(|process| process.ended.is_some()).count());
     assert_eq!(texts.bytes(), bytes.iter().map(|text| text.len()).sum::<usize>());
