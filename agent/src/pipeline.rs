@@ -44,8 +44,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often alerts that wait are looked at.
 const TURN: Duration = Duration::from_millis(10);
 
-/// The kinds of event that the table of processes lives by.
-const LINEAGE: [Kind; 3] = [Kind::Fork, Kind::Exec, Kind::Exit];
+/// The kinds of event that the tables of processes and cgroups live by.
+const LINEAGE: [Kind; 4] = [Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupMkdir];
 
 /// How many bites of the lanes are still taken at the end: more than the default rings hold.
 const LAST_BITES: usize = 64;
@@ -298,7 +298,7 @@ impl Pipeline {
     }
 }
 
-/// Whether the table of processes lives by what a program sends.
+/// Whether the tables of processes and cgroups live by what a program sends.
 fn tells_lineage(program: &str) -> bool {
     let of_program = |probe: &&Probe| probe.ways.iter().any(|way| way.program() == program);
     let mut probes = PROBES.iter().filter(of_program);
@@ -335,7 +335,7 @@ impl Context {
             events: 0,
             outcomes: Outcomes::default(),
             entrances: Entrances::default(),
-            rescan: Some(Rescan::new("/proc".into())),
+            rescan: Some(Rescan::new("/proc".into(), cgroups.to_owned())),
             inspector: Some(Inspector::of_host()),
             lost: 0,
             uninspected: Cell::default(),
@@ -388,7 +388,7 @@ impl Context {
             self.processes.lost(sensor::boot_time());
         }
         if let Some(rescan) = &mut self.rescan {
-            rescan.go_on(&mut self.processes, seen);
+            rescan.go_on(&mut self.processes, &mut self.containers, seen);
         }
     }
 

@@ -109,6 +109,14 @@ impl Agent {
         self.stderr.all().join("\n")
     }
 
+    /// Its resident memory, in KiB.
+    pub fn resident(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|line| line.trim().strip_suffix(" kB"));
+        Ok(resident.context("no VmRSS")?.parse()?)
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()

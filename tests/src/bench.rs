@@ -3,6 +3,7 @@
 
 mod empty;
 mod operation;
+mod scale;
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -22,6 +23,7 @@ use crate::agent::Agent;
 use crate::container::{Rootfs, UNCONFINED};
 use empty::Empty;
 use operation::{OPEN, OPERATIONS, Operation};
+pub use scale::scale;
 
 /// Where the host reads what was measured.
 const RESULTS: &str = "/dev/virtio-ports/shrike.results";
@@ -147,10 +149,7 @@ fn with_agent(rootfs: &Rootfs, title: &str, rules: &str, bare: &[f64]) -> Result
             report(format!("{name}: in the agent"), cost.agent)?;
         }
     }
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid()))?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let resident = resident.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
-    report(format!("resident memory of the agent with {title}"), resident.parse()?)?;
+    report(format!("resident memory of the agent with {title}"), agent.resident()?)?;
     report(format!("memory of the maps with {title}"), map_memory(agent.pid())?)?;
     ensure!(agent.stop()?.success(), "the agent did not end well");
     Ok(added)

@@ -139,6 +139,11 @@ enum Bench {
         /// How many are started with each runtime
         count: u32,
     },
+    /// What memory the agent takes beside many containers and processes
+    Scale {
+        /// How many containers are started
+        count: usize,
+    },
     /// Be the task that does an operation
     Worker { operation: String },
 }
@@ -187,6 +192,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Bench(Bench::Context { count }) => {
             attribution::run(count).map(|()| ExitCode::SUCCESS)
         }
+        Action::Bench(Bench::Scale { count }) => bench::scale(count).map(|()| ExitCode::SUCCESS),
         Action::Bench(Bench::Worker { operation }) => {
             bench::worker(&operation).map(|()| ExitCode::SUCCESS)
         }

@@ -21,8 +21,11 @@ use crate::vm::job::Outcome;
 use crate::vm::launch::{Ended, Launch};
 use crate::vm::machine::{Channels, Lines};
 
-/// What a guest may take: containers of an emulated machine take seconds each.
-const LIMIT: Duration = Duration::from_hours(4);
+/// What a guest may take to count instructions.
+const LIMIT: Duration = Duration::from_mins(20);
+
+/// What it may take to start, and for each container: those of an emulated machine take seconds.
+const STARTED: (Duration, Duration) = (Duration::from_mins(10), Duration::from_secs(20));
 
 /// How often each launcher runs a container.
 const ROUNDS: usize = 50;
@@ -32,6 +35,12 @@ const STARTS: usize = 1000;
 
 const CONTEXT: &str = "emulated guest: what the agent tells of the first program of each container, started \
                        one after the other";
+
+const SCALE: &str =
+    "emulated guest: resident memory of the agent beside idle containers of its own launcher";
+
+/// The memory of a guest that starts many containers, in megabytes.
+const STARTS_MEMORY: u32 = 6144;
 
 const METHOD: &str = "QEMU -icount shift=0,sleep=off, one processor: guest nanoseconds are \
                       instructions; least of 5 rounds in one boot, the bare kernel first";
@@ -50,7 +59,8 @@ pub struct Options {
     /// By fentry, as where bpf is not among the active security modules
     #[arg(long)]
     fentry: bool,
-    /// How often each launcher runs a container: 50 times by default, and 1000 times to measure the context
+    /// How often each launcher runs a container: 50 times by default, and 1000 times to measure the context or
+    /// the scale
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
     /// Instead of that: so many containers while all processors are busy, and 200 at once
@@ -64,6 +74,8 @@ enum Part {
     Kernel,
     /// Whether each container is told as the one that it is, over many starts with each runtime, in a guest
     Context,
+    /// What memory the agent takes beside many containers of twenty processes each, in a guest
+    Scale,
     /// What the launcher takes to run a container on this machine, beside crun, runc and bubblewrap; takes root
     Launcher,
 }
@@ -90,7 +102,8 @@ struct Figure {
 pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
     let figures = match (options.part, options.stress) {
         (Part::Kernel, _) => kernel(cache, options, offline)?,
-        (Part::Context, _) => context(cache, options, offline)?,
+        (Part::Context, _) => starts(cache, options, offline, "context", context)?,
+        (Part::Scale, _) => starts(cache, options, offline, "scale", scale)?,
         (Part::Launcher, None) => {
             launcher::compare(cache, options.rounds.unwrap_or(ROUNDS), offline)?
         }
@@ -126,8 +139,14 @@ fn kernel(cache: &Cache, options: &Options, offline: bool) -> Result<Vec<Figure>
     Ok(figures)
 }
 
-/// In how many of so many starts each runtime's containers are told as what they are.
-fn context(cache: &Cache, options: &Options, offline: bool) -> Result<Vec<Figure>> {
+/// Starts so many containers in a guest and makes figures of what it tells then.
+fn starts(
+    cache: &Cache,
+    options: &Options,
+    offline: bool,
+    part: &str,
+    figure: impl Fn(Told, usize) -> Figure,
+) -> Result<Vec<Figure>> {
     let kernels = if options.kernels.is_empty() { &[Series::V6_12][..] } else { &options.kernels };
     let count = options.rounds.unwrap_or(STARTS);
     let mut figures = Vec::new();
@@ -136,30 +155,42 @@ fn context(cache: &Cache, options: &Options, offline: bool) -> Result<Vec<Figure
             series,
             lsm_bpf: !options.fentry,
             debian: true,
-            memory: 3072,
+            memory: STARTS_MEMORY,
             ..Configuration::default()
         };
-        let command = ["shrike-tests", "bench", "context", &count.to_string()].map(str::to_owned);
+        let command = ["shrike-tests", "bench", part, &count.to_string()].map(str::to_owned);
+        let limit = STARTED.0 + STARTED.1 * u32::try_from(count).unwrap_or(u32::MAX);
+        let told = tell(cache, &configuration, &command, offline, limit)?;
         let kernel = configuration.name();
-        for Told { name, value } in tell(cache, &configuration, &command, offline)? {
-            // One in a thousand may be told too early; none may be taken for the host.
-            let goal = match name.rsplit_once(": ") {
-                Some((_, "started")) => None,
-                Some((_, "told as the host")) => Some(0.0),
-                _ => Some(to_f64(count / 1000)),
-            };
-            let (unit, kernel) = ("containers", kernel.clone());
-            figures.push(Figure { name, value, unit, kernel, goal, method: CONTEXT });
-        }
+        let figure = |told| Figure { kernel: kernel.clone(), ..figure(told, count) };
+        figures.extend(told.into_iter().map(figure));
     }
     Ok(figures)
+}
+
+/// In how many of so many starts a runtime's containers are told as what they are.
+fn context(Told { name, value }: Told, count: usize) -> Figure {
+    // One in a thousand may be told too early; none may be taken for the host.
+    let goal = match name.rsplit_once(": ") {
+        Some((_, "started")) => None,
+        Some((_, "told as the host")) => Some(0.0),
+        _ => Some(to_f64(count / 1000)),
+    };
+    Figure { name, value, unit: "containers", kernel: String::new(), goal, method: CONTEXT }
+}
+
+/// What the agent takes.
+fn scale(Told { name, value }: Told, _: usize) -> Figure {
+    const GOAL: f64 = 80.0 * 1024.0;
+    let (unit, goal) = if name.starts_with("resident") { ("KiB", Some(GOAL)) } else { ("", None) };
+    Figure { name, value, unit, kernel: String::new(), goal, method: SCALE }
 }
 
 fn measure(cache: &Cache, series: Series, lsm_bpf: bool, offline: bool) -> Result<Vec<Figure>> {
     let configuration =
         Configuration { series, lsm_bpf, counted: true, ..Configuration::default() };
     let command = ["shrike-tests", "bench", "kernel"].map(str::to_owned);
-    let told = tell(cache, &configuration, &command, offline)?;
+    let told = tell(cache, &configuration, &command, offline, LIMIT)?;
     let kernel = configuration.name();
     Ok(told.into_iter().map(|told| Figure::new(told, &kernel)).collect())
 }
@@ -170,6 +201,7 @@ fn tell(
     configuration: &Configuration,
     command: &[String],
     offline: bool,
+    limit: Duration,
 ) -> Result<Vec<Told>> {
     let launch = Launch {
         configuration,
@@ -178,7 +210,7 @@ fn tell(
         profile: Profile::Release,
         command,
         share: None,
-        limit: LIMIT,
+        limit,
     };
     let (mut told, mut log) = (Vec::new(), Vec::new());
     let Ended { outcome, console } = {

@@ -14,7 +14,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::table::{cut, terminal_size};
-use crate::view::{self, AskError, Snapshot, Source};
+use crate::view::{self, AskError, Proc, Snapshot, Source};
 
 /// Options of both.
 #[derive(Args, Debug)]
@@ -61,15 +61,15 @@ impl ViewArgs {
     pub(super) fn show(&self, view: &impl View) -> anyhow::Result<ExitCode> {
         super::end_with_reader();
         let Some(period) = self.watch else {
-            let snapshot = self.look(true)?;
+            let snapshot = self.look(&mut None, true)?;
             self.print(view, &snapshot)?;
             return Ok(ExitCode::SUCCESS);
         };
         let stop = signals()?;
         let is_drawn = !self.json && io::stdout().is_terminal();
-        let mut is_first = true;
+        let (mut proc, mut is_first) = (None, true);
         loop {
-            let snapshot = self.look(is_first && !is_drawn)?;
+            let snapshot = self.look(&mut proc, is_first && !is_drawn)?;
             if is_drawn {
                 self.frame(view, &snapshot)?;
             } else {
@@ -83,10 +83,14 @@ impl ViewArgs {
     }
 
     /// Asks the agent, or looks around without one.
-    fn look(&self, says_so: bool) -> anyhow::Result<Snapshot> {
+    fn look(&self, proc: &mut Option<Proc<'_>>, says_so: bool) -> anyhow::Result<Snapshot> {
         match view::ask(&self.agent_socket) {
             Err(AskError::NoAgent(path)) => {
-                let snapshot = view::read(Path::new("/proc"))?;
+                let proc = match proc {
+                    Some(proc) => proc,
+                    None => proc.insert(Proc::open(Path::new("/proc"))?),
+                };
+                let snapshot = proc.read()?;
                 // JSON has its source in it.
                 if says_so && !self.json {
                     eprintln!("shrike: {}", notice(&path));

@@ -100,6 +100,15 @@ impl Cgroups {
         }
     }
 
+    /// Takes over those of another look that were not told of.
+    pub(crate) fn merge(&mut self, found: Self) {
+        for (id, path) in found.paths {
+            if !self.paths.contains_key(&id) {
+                self.insert(id, &path);
+            }
+        }
+    }
+
     /// The path of a cgroup below the root of the hierarchy.
     pub(crate) fn path(&self, id: CgroupId) -> Option<&[u8]> {
         self.paths.get(&id).map(|path| &**path)

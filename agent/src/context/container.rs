@@ -236,6 +236,11 @@ impl Containers {
         self.table.get(&container_of(header, event))
     }
 
+    /// Takes over the cgroups of another look.
+    pub(crate) fn merge(&mut self, cgroups: Cgroups) {
+        self.cgroups.merge(cgroups);
+    }
+
     /// The path of a cgroup of the unified hierarchy.
     pub(crate) fn cgroup(&self, id: CgroupId) -> Option<&[u8]> {
         self.cgroups.path(id)

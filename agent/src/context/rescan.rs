@@ -1,11 +1,13 @@
-//! Another look at `/proc` when the table of processes may be wrong: on a thread of its own, since a host has many
-//! processes, and not before the events that were sent meanwhile have been seen.
+//! Another look at `/proc` and at the cgroups when the tables of them may be wrong: on a thread of its own, since
+//! a host has many, and not before the events that were sent meanwhile have been seen.
 
 use std::io;
 use std::mem;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
+use super::cgroup::Cgroups;
+use super::container::Containers;
 use super::process::{Processes, Scan};
 use crate::sensor::boot_time;
 
@@ -17,6 +19,8 @@ const PAUSE: u64 = 5_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Rescan {
     proc: PathBuf,
+    /// Where the unified hierarchy is mounted.
+    cgroups: PathBuf,
     state: State,
     /// When the next one may begin.
     not_before: u64,
@@ -26,28 +30,34 @@ pub(crate) struct Rescan {
 #[derive(Debug)]
 enum State {
     Idle,
-    Running(JoinHandle<io::Result<Scan>>),
+    Running(JoinHandle<io::Result<(Scan, Cgroups)>>),
     /// Until the events of its time have come.
-    Waiting(Scan),
+    Waiting(Scan, Cgroups),
 }
 
 impl Rescan {
-    /// Of the processes in a folder like `/proc`.
-    pub(crate) fn new(proc: PathBuf) -> Self {
-        Self { proc, state: State::Idle, not_before: 0, done: 0 }
+    /// Of the processes in a folder like `/proc`, and the cgroups in another one.
+    pub(crate) fn new(proc: PathBuf, cgroups: PathBuf) -> Self {
+        Self { proc, cgroups, state: State::Idle, not_before: 0, done: 0 }
     }
 
     /// Does what is next; all events that were sent before `seen` are in the table.
-    pub(crate) fn go_on(&mut self, processes: &mut Processes, seen: u64) {
+    pub(crate) fn go_on(
+        &mut self,
+        processes: &mut Processes,
+        containers: &mut Containers,
+        seen: u64,
+    ) {
         self.state = match mem::replace(&mut self.state, State::Idle) {
             State::Idle if processes.is_stale() && boot_time() >= self.not_before => self.begin(),
             State::Running(thread) if thread.is_finished() => match thread.join() {
-                Ok(Ok(scan)) => State::Waiting(scan),
+                Ok(Ok((scan, cgroups))) => State::Waiting(scan, cgroups),
                 Ok(Err(error)) => self.give_up(&error),
                 Err(_) => self.give_up(&io::Error::other("the thread failed")),
             },
-            State::Waiting(scan) if seen >= scan.end() => {
+            State::Waiting(scan, cgroups) if seen >= scan.end() => {
                 processes.merge(&scan);
+                containers.merge(cgroups);
                 self.done += 1;
                 self.pause()
             }
@@ -61,8 +71,8 @@ impl Rescan {
     }
 
     fn begin(&mut self) -> State {
-        let proc = self.proc.clone();
-        let scan = move || Scan::take(&proc, boot_time);
+        let (proc, cgroups) = (self.proc.clone(), self.cgroups.clone());
+        let scan = move || Ok((Scan::take(&proc, boot_time)?, Cgroups::scan(&cgroups)?));
         match thread::Builder::new().name("rescan".to_owned()).spawn(scan) {
             Ok(thread) => State::Running(thread),
             Err(error) => self.give_up(&error),
@@ -70,7 +80,8 @@ impl Rescan {
     }
 
     fn give_up(&mut self, error: &io::Error) -> State {
-        tracing::warn!("cannot read the processes from {} again: {error}", self.proc.display());
+        let (proc, cgroups) = (self.proc.display(), self.cgroups.display());
+        tracing::warn!("cannot read {proc} and {cgroups} again, after a loss: {error}");
         self.pause()
     }
 

@@ -91,13 +91,21 @@ mod tests {
         let inbox = sinks.open("socket");
         let task = start(inbox, &path).unwrap();
         sinks.send(&Arc::new(alert("Before")));
-        let clients: Vec<_> = (0..2).map(|_| Client::connect(&path).unwrap()).collect();
-        // A client is served once it was accepted.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        sinks.send(&Arc::new(alert("After")));
+        let first_line = |client: Client| {
+            tokio::task::spawn_blocking(move || {
+                let mut line = String::new();
+                BufReader::new(client).read_line(&mut line).unwrap();
+                line
+            })
+        };
+        let clients: Vec<_> = (0..2).map(|_| first_line(Client::connect(&path).unwrap())).collect();
+        // A client is served once it was accepted, which nobody tells.
+        while clients.iter().any(|client| !client.is_finished()) {
+            sinks.send(&Arc::new(alert("After")));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         for client in clients {
-            let mut line = String::new();
-            BufReader::new(client).read_line(&mut line).unwrap();
+            let line = client.await.unwrap();
             assert!(line.contains("\"rule\":\"After\""), "{line}");
         }
         drop(sinks);

@@ -15,7 +15,7 @@ mod tree;
 
 pub(crate) use client::{AskError, ask};
 pub(crate) use look::{Look, Tables};
-pub(crate) use proc::read;
+pub(crate) use proc::Proc;
 pub(crate) use question::{Questions, channel};
 pub(crate) use server::Server;
 pub(crate) use snapshot::{Boundary, Container, Fit, Process, Snapshot, Source};

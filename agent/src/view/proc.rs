@@ -16,24 +16,36 @@ use crate::context::process::Processes;
 use crate::node;
 use crate::sensor::boot_time;
 
-/// Looks around.
-pub(crate) fn read(proc: &Path) -> anyhow::Result<Snapshot> {
-    let host = node::host_namespaces(proc).context("cannot tell containers apart")?;
-    read_with(proc, host)
+/// What looks around, again and again.
+pub(crate) struct Proc<'a> {
+    path: &'a Path,
+    host: Namespaces,
+    names: Names,
 }
 
-fn read_with(proc: &Path, host: Namespaces) -> anyhow::Result<Snapshot> {
-    let processes = Processes::scan(proc, boot_time).context("cannot read the processes")?;
-    let look = Look::take(
-        &Tables {
-            processes: &processes,
-            containers: &Containers::default(),
-            runtimes: None,
-            names: &Names::of_roots(&proc.join("1/root"), &[]),
-            host,
-            clock: Clock::now().context("cannot read the clock")?,
-        },
-        Source::Proc,
-    );
-    Ok(Snapshot::of(&look, Timestamp::now()))
+impl<'a> Proc<'a> {
+    /// Of a folder like `/proc`.
+    pub(crate) fn open(path: &'a Path) -> anyhow::Result<Self> {
+        let host = node::host_namespaces(path).context("cannot tell containers apart")?;
+        Ok(Self { path, host, names: Names::of_roots(&path.join("1/root"), &[]) })
+    }
+
+    /// Looks around.
+    pub(crate) fn read(&mut self) -> anyhow::Result<Snapshot> {
+        self.names.refresh();
+        let processes =
+            Processes::scan(self.path, boot_time).context("cannot read the processes")?;
+        let look = Look::take(
+            &Tables {
+                processes: &processes,
+                containers: &Containers::default(),
+                runtimes: None,
+                names: &self.names,
+                host: self.host,
+                clock: Clock::now().context("cannot read the clock")?,
+            },
+            Source::Proc,
+        );
+        Ok(Snapshot::of(&look, Timestamp::now()))
+    }
 }

@@ -351,7 +351,7 @@ fn proc_tells_of_this_process_and_its_children() {
         .unwrap();
     let own = std::process::id();
     let snapshot = loop {
-        let snapshot = read(Path::new("/proc")).unwrap();
+        let snapshot = Proc::open(Path::new("/proc")).unwrap().read().unwrap();
         let it = snapshot.processes.iter().find(|process| process.pid == child.id()).unwrap();
         // It has executed its program.
         if it.args.len() == 4 {

@@ -20,8 +20,16 @@ use crate::actor::{self, Facts};
 pub(super) fn exec(scene: &Scene<'_>) -> Result<Done> {
     let before = scene.facts.before.to_string();
     let program = fs::read_link("/proc/self/exe")?;
+    // Some of these are to be told, between others that are not, of which one is very long.
     let error = std::os::unix::process::CommandExt::exec(
-        Command::new(&program).args(["deed", "exec", "executed"]).arg(&before),
+        Command::new(&program)
+            .args(["deed", "exec", "executed"])
+            .arg(&before)
+            .current_dir(scene.dir)
+            .env("A_LONG_ONE", "x".repeat(5000) + "LD_PRELOAD=none")
+            .env("LD_SHRIKE", "1")
+            .env("SECRET", "nobody must see this")
+            .env("SUDO_USER", "somebody"),
     );
     bail!("cannot execute {}: {error}", program.display())
 }
@@ -31,6 +39,15 @@ fn permitted() -> Result<u64> {
     let status = fs::read_to_string("/proc/thread-self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
     Ok(u64::from_str_radix(line.context("no capabilities")?.trim(), 16)?)
+}
+
+/// Of its environment, in order, what may be told of anybody's.
+fn told_variables() -> Result<Vec<String>> {
+    let all = fs::read_to_string("/proc/self/environ")?;
+    let told = all.split('\0').filter(|variable| {
+        ["LD_SHRIKE=", "SUDO_USER="].iter().any(|name| variable.starts_with(name))
+    });
+    Ok(told.map(str::to_owned).collect())
 }
 
 /// What the program that was executed says.
@@ -53,6 +70,8 @@ pub fn executed(before: &str) -> Result<()> {
         "file": 0,
         "path": program,
         "args": args,
+        "env": told_variables()?,
+        "cwd": std::env::current_dir()?,
     });
     let deed = Deed::find("exec", "allowed").context("no such deed")?;
     deed.report(facts, &done("execve", 0, false, fields))
@@ -63,7 +82,7 @@ pub(super) fn exec_attempt(scene: &Scene<'_>) -> Result<Done> {
     let path = scene.path(name)?;
     let argv = [path.as_ptr(), ptr::null()];
     let result = call!(SYS_execve, path.as_ptr(), argv.as_ptr(), ptr::null::<*const u8>());
-    let fields = json!({ "inode": 0, "dev": 0, "vpid": 0, "permitted": 0, "group": 0, "session": 0, "tty": 0, "loginuid": 0, "file": 0, "path": scene.text(name), "args": "" });
+    let fields = json!({ "inode": 0, "dev": 0, "vpid": 0, "permitted": 0, "group": 0, "session": 0, "tty": 0, "loginuid": 0, "file": 0, "path": scene.text(name), "args": "", "env": "", "cwd": "" });
     Ok(done("execve", result, true, fields))
 }
 

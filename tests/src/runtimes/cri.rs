@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::image::{self, NAME, REPOSITORY};
 use super::oci::{UNKNOWN, until};
-use super::watch::{Told, Watch, file, says};
+use super::watch::{Told, Watch, file, later, says};
 use super::{Daemon, cgroup_of, output};
 use crate::agent::scratch;
 
@@ -24,7 +24,7 @@ pub(super) fn run() -> Result<()> {
     let archive = image::archive(&image::layer(watch.rootfs.path())?)?;
     let (log, _) = file("containerd.log")?;
     let answers = || output(Command::new("ctr").arg("version")).is_ok();
-    let _daemon = Daemon::start(&mut Command::new("containerd"), &log, answers)?;
+    let daemon = Daemon::start(&mut Command::new("containerd"), &log, answers)?;
     output(Command::new("ctr").args(["-n=k8s.io", "images", "import"]).arg(&archive))?;
 
     watch.connected("containerd")?;
@@ -61,6 +61,27 @@ pub(super) fn run() -> Result<()> {
         watch.told(told(&name, &name))?;
         pod.stop(&client)?;
     }
+
+    // One goes on while containerd is gone, and one comes when it is there again.
+    let pod = Pod::start(&client, "second", SHORT + 1, false)?;
+    let more = format!("{}; exec sleep 1000", later("orphan"));
+    let container = pod.container(&client, "orphan", false, &more)?;
+    watch.hear(&until(&pod.log("orphan"), "SAYS ")?, 1)?;
+    watch.identified_in_pod("orphan", UNKNOWN, &container, &pod.uid);
+    watch.told(told("orphan", "second"))?;
+    let root = format!("/proc/{}/root/go", client.pid(&container)?);
+    drop(daemon);
+    watch.disconnected("containerd")?;
+    fs::write(root, "")?;
+    watch.acted("orphan", "later")?;
+    let _daemon = Daemon::start(&mut Command::new("containerd"), &log, answers)?;
+    watch.connected("containerd")?;
+    watch.connections("containerd", 2)?;
+    let container = pod.container(&client, "next", false, "true")?;
+    watch.hear(&until(&pod.log("next"), "SAYS ")?, 1)?;
+    watch.identified_in_pod("next", UNKNOWN, &container, &pod.uid);
+    watch.told(told("next", "second"))?;
+    pod.stop(&client)?;
     watch.finish()
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::image::{self, NAME, PROGRAMS, REPOSITORY};
-use super::watch::{Told, Watch, file, says};
+use super::watch::{Told, Watch, file, later, says};
 use super::{Daemon, cgroup_of, output};
 
 /// How many containers are started and end one after the other.
@@ -17,7 +17,7 @@ const SHORT: u32 = 10;
 
 pub(super) fn run() -> Result<()> {
     let mut watch = Watch::start()?;
-    let _engine = Engine::start(watch.rootfs.path())?;
+    let engine = Engine::start(watch.rootfs.path())?;
     watch.connected("docker")?;
     let told = |name: &str| Told { name: name.into(), image: REPOSITORY.into(), ..Told::default() };
 
@@ -78,25 +78,58 @@ pub(super) fn run() -> Result<()> {
     watch.hear(&built, 2)?;
     docker(&["stop", "--time=1", "first"])?;
     docker(&["rm", "first", "checked"])?;
+
+    // One acts while its engine is gone, and one is started by the next engine.
+    let more = format!("{}; {wait}", later("orphan"));
+    start("orphan", &["--detach", "--name", "orphan"], &more)?;
+    watch.hear(&logs("orphan")?, 1)?;
+    watch.identified("orphan", "docker", &id("orphan")?);
+    watch.told(told("orphan"))?;
+    let root = docker(&["inspect", "--format", "/proc/{{.State.Pid}}/root/go", "orphan"])?;
+    engine.kill();
+    watch.disconnected("docker")?;
+    fs::write(root.trim(), "")?;
+    watch.acted("orphan", "later")?;
+    let _engine = Engine::again()?;
+    watch.connected("docker")?;
+    watch.connections("docker", 2)?;
+    watch.hear(&start("second", &["--name", "second"], "true")?, 1)?;
+    watch.identified("second", "docker", &id("second")?);
+    watch.told(told("second"))?;
+    docker(&["rm", "--force", "orphan", "second"])?;
     watch.finish()
 }
 
 /// The engine with our image; ended when dropped.
 pub(super) struct Engine {
-    _daemon: Daemon,
+    daemon: Daemon,
 }
 
 impl Engine {
     pub(super) fn start(rootfs: &Path) -> Result<Self> {
         let layer = image::layer(rootfs)?;
+        let engine = Self::again()?;
+        docker(&["import", &layer.display().to_string(), NAME])?;
+        Ok(engine)
+    }
+
+    /// One that goes on where another one has ended.
+    fn again() -> Result<Self> {
         let (log, _) = file("dockerd.log")?;
         // Of a containerd that was killed: the engine would wait for that instead of starting its own.
         let _ = fs::remove_file("/run/containerd/containerd.sock");
         let answers = || docker(&["version"]).is_ok();
-        let daemon =
-            Daemon::start(Command::new("dockerd").args(["--log-level", "warn"]), &log, answers)?;
-        docker(&["import", &layer.display().to_string(), NAME])?;
-        Ok(Self { _daemon: daemon })
+        // That its containers go on without it, whoever wants an engine that can be updated asks for.
+        let mut command = Command::new("dockerd");
+        command.args(["--log-level", "warn", "--live-restore"]);
+        Ok(Self { daemon: Daemon::start(&mut command, &log, answers)? })
+    }
+
+    /// Ends it without a warning, and its containerd too.
+    fn kill(self) {
+        drop(self.daemon);
+        // Fails if that has ended with it.
+        let _ = output(Command::new("pkill").args(["-KILL", "-x", "containerd"]));
     }
 }
 

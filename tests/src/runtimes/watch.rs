@@ -187,6 +187,33 @@ impl Watch {
         patiently(|| self.agent.wait("connected with the runtime", is_connected))
     }
 
+    /// Waits until the agent has noticed that a runtime has ended.
+    pub(super) fn disconnected(&self, runtime: &str) -> Result<()> {
+        let labels = [("runtime", runtime)];
+        let is_gone = |agent: &Agent| {
+            agent.metric("shrike_runtimes_connected", &labels).is_ok_and(|n| n == 0)
+        };
+        patiently(|| self.agent.wait("aware that the runtime is gone", is_gone))
+    }
+
+    /// Waits until the agent has seen a deed of a container.
+    pub(super) fn acted(&self, container: &str, deed: &str) -> Result<()> {
+        let is_it = |seen: &Seen| seen.inside && seen.says(container, &format!("{deed} "));
+        patiently(|| {
+            self.agent.wait("told of the deed", |agent| {
+                self.seen(&agent.alerts()).is_ok_and(|seen| seen.iter().any(is_it))
+            })
+        })
+    }
+
+    /// Sees that the agent was connected with a runtime so often.
+    pub(super) fn connections(&self, runtime: &str, count: u64) -> Result<()> {
+        let found =
+            self.agent.metric("shrike_runtime_connections_total", &[("runtime", runtime)])?;
+        ensure!(found == count, "{found} connections with {runtime}, not {count}");
+        Ok(())
+    }
+
     /// Waits until a program is seen whose command fits, which its container executes in a pid namespace of
     /// its own within that of the container's first.
     pub(super) fn sandboxed(&self, container: &str, fits: impl Fn(&str) -> bool) -> Result<()> {
@@ -390,6 +417,12 @@ fn patiently<T>(wait: impl Fn() -> Result<T>) -> Result<T> {
         }
     }
     wait()
+}
+
+/// The script by which a process starts another one that says who it is, once somebody has made a file. By its path:
+/// busybox would call its own applet `exe`.
+pub(super) fn later(container: &str) -> String {
+    format!("while [ ! -e /go ]; do sleep 0.1; done; /bin/sh -c '{}'", says(container, "later"))
 }
 
 /// A file for what a container writes.
