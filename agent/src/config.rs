@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) pins: Option<PathBuf>,
     /// Where container runtimes are asked beside the usual places; `None` if none is to be asked.
     pub(crate) runtimes: Option<Vec<Endpoint>>,
+    /// Whether the service accounts of pods are read off their tokens.
+    pub(crate) service_accounts: bool,
     /// How alerts are written to standard output.
     pub(crate) format: Format,
     /// The sizes of ring buffers that differ from the default, in bytes.

@@ -9,7 +9,7 @@ use shrike_rules::{Argument, Event, FieldId, Kind, Output, Priority, Rule, Value
 use crate::alert::Alert;
 use crate::context::container::Container;
 use crate::context::runtime::{Details, Directory, Want};
-use crate::detect::{Sight, told};
+use crate::detect::{Sight, told, told_of};
 use crate::metrics::Metrics;
 use crate::sink::Sinks;
 
@@ -131,7 +131,10 @@ impl Event for Told<'_> {
         Kind::Boundary
     }
 
-    fn field(&self, field: FieldId, _: Option<Argument<'_>>) -> Option<Value<'_>> {
-        told(self.0, field)
+    fn field(&self, field: FieldId, argument: Option<Argument<'_>>) -> Option<Value<'_>> {
+        match argument {
+            Some(Argument::Name(name)) => told_of(self.0, field, name),
+            _ => told(self.0, field),
+        }
     }
 }

@@ -130,6 +130,7 @@ fn start_runtimes(config: &Config) -> anyhow::Result<Option<Directory>> {
     let options = runtime::Config {
         host: host.into(),
         endpoints: endpoints.clone(),
+        service_accounts: config.service_accounts,
         ..runtime::Config::default()
     };
     Directory::start(&options).map(Some).context("cannot start to ask container runtimes")

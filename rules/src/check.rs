@@ -95,8 +95,12 @@ pub(crate) fn subject(reference: &FieldRef) -> Result<Subject> {
         (ArgumentRule::Ancestor | ArgumentRule::OptionalIndex, Some(word)) => {
             Index::At(index(name, word)?)
         }
+        (ArgumentRule::Name, None) => {
+            let message = format!("field {name} needs a name in brackets, as in {name}[NAME]");
+            return Err(Problem::condition(*span, message));
+        }
         // A name that is not UTF-8 is none that anything has.
-        (ArgumentRule::OptionalName, Some(word)) => {
+        (ArgumentRule::Name | ArgumentRule::OptionalName, Some(word)) => {
             Index::Named(String::from_utf8_lossy(&word.bytes).into())
         }
     };

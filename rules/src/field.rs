@@ -77,6 +77,8 @@ pub enum ArgumentRule {
     None,
     /// A number, or nothing.
     OptionalIndex,
+    /// A name.
+    Name,
     /// A name, or nothing.
     OptionalName,
 }
@@ -101,22 +103,35 @@ impl FieldId {
     /// Whether the field tells what only the runtime of a container knows.
     pub fn is_of_runtime(self) -> bool {
         use FieldId::{
-            ContainerImage, ContainerImageDigest, ContainerImageId, ContainerImageRepository,
-            ContainerImageTag, ContainerName, ContainerPrivileged, ContainerStartTs, K8sNsName,
-            K8sPodName,
+            ContainerHostIpc, ContainerHostNetwork, ContainerHostPid, ContainerImage,
+            ContainerImageDigest, ContainerImageId, ContainerImageRepository, ContainerImageTag,
+            ContainerLabel, ContainerLabels, ContainerMounts, ContainerName, ContainerPrivileged,
+            ContainerRestarts, ContainerStartTs, K8sNsName, K8sPodLabel, K8sPodLabels, K8sPodName,
+            K8sPodSandboxId, K8sSaName,
         };
         matches!(
             self,
-            ContainerImage
+            ContainerHostIpc
+                | ContainerHostNetwork
+                | ContainerHostPid
+                | ContainerImage
                 | ContainerImageDigest
                 | ContainerImageId
                 | ContainerImageRepository
                 | ContainerImageTag
+                | ContainerLabel
+                | ContainerLabels
+                | ContainerMounts
                 | ContainerName
                 | ContainerPrivileged
+                | ContainerRestarts
                 | ContainerStartTs
                 | K8sNsName
+                | K8sPodLabel
+                | K8sPodLabels
                 | K8sPodName
+                | K8sPodSandboxId
+                | K8sSaName
         )
     }
 
@@ -152,7 +167,7 @@ const NAMESPACES: KindSet = KindSet::of(Kind::Setns).union(KindSet::of(Kind::Uns
 const PTRACE: KindSet = KindSet::of(Kind::Ptrace);
 const SYSCTL: KindSet = KindSet::of(Kind::Sysctl);
 
-use ArgumentRule::{Ancestor, None as NoArgument, OptionalIndex, OptionalName};
+use ArgumentRule::{Ancestor, Name, None as NoArgument, OptionalIndex, OptionalName};
 
 fields! {
     EvtType "evt.type" EventName NoArgument, ALL, "name of the system call or event";
@@ -232,6 +247,13 @@ fields! {
     ContainerImageId "container.image.id" Text NoArgument, ALL, "id of the image on this host";
     ContainerPrivileged "container.privileged" Bool NoArgument, ALL, "whether the container was asked to be privileged; container.boundary.privileged tells what it is";
     ContainerStartTs "container.start_ts" Number NoArgument, ALL, "start of the container by its runtime, nanoseconds since the Unix epoch";
+    ContainerLabel "container.label" Text Name, ALL, "value of a label of the container, by the label's name";
+    ContainerLabels "container.labels" Text NoArgument, ALL, "labels of the container, as NAME:VALUE, joined by commas";
+    ContainerMounts "container.mounts" Text NoArgument, ALL, "mounts that the container was asked to have, as SOURCE:DESTINATION:MODE:WRITABLE:PROPAGATION, joined by blanks";
+    ContainerHostPid "container.host_pid" Bool NoArgument, ALL, "whether the container was given the host's pid namespace";
+    ContainerHostNetwork "container.host_network" Bool NoArgument, ALL, "whether the container was given the host's network namespace";
+    ContainerHostIpc "container.host_ipc" Bool NoArgument, ALL, "whether the container was given the host's IPC namespace";
+    ContainerRestarts "container.restarts" Number NoArgument, ALL, "how often the container was started again, by its runtime";
     ContainerDuration "container.duration" Number NoArgument, ALL, "age of the container, by its first process, nanoseconds";
     ContainerNestedId "container.nested.id" Text NoArgument, ALL, "id of the container within the container whose cgroup the task is in, shortened likewise: a name that was given from within, and may be anything";
     ContainerNestedType "container.nested.type" Text NoArgument, ALL, "runtime of that one";
@@ -252,6 +274,10 @@ fields! {
     ContainerBoundaryRootDevice "container.boundary.root.device" Text NoArgument, BOUNDARY, "device of the root file system, as major:minor";
     K8sNsName "k8s.ns.name" Text NoArgument, ALL, "namespace in Kubernetes of the pod that the container is in";
     K8sPodName "k8s.pod.name" Text NoArgument, ALL, "name of that pod";
+    K8sPodLabel "k8s.pod.label" Text Name, ALL, "value of a label of the pod, by the label's name";
+    K8sPodLabels "k8s.pod.labels" Text NoArgument, ALL, "labels of the pod, as NAME:VALUE, joined by commas";
+    K8sPodSandboxId "k8s.pod.sandbox_id" Text NoArgument, ALL, "id of the pod's sandbox, its first 12 digits";
+    K8sSaName "k8s.sa.name" Text NoArgument, ALL, "service account of the pod, if --service-accounts lets the agent read it off the pod's token";
     K8sPodUid "k8s.pod.uid" Text NoArgument, ALL, "uid of the pod that the container is in";
     K8sPodQos "k8s.pod.qos" Text NoArgument, ALL, "quality of service class of that pod: Guaranteed, Burstable or BestEffort";
     BreachKind "breach.kind" Text NoArgument, BREACH, "what was crossed: namespace, filesystem, capability, credential, confinement, root, cgroup or usermode_helper";

@@ -61,6 +61,10 @@ pub(super) struct RunArgs {
     #[arg(long, conflicts_with = "runtime_endpoint")]
     no_runtimes: bool,
 
+    /// Read the service accounts of pods off their tokens, which no runtime tells: of a token nothing else is kept
+    #[arg(long, conflicts_with = "no_runtimes")]
+    service_accounts: bool,
+
     /// How alerts are written to standard output
     #[arg(long, value_enum, default_value_t = Output::Auto)]
     output: Output,
@@ -97,6 +101,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         pins,
         runtime_endpoint,
         no_runtimes,
+        service_accounts,
         output,
         ring_size,
         hostname,
@@ -123,6 +128,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         state,
         pins: (pins.as_os_str() != "none").then_some(pins),
         runtimes: (!no_runtimes).then_some(runtime_endpoint),
+        service_accounts,
         format,
         ring_bytes: ring_size.into_iter().map(|size| (size.lane, size.bytes)).collect(),
         hostname,

@@ -1,5 +1,7 @@
 //! Who acted, as rules see it: the process and where it came from, its user, its container.
 
+use std::collections::BTreeMap;
+
 use shrike_common::{ContainerId, Membership, StartTime, Uid};
 use shrike_rules::{FieldId, Value};
 
@@ -8,7 +10,7 @@ use crate::capability::Capabilities;
 use crate::context::cgroup_path;
 use crate::context::container::{self, Container};
 use crate::context::process::{Process, Standing};
-use crate::context::runtime::{Details, Directory};
+use crate::context::runtime::{Details, Directory, Mount};
 
 /// A field of these; `index` is its argument.
 pub(super) fn field<'a>(
@@ -125,6 +127,7 @@ pub(super) fn named<'a>(sight: &'a Sight<'_, '_>, field: FieldId, name: &str) ->
                 |variable: &'a [u8]| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
             sight.ancestor(0)?.environment().find_map(value).map(Value::from)
         }
+        field if field.is_of_runtime() => told_of(sight.details()?, field, name),
         _ => None,
     }
 }
@@ -198,10 +201,47 @@ pub(crate) fn told(details: &Details, field: FieldId) -> Option<Value<'_>> {
         FieldId::ContainerImageId => text(&image.id)?.into(),
         FieldId::ContainerPrivileged => details.privileged?.into(),
         FieldId::ContainerStartTs => Value::Number(details.started?.as_nanosecond()),
+        FieldId::ContainerLabels => labels(&details.labels)?.into(),
+        FieldId::ContainerMounts => mounts(&details.mounts)?.into(),
+        FieldId::ContainerHostPid => details.host.pid?.into(),
+        FieldId::ContainerHostNetwork => details.host.network?.into(),
+        FieldId::ContainerHostIpc => details.host.ipc?.into(),
+        FieldId::ContainerRestarts => details.restarts.into(),
+        FieldId::K8sPodLabels => labels(&pod?.labels)?.into(),
+        FieldId::K8sPodSandboxId => {
+            container::short(&details.sandbox?.to_string()).to_owned().into()
+        }
+        FieldId::K8sSaName => details.service_account.as_deref()?.into(),
         FieldId::K8sNsName => text(&pod?.namespace)?.into(),
         FieldId::K8sPodName => text(&pod?.name)?.into(),
         _ => return None,
     })
+}
+
+/// The same of one of several, by its name.
+pub(crate) fn told_of<'a>(details: &'a Details, field: FieldId, name: &str) -> Option<Value<'a>> {
+    let labels = match field {
+        FieldId::ContainerLabel => &details.labels,
+        FieldId::K8sPodLabel => &details.pod.as_deref()?.labels,
+        _ => return None,
+    };
+    labels.get(name).map(|label| label.as_str().into())
+}
+
+/// As Falco writes them.
+fn labels(labels: &BTreeMap<String, String>) -> Option<String> {
+    let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    (!labels.is_empty()).then(|| labels.join(","))
+}
+
+/// As Falco writes them.
+fn mounts(mounts: &[Mount]) -> Option<String> {
+    let mounts = mounts.iter().map(|mount| {
+        let Mount { source, destination, mode, is_writable, propagation } = mount;
+        format!("{source}:{destination}:{mode}:{is_writable}:{propagation}")
+    });
+    let mounts: Vec<_> = mounts.collect();
+    (!mounts.is_empty()).then(|| mounts.join(" "))
 }
 
 fn text(text: &str) -> Option<&str> {

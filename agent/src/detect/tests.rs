@@ -1,6 +1,6 @@
 //! Events as rules see them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use shrike_common::wire::Text;
@@ -13,7 +13,7 @@ use shrike_common::{
 use shrike_rules::Event as _;
 use tempfile::TempDir;
 
-use crate::context::runtime::{Family, Image, Pod};
+use crate::context::runtime::{self, Family, HostNamespaces, Id, Image, Pod};
 
 use super::*;
 
@@ -299,12 +299,25 @@ fn containers() -> Containers {
 fn details() -> Arc<Details> {
     let text = || "x".to_owned();
     let image = Image { name: text(), repository: text(), tag: text(), digest: text(), id: text() };
-    let pod = Pod { name: text(), namespace: text(), ..Pod::default() };
+    let labels = BTreeMap::from([(text(), text())]);
+    let pod = Pod { name: text(), namespace: text(), labels: labels.clone(), ..Pod::default() };
+    let mount = runtime::Mount {
+        source: "/srv".to_owned(),
+        destination: "/data".to_owned(),
+        mode: "ro".to_owned(),
+        is_writable: false,
+        propagation: "rprivate".to_owned(),
+    };
     Arc::new(Details {
         name: text(),
         image,
         privileged: Some(true),
         started: Some(jiff::Timestamp::UNIX_EPOCH),
+        labels,
+        mounts: vec![mount],
+        host: HostNamespaces { network: Some(false), pid: Some(true), ipc: Some(false) },
+        service_account: Some(text()),
+        sandbox: Id::parse(&[b'0'; 64]),
         pod: Some(Arc::new(pod)),
         ..Details::of(Family::Docker)
     })
@@ -368,7 +381,11 @@ fn every_field_has_a_value_in_each_of_its_kinds() {
         };
         missing.retain(|&(kind, name)| {
             let id = FieldId::by_name(name).unwrap();
-            let argument = (id == FieldId::ProcAname).then_some(Argument::Index(1));
+            let argument = match id {
+                FieldId::ProcAname => Some(Argument::Index(1)),
+                FieldId::ContainerLabel | FieldId::K8sPodLabel => Some(Argument::Name("x")),
+                _ => None,
+            };
             kind != event.kind() || sight.field(id, argument).is_none()
         });
     }

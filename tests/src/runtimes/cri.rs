@@ -34,6 +34,8 @@ pub(super) fn run() -> Result<()> {
         image: REPOSITORY.into(),
         pod: pod.into(),
         namespace: "tests".into(),
+        label: "web".into(),
+        ..Told::default()
     };
     let pod = Pod::start(&client, "first", SHORT, true)?;
     let mut containers = Vec::new();
@@ -129,6 +131,7 @@ impl Pod {
                 "pod_sandbox_id: {id:?} sandbox_config {{ {config} }}
                  config {{ metadata {{ name: {name:?} }} image {{ image: {NAME:?} }}
                    command: [\"/bin/sh\", \"-c\", {script:?}] log_path: {name:?}
+                   labels {{ key: \"team\" value: \"web\" }}
                    linux {{ security_context {{ privileged: {privileged} }} }} }}"
             ),
         )?;

@@ -29,14 +29,16 @@ pub(super) fn run() -> Result<()> {
         docker(&words)
     };
     let wait = "exec sleep 1000";
-    start("first", &["--detach", "--name", "first"], wait)?;
+    let more = ["--label=team=web", "--volume=/srv:/data:ro"];
+    start("first", &[&["--detach", "--name", "first"], &more[..]].concat(), wait)?;
     watch.hear(&logs("first")?, 1)?;
     watch.named(
         "first",
         cgroup_of(&docker(&["inspect", "--format", "{{.State.Pid}}", "first"])?)?,
     )?;
     watch.identified("first", "docker", &id("first")?);
-    watch.told(told("first"))?;
+    let (label, mount) = ("web".to_owned(), "/srv:/data".to_owned());
+    watch.told(Told { label, mount, ..told("first") })?;
     watch.hear(&docker(&["exec", "first", "sh", "-c", &says("first", "exec")])?, 1)?;
     // Seccomp stays as it is.
     let privileged = says("first", "privileged-exec");

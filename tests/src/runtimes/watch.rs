@@ -20,7 +20,8 @@ const RULES: &str = concat!(
   condition: evt.type in (execve, execveat)
   output: >
     %container.membership %container.number %container.full_id %container.type %k8s.pod.uid
-    %container.name %container.image.repository %k8s.pod.name %k8s.ns.name %cgroup.id %ns.mnt %ns.pid %ns.cgroup %proc.exepath %proc.cmdline
+    %container.name %container.image.repository %k8s.pod.name %k8s.ns.name
+    %container.label[team] %container.mounts %container.privileged %cgroup.id %ns.mnt %ns.pid %ns.cgroup %proc.exepath %proc.cmdline
   priority: NOTICE
 - rule: Boundary recorded
   desc: A container has come to be known.
@@ -84,6 +85,9 @@ pub(super) struct Told {
     /// The name and the namespace of its pod, if it has one.
     pub(super) pod: String,
     pub(super) namespace: String,
+    /// Its label `team`, and what is mounted where, as `SOURCE:DESTINATION`, if it has any.
+    pub(super) label: String,
+    pub(super) mount: String,
 }
 
 /// An execution as the agent saw it.
@@ -397,6 +401,8 @@ impl Seen {
                 image: text("container.image.repository"),
                 pod: text("k8s.pod.name"),
                 namespace: text("k8s.ns.name"),
+                label: text("container.label[team]"),
+                mount: text("container.mounts").split(':').take(2).collect::<Vec<_>>().join(":"),
             },
             cgroup: number("cgroup.id")?,
             mnt: number("ns.mnt")?,

@@ -53,9 +53,9 @@ use self::source::{Question, SourceId};
 use super::cgroup_path::Runtime;
 
 pub(crate) use counters::Counters;
-pub(crate) use details::Details;
+pub(crate) use details::{Details, Mount};
 #[cfg(test)]
-pub(crate) use details::Pod;
+pub(crate) use details::{HostNamespaces, Pod};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use failure::Reason;
 pub(crate) use family::Family;
