@@ -20,14 +20,15 @@ pub fn scale(count: usize) -> Result<()> {
     let rootfs = Rootfs::new()?;
     let agent = Agent::start(DEFAULT_RULES, &[])?;
     report("resident memory of the agent with nothing to know".into(), agent.resident()?)?;
-    // Arguments that no other process has, as they are in real life.
+    // Arguments that no other process has, as they are in real life; `sleep` adds them up.
     let script = format!(
-        "i=1; while [ $i -lt {PROCESSES} ]; do sleep 100000 $0-$i & i=$((i+1)); done; exec sleep 100000 $0"
+        "i=1; while [ $i -lt {PROCESSES} ]; do sleep 100000 $0 $i & i=$((i+1)); done; exec sleep 100000 $0"
     );
     for number in 0..count {
         let name = format!("scale-{number}");
         let options = ["--detach", "--network=none", "--name", &name];
-        let output = rootfs.launcher(&options, &["sh", "-c", &script, &name]).output()?;
+        let output =
+            rootfs.launcher(&options, &["sh", "-c", &script, &number.to_string()]).output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let told = |when: &str, agent: &Agent| -> Result<()> {
