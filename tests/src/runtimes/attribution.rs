@@ -50,7 +50,7 @@ pub fn run(count: u32) -> Result<()> {
     let bundle = Bundle::new(rootfs.path())?;
 
     let oci = |runtime: &str, id: &str| {
-        bundle.write(&format!("exec true {MARK} {id}"), |_| Ok(()))?;
+        bundle.write(&format!("exec /bin/true {MARK} {id}"), |_| Ok(()))?;
         bundle.run(runtime, id).map(drop)
     };
     let ctr = |id: &str| {
@@ -60,7 +60,7 @@ pub fn run(count: u32) -> Result<()> {
     };
     let ours = |id: &str| {
         let options = ["--name", id];
-        let mut command = rootfs.launcher(&options, &["true", MARK, id]);
+        let mut command = rootfs.launcher(&options, &["/bin/true", MARK, id]);
         output(command.stdin(Stdio::null())).map(drop)
     };
     each(&agent, count, "runc", UNKNOWN, |id| oci("runc", id))?;

@@ -8,6 +8,7 @@ mod checkpoint;
 mod cri;
 mod docker;
 mod handover;
+mod hung;
 mod image;
 mod nested;
 mod oci;
@@ -48,6 +49,7 @@ pub const SUITE: Suite = Suite {
         docker_in_docker,
         browser_in_a_container,
         containerd_over_cri,
+        one_that_never_answers,
         descriptors_of_the_host,
         restored_by_criu,
         tiers_of_an_application,
@@ -104,6 +106,10 @@ fn browser_in_a_container() -> Result<()> {
 
 fn containerd_over_cri() -> Result<()> {
     cri::run()
+}
+
+fn one_that_never_answers() -> Result<()> {
+    hung::run()
 }
 
 fn descriptors_of_the_host() -> Result<()> {

@@ -124,7 +124,7 @@ impl Found {
             let Some(thread) = living(dir, stat)? else { return Ok(None) };
             let (exe, cwd) = (target(&thread.join("exe"))?, target(&thread.join("cwd"))?);
             let args = content(&thread.join("cmdline"), LONGEST)?;
-            let env = environment(&thread)?;
+            let env = environment(&thread);
             let name = content(&dir.join("comm"), Name::LEN)?;
             let (vpid, uid) = status(dir)?;
             let place =
@@ -245,15 +245,11 @@ fn target(link: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(path))
 }
 
-/// The variables of its environment that are told; none if that takes a right that the agent does not have. Whether
-/// the process has ended, others tell.
-fn environment(dir: &Path) -> io::Result<Vec<u8>> {
-    match content(&dir.join("environ"), ENVIRONMENT) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
-            Ok(Vec::new())
-        }
-        all => Ok(super::environment(&all?)),
-    }
+/// The variables of its environment that are told; none if it has none, as a kernel thread, or the agent may not
+/// see them. Whether the process has ended, others tell.
+fn environment(dir: &Path) -> Vec<u8> {
+    let all = content(&dir.join("environ"), ENVIRONMENT).unwrap_or_default();
+    super::environment(&all)
 }
 
 /// Whether a file has no name any more, as far as is known without asking who serves its file system: that may be

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::symlink;
@@ -46,6 +47,31 @@ fn reads_itself_from_proc() {
         status.rsplit(") ").next().unwrap().split(' ').nth(3).unwrap().parse().unwrap();
     assert_eq!(process.standing.session, Pid(session));
     assert!(start.0 > 0 && start.0.is_multiple_of(TICK));
+    let cwd = std::env::current_dir().unwrap();
+    assert_eq!(process.cwd(), cwd.as_os_str().as_bytes());
+    assert!(process.environment().all(shrike_common::is_told));
+}
+
+/// Also the kernel's own, which have neither programs nor environments.
+#[test]
+fn misses_nobody() {
+    let listed = || -> BTreeSet<Pid> {
+        let names = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter_map(|name| Some(Pid(name.to_str()?.parse().ok()?))).collect()
+    };
+    let (before, scan, after) = (listed(), Scan::take(Path::new("/proc"), || 1).unwrap(), listed());
+    let has_ended = |pid: &Pid| {
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.0)).unwrap_or_default();
+        status.is_empty() || status.contains("State:\tZ")
+    };
+    let missed: Vec<_> = before
+        .intersection(&after)
+        .filter(|pid| !scan.found.contains_key(pid) && !scan.unread.contains(pid))
+        .filter(|pid| !has_ended(pid))
+        .collect();
+    assert!(missed.is_empty(), "{missed:?}");
+    let kernels = scan.found.values().filter(|found| found.exe.as_deref() == Some(b""));
+    assert!(kernels.count() > 0 || !Path::new("/proc/2").exists());
 }
 
 #[test]
