@@ -35,8 +35,8 @@ pub(crate) struct Alert {
     #[serde(serialize_with = "fields")]
     pub(crate) output_fields: Vec<(String, Json)>,
     /// Whether what the container's runtime tells is in it; not there if there is no such container, or no runtime
-    /// could be asked for it. One that had to leave without it comes again, with the same `uuid`, when the runtime
-    /// has told.
+    /// is to be asked. An urgent one that left without it comes again, with the same `uuid`, if the runtime tells
+    /// soon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) enriched: Option<bool>,
     /// The message alone.
@@ -97,12 +97,19 @@ impl Alert {
     /// Puts in what the container's runtime has told by now. `rest` is the message with room for that.
     pub(crate) fn enrich(&mut self, rest: &Output, told: &impl Event) {
         self.say(rest.render(told));
-        for (name, value) in &mut self.output_fields {
-            if let Some(field) = FieldId::by_name(name).filter(|field| field.is_of_runtime()) {
-                *value = json(told.field(field, None));
-            }
+        for (name, value) in rest.fields(told) {
+            self.put(name, json(value));
+        }
+        for field in OF_CONTAINERS.into_iter().filter(|field| field.is_of_runtime()) {
+            self.put(field.name(), json(told.field(field, None)));
         }
         self.enriched = Some(true);
+    }
+
+    fn put(&mut self, name: &str, value: Json) {
+        if let Some((_, old)) = self.output_fields.iter_mut().find(|(known, _)| known == name) {
+            *old = value;
+        }
     }
 
     fn say(&mut self, message: String) {

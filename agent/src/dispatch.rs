@@ -8,8 +8,8 @@ use shrike_rules::{Argument, Event, FieldId, Kind, Output, Priority, Rule, Value
 
 use crate::alert::Alert;
 use crate::context::container::Container;
-use crate::context::runtime::{Details, Directory, Want};
-use crate::detect::{Sight, told, told_of};
+use crate::context::runtime::{Directory, Want};
+use crate::detect::{Sight, Told};
 use crate::metrics::Metrics;
 use crate::sink::Sinks;
 
@@ -20,7 +20,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const LATER: Duration = Duration::from_secs(10);
 
 /// How many may wait; any more leave as they are.
-const MOST: usize = 4096;
+const MOST: usize = 1024;
+
+/// How many of one container may, so that no container takes the places of all others.
+const OF_CONTAINER: usize = 64;
 
 /// From this one on, alerts do not wait.
 const URGENT: Priority = Priority::Critical;
@@ -61,39 +64,54 @@ impl Dispatch {
 
     /// Raises the alert of a rule that has matched.
     pub(crate) fn raise(&mut self, rule: &Rule, sight: &Sight<'_, '_>) {
+        if !self.held.is_empty() && sight.details().is_some() {
+            // What was held of this container comes first.
+            self.go_on(sight.runtimes);
+        }
         let time = sight.clock.timestamp(sight.header.time);
         let alert = Alert::new(rule, sight, sight.enriched(), time, &self.hostname);
         self.metrics.alerted(&alert);
-        let container = sight.untold().filter(|_| self.held.len() < MOST);
-        let Some(container) =
-            container.and_then(|(directory, container)| expected(directory, container))
-        else {
+        let expected = sight
+            .untold()
+            .filter(|(directory, container)| is_expected(directory, container))
+            .map(|(_, container)| container);
+        let Some(container) = expected else { return self.send(alert) };
+        if !self.has_place(container) {
+            self.metrics.hurried();
             return self.send(alert);
-        };
+        }
         let is_out = rule.priority() <= URGENT;
         if is_out {
             self.send(alert.clone());
         }
         let deadline = Instant::now() + if is_out { LATER } else { PATIENCE };
         let rest = rule.output().settled(sight, FieldId::is_of_runtime);
+        let container = container.clone();
         self.held.push(Held { alert, rest, container, deadline, is_out });
     }
 
-    /// Lets go of the alerts that have waited long enough, and of those whose containers are known by now.
+    /// Lets go of the alerts that have waited long enough, and of those whose containers are known by now, or will
+    /// not be.
     pub(crate) fn go_on(&mut self, directory: Option<&Directory>) {
         let now = Instant::now();
         let held = std::mem::take(&mut self.held);
         for mut held in held {
             if let Some(details) = held.container.details(directory) {
-                held.alert.enrich(&held.rest, &Told(&details));
+                held.alert.enrich(&held.rest, &Late(Told::new(&held.container, &details)));
                 self.send(held.alert);
-            } else if held.deadline > now {
+            } else if held.deadline > now && !is_hopeless(directory, &held.container) {
                 self.held.push(held);
             } else if !held.is_out {
                 self.send(held.alert);
             }
         }
         self.metrics.held(self.held.len());
+    }
+
+    /// Whether one more of a container may wait.
+    fn has_place(&self, container: &Container) -> bool {
+        let of_it = || self.held.iter().filter(|held| held.container.key == container.key).count();
+        self.held.len() < MOST && of_it() < OF_CONTAINER
     }
 
     /// Lets go of all that wait.
@@ -111,30 +129,39 @@ impl Dispatch {
     }
 }
 
-/// The container, if it will soon be known what its runtime tells of it.
-fn expected(directory: &Directory, container: &Container) -> Option<Container> {
+/// Whether it will soon be known what its runtime tells of a container.
+fn is_expected(directory: &Directory, container: &Container) -> bool {
+    let Some(key) = container.key else { return false };
     // What has just come to be known is told at the next turn.
-    let is_read = container
-        .record
-        .as_ref()
-        .is_some_and(|record| record.is_open() || record.details().is_some());
-    let is_asked =
-        matches!(directory.want(container.runtime, container.key?), Want::Asked | Want::Known);
-    (is_read || is_asked).then(|| container.clone())
+    let is_asked = matches!(directory.want(container.runtime, key), Want::Asked | Want::Known);
+    let of_record = container.record.as_ref().is_some_and(|record| {
+        // One that takes longer hangs: no alert is to wait for that.
+        record.details().is_some() || record.is_open() && container.since.elapsed() < PATIENCE
+    });
+    is_asked || of_record
+}
+
+/// Whether nobody will tell more of it.
+fn is_hopeless(directory: Option<&Directory>, container: &Container) -> bool {
+    let is_unknown = container
+        .key
+        .is_none_or(|key| directory.is_none_or(|directory| directory.is_unknown(&key)));
+    is_unknown && container.record.as_ref().is_none_or(|record| !record.is_open())
 }
 
 /// What a runtime has told, as an event that has nothing else.
-struct Told<'a>(&'a Details);
+struct Late<'a>(Told<'a>);
 
-impl Event for Told<'_> {
+impl Event for Late<'_> {
     fn kind(&self) -> Kind {
         Kind::Boundary
     }
 
     fn field(&self, field: FieldId, argument: Option<Argument<'_>>) -> Option<Value<'_>> {
-        match argument {
-            Some(Argument::Name(name)) => told_of(self.0, field, name),
-            _ => told(self.0, field),
-        }
+        let name = match argument {
+            Some(Argument::Name(name)) => Some(name),
+            _ => None,
+        };
+        self.0.field(field, name)
     }
 }

@@ -104,6 +104,8 @@ series! {
     held: IntGauge = "shrike_alerts_held" []
         "Alerts that wait for what a runtime will tell, at most for 500 ms; or that are out and will be \
          told again with it.";
+    hurried: IntCounter = "shrike_alerts_hurried_total" []
+        "Alerts that left without waiting for what a runtime will tell, as too many wait.";
     uninspected: IntCounter = "shrike_containers_uninspected_total" []
         "Containers whose first process had ended before its mounts, limits and label were read: rules \
          that ask for those saw nothing.";
@@ -252,6 +254,11 @@ impl Metrics {
     /// How many alerts wait for a runtime.
     pub(crate) fn held(&self, count: usize) {
         self.held.set(gauge(count));
+    }
+
+    /// An alert left without waiting for a runtime.
+    pub(crate) fn hurried(&self) {
+        self.hurried.inc();
     }
 
     /// What came of the rule files.

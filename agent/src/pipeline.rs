@@ -45,7 +45,8 @@ const TICK: Duration = Duration::from_secs(1);
 const TURN: Duration = Duration::from_millis(10);
 
 /// The kinds of event that the tables of processes and cgroups live by.
-const LINEAGE: [Kind; 4] = [Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupMkdir];
+const LINEAGE: [Kind; 6] =
+    [Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupMkdir, Kind::CgroupRmdir, Kind::CgroupAttach];
 
 /// How many bites of the lanes are still taken at the end: more than the default rings hold.
 const LAST_BITES: usize = 64;
@@ -99,6 +100,16 @@ impl Pipeline {
     /// Handles events until the other end of `stopped` is closed. Before, nobody had watched `since`
     /// then.
     pub(crate) fn run(mut self, since: &Gap, stopped: &OwnedFd) -> Result<(), Errno> {
+        let ended = self.watch(since, stopped);
+        // What waits leaves as it is, whatever has ended this.
+        self.dispatch.finish();
+        for gap in std::mem::take(&mut self.gaps).end() {
+            self.tell(&gap);
+        }
+        ended
+    }
+
+    fn watch(&mut self, since: &Gap, stopped: &OwnedFd) -> Result<(), Errno> {
         self.tell(since);
         let lost = self.sensor.lost_unattended();
         if lost > 0 {
@@ -133,10 +144,6 @@ impl Pipeline {
         // Nothing more will come of what waits for more.
         self.read(u64::MAX);
         self.tick();
-        for gap in std::mem::take(&mut self.gaps).end() {
-            self.tell(&gap);
-        }
-        self.dispatch.finish();
         Ok(())
     }
 

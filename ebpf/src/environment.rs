@@ -10,8 +10,9 @@ use shrike_common::{ENVIRONMENT_BYTES, VARIABLE_BYTES, may_tell};
 use crate::kernel::Pointer;
 use crate::slot::{RECORD, Slot};
 
-/// The most variables that are looked at; a long one counts for several.
-const STEPS: u32 = 256;
+/// The most variables that are looked at; a long one counts for several. A pod may have hundreds, one for each
+/// service.
+const STEPS: u32 = 2048;
 
 /// Where a search is: in map memory, since the steps of `bpf_loop` share nothing else.
 #[repr(C)]

@@ -222,6 +222,7 @@ fields! {
     ProcSname "proc.sname" Text NoArgument, ALL, "name of the session leader";
     ProcCwd "proc.cwd" Text NoArgument, ALL, "working directory of the process when it executed its program, with a slash at the end";
     ProcEnv "proc.env" Text OptionalName, ALL, "variables of the environment that change what a program does or where it connects to (LD_*, GLIBC_TUNABLES, proxies and the like), as NAME=VALUE, joined by blanks; the value of one by name";
+    ProcEnvCut "proc.env_cut" Bool NoArgument, ALL, "whether the environment is too long for all of proc.env to be told";
     ProcDuration "proc.duration" Number NoArgument, ALL, "age of the process, nanoseconds";
     ProcPpidDuration "proc.ppid.duration" Number NoArgument, ALL, "age of the parent, nanoseconds";
     ProcStartTime "proc.start_time" Number NoArgument, ALL, "start of the process, nanoseconds since boot";

@@ -2,7 +2,7 @@
 //! from the file system of the unified hierarchy; from then on events tell which are made and removed, so that the
 //! path of one is known before it has its first task, and still when its last one is told of.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -50,10 +50,20 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
 /// The cgroups of the unified hierarchy.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroups {
-    paths: HashMap<CgroupId, Box<[u8]>>,
+    paths: HashMap<CgroupId, Known>,
+    /// How often it was looked again.
+    looks: u32,
     /// Those that are gone, the first one first.
     removed: VecDeque<CgroupId>,
     refused: u64,
+}
+
+/// A cgroup.
+#[derive(Debug)]
+struct Known {
+    path: Box<[u8]>,
+    /// How often it had been looked again when it came to be known.
+    looks: u32,
 }
 
 impl Cgroups {
@@ -100,18 +110,33 @@ impl Cgroups {
         }
     }
 
-    /// Takes over those of another look that were not told of.
+    /// Another look begins: what is told of from now on may be missing in it.
+    pub(crate) fn begin(&mut self) {
+        self.looks = self.looks.wrapping_add(1);
+    }
+
+    /// Takes over those of that look that were not told of; others that it has not found are gone.
     pub(crate) fn merge(&mut self, found: Self) {
-        for (id, path) in found.paths {
+        let is_gone = |(id, known): &(&CgroupId, &Known)| {
+            known.looks != self.looks && !found.paths.contains_key(id)
+        };
+        let gone: Vec<_> = self.paths.iter().filter(is_gone).map(|(&id, _)| id).collect();
+        let told: HashSet<_> = self.removed.iter().copied().collect();
+        for id in gone {
+            if !told.contains(&id) {
+                self.remove(id);
+            }
+        }
+        for (id, known) in found.paths {
             if !self.paths.contains_key(&id) {
-                self.insert(id, &path);
+                self.insert(id, &known.path);
             }
         }
     }
 
     /// The path of a cgroup below the root of the hierarchy.
     pub(crate) fn path(&self, id: CgroupId) -> Option<&[u8]> {
-        self.paths.get(&id).map(|path| &**path)
+        self.paths.get(&id).map(|known| &*known.path)
     }
 
     /// How many found no room.
@@ -124,7 +149,7 @@ impl Cgroups {
             self.refused += 1;
             return;
         }
-        self.paths.insert(id, path.into());
+        self.paths.insert(id, Known { path: path.into(), looks: self.looks });
     }
 
     fn remove(&mut self, id: CgroupId) {
@@ -140,7 +165,31 @@ impl Cgroups {
 
 #[cfg(test)]
 mod tests {
+    use shrike_common::CgroupMkdir;
+    use shrike_common::wire::Text;
+
     use super::*;
+
+    #[test]
+    fn another_look_puts_right_what_events_did_not_tell() {
+        let cgroups = |ids: &[(u64, &str)]| {
+            let mut cgroups = Cgroups::default();
+            for (id, path) in ids {
+                cgroups.insert(CgroupId(*id), path.as_bytes());
+            }
+            cgroups
+        };
+        let mut known = cgroups(&[(1, "/"), (2, "/gone")]);
+        known.begin();
+        let path = Text::new(b"/later", 0);
+        let made = CgroupMkdir { made: CgroupId(4), hierarchy: 0, level: 1, path };
+        known.apply(&Event::CgroupMkdir(made));
+        known.merge(cgroups(&[(1, "/"), (3, "/missed")]));
+        assert_eq!(known.path(CgroupId(3)), Some(&b"/missed"[..]));
+        assert_eq!(known.path(CgroupId(4)), Some(&b"/later"[..]));
+        assert_eq!(known.removed, [CgroupId(2)], "its last events may come later");
+        assert!(known.path(CgroupId(2)).is_some());
+    }
 
     #[test]
     fn a_process_has_a_cgroup_in_each_hierarchy() {

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use shrike_common::{CgroupId, ContainerId, Event, Header, Membership, StartTime};
 
@@ -17,7 +18,7 @@ use super::cgroup_path::{self, CgroupPath, Qos, Runtime};
 use super::conmon::Conmon;
 use super::mountinfo;
 use super::process::{self, Processes};
-use super::runtime::{Details, Directory, Id, Key, Record, Scope};
+use super::runtime::{Details, Directory, Family, Id, Key, Record, Scope};
 use crate::detect::HOST;
 
 /// How many that are gone are remembered: the events of their last tasks may come later.
@@ -25,6 +26,9 @@ const ENDED: usize = 1024;
 
 /// The most that are known; beyond, the events of new ones have the container's number only.
 const CAPACITY: usize = 16_384;
+
+/// How long it is until it is looked again for those that are over, in nanoseconds.
+const SWEEP: u64 = 1_000_000_000;
 
 /// How long the ids are that people write: the first digits of a digest.
 const SHORT: usize = 12;
@@ -49,6 +53,8 @@ pub(crate) struct Container {
     pub(crate) key: Option<Key>,
     /// The name that people gave it, where that is known without a question.
     name: Option<Box<str>>,
+    /// When it came to be known here.
+    pub(crate) since: Instant,
     /// When its first process has started, of those that led to the one by which it came to be known.
     pub(crate) started: Option<StartTime>,
     /// What its runtime has written down of it.
@@ -79,6 +85,8 @@ pub(crate) struct Containers {
     proc: Option<PathBuf>,
     /// Those that found no room.
     refused: HashSet<ContainerId>,
+    /// When it was last looked for those without a process, in nanoseconds of boot time.
+    swept: u64,
 }
 
 /// What an event has changed.
@@ -108,6 +116,7 @@ impl Container {
             hierarchy: UNIFIED,
             key: Id::parse(outer.id).map(|id| Key { scope: Scope::of_cgroup(outer.cgroup), id }),
             name: None,
+            since: Instant::now(),
             started: None,
             record: None,
         })
@@ -132,6 +141,7 @@ impl Container {
             hierarchy: UNIFIED,
             key: None,
             name: None,
+            since: Instant::now(),
             started: None,
             record: None,
         }
@@ -143,8 +153,7 @@ impl Container {
         let key = match self.key {
             // Its cgroup is another's: it is in a container that Podman did not make.
             Some(key) if key.id != id => return self,
-            Some(key) => key,
-            None => Key { scope: Scope::of_user(uid), id },
+            _ => Key { scope: Scope::of_user(uid), id },
         };
         let bundle = Path::new(OsStr::from_bytes(bundle));
         Self {
@@ -165,6 +174,12 @@ impl Container {
             Runtime::LibvirtLxc | Runtime::Lxc | Runtime::Shrike | Runtime::SystemdNspawn
         );
         self.name.as_deref().or_else(|| is_name.then_some(&*self.id))
+    }
+
+    /// Whether what is told of its pod can be believed: the labels that say so to Docker and Podman may be the
+    /// image's.
+    pub(crate) fn has_pod(&self, details: &Details) -> bool {
+        self.pod.is_some() || matches!(details.family, Family::Containerd | Family::CriO)
     }
 
     /// What its runtime tells of it, as far as that is known.
@@ -221,19 +236,30 @@ impl Containers {
             return self.removed(removed.hierarchy, removed.path.bytes);
         }
         let number = container_of(header, event);
-        if number == ContainerId(0) || self.table.contains_key(&number) {
+        let witness = is_at_home(header, event).then_some(header);
+        // One that is known by its cgroup only has more to tell by a process.
+        let is_known = |known: &Container| known.started.is_some() || witness.is_none();
+        if number == ContainerId(0)
+            || self.table.get(&number).is_some_and(is_known)
+            || !self.has_room(number, header.time, processes)
+        {
             return None;
         }
         let home = self.homes.get(&number).copied();
-        let witness = is_at_home(header, event).then_some(header);
         // Whoever was caught outside says nothing about where the container is.
         let cgroup = home.or(witness.map(|header| header.cgroup))?;
-        self.know(number, cgroup, witness, processes).then_some(Change::Known(number))
+        self.know(number, cgroup, witness, processes);
+        Some(Change::Known(number))
     }
 
     /// The container that a task with this header acts in, or for.
     pub(crate) fn of(&self, header: &Header, event: &Event<'_>) -> Option<&Container> {
         self.table.get(&container_of(header, event))
+    }
+
+    /// Another look at the cgroups begins.
+    pub(crate) fn begin(&mut self) {
+        self.cgroups.begin();
     }
 
     /// Takes over the cgroups of another look.
@@ -274,23 +300,31 @@ impl Containers {
         containers.saturating_add(self.cgroups.refused())
     }
 
-    /// One comes to be known, by its cgroup and a process that is in it. Returns whether there was room.
+    /// Whether there is room for one more, or for this one. If not, it is looked for those that are over every
+    /// now and then: to look takes time.
+    fn has_room(&mut self, number: ContainerId, now: u64, processes: &Processes) -> bool {
+        if self.table.len() < CAPACITY || self.table.contains_key(&number) {
+            return true;
+        }
+        if now >= self.swept.saturating_add(SWEEP) || self.swept == 0 {
+            self.swept = now.max(1);
+            self.forget_empty(processes);
+        }
+        let has_room = self.table.len() < CAPACITY;
+        if !has_room && self.refused.len() < CAPACITY {
+            self.refused.insert(number);
+        }
+        has_room
+    }
+
+    /// One comes to be known, by its cgroup and a process that is in it.
     fn know(
         &mut self,
         number: ContainerId,
         cgroup: CgroupId,
         witness: Option<&Header>,
         processes: &Processes,
-    ) -> bool {
-        if self.table.len() >= CAPACITY {
-            self.forget_empty(processes);
-        }
-        if self.table.len() >= CAPACITY {
-            if self.refused.len() < CAPACITY {
-                self.refused.insert(number);
-            }
-            return false;
-        }
+    ) {
         let path = self.cgroups.path(cgroup).unwrap_or_default();
         let mut container = Container::of_path(path)
             .or_else(|| self.ask(witness?))
@@ -303,9 +337,10 @@ impl Containers {
             container = container.watched(&conmon);
         }
         let neighbours = self.numbers.entry(container.cgroup.clone()).or_default();
-        neighbours.push((container.hierarchy, number));
+        if !neighbours.contains(&(container.hierarchy, number)) {
+            neighbours.push((container.hierarchy, number));
+        }
         self.table.insert(number, container);
-        true
     }
 
     /// What the cgroups of a process in the hierarchies of version 1 say, where containers have theirs on some
@@ -496,6 +531,13 @@ mod tests {
         // The tables of a former agent tell.
         containers.homes = HashMap::from([(ContainerId(3), CgroupId(7))]);
         assert_eq!(caught(&mut containers).as_deref(), Some(ID));
+        assert_eq!(containers.of(&escaped, &breach).unwrap().started, None);
+        // The rest is known by the first that acts at home.
+        let own = Header { tgid: Pid(5), start: start(Pid(5)), ..header(3, 9, Membership::Member) };
+        let known = containers.apply(&own, &ACT, &Processes::default());
+        assert_eq!(known, Some(Change::Known(ContainerId(3))));
+        assert_eq!(containers.of(&own, &ACT).unwrap().started, Some(own.start));
+        assert_eq!(containers.apply(&own, &ACT, &Processes::default()), None);
     }
 
     #[test]

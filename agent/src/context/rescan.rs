@@ -32,7 +32,7 @@ enum State {
     Idle,
     Running(JoinHandle<io::Result<(Scan, Cgroups)>>),
     /// Until the events of its time have come.
-    Waiting(Scan, Cgroups),
+    Waiting(Box<(Scan, Cgroups)>),
 }
 
 impl Rescan {
@@ -49,13 +49,17 @@ impl Rescan {
         seen: u64,
     ) {
         self.state = match mem::replace(&mut self.state, State::Idle) {
-            State::Idle if processes.is_stale() && boot_time() >= self.not_before => self.begin(),
+            State::Idle if processes.is_stale() && boot_time() >= self.not_before => {
+                containers.begin();
+                self.begin()
+            }
             State::Running(thread) if thread.is_finished() => match thread.join() {
-                Ok(Ok((scan, cgroups))) => State::Waiting(scan, cgroups),
+                Ok(Ok(found)) => State::Waiting(Box::new(found)),
                 Ok(Err(error)) => self.give_up(&error),
                 Err(_) => self.give_up(&io::Error::other("the thread failed")),
             },
-            State::Waiting(scan, cgroups) if seen >= scan.end() => {
+            State::Waiting(found) if seen >= found.0.end() => {
+                let (scan, cgroups) = *found;
                 processes.merge(&scan);
                 containers.merge(cgroups);
                 self.done += 1;

@@ -15,7 +15,7 @@ pub(crate) mod syscall;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-pub(crate) use subject::{told, told_of};
+pub(crate) use subject::Told;
 
 use shrike_common::{Abi, ContainerId, Event, Header, Kind, Namespaces};
 use shrike_rules::{Argument, FieldId, Stage, Value, event_type};

@@ -10,7 +10,7 @@ use crate::capability::Capabilities;
 use crate::context::cgroup_path;
 use crate::context::container::{self, Container};
 use crate::context::process::{Process, Standing};
-use crate::context::runtime::{Details, Directory, Mount};
+use crate::context::runtime::{Details, Directory, Mount, Pod};
 
 /// A field of these; `index` is its argument.
 pub(super) fn field<'a>(
@@ -68,6 +68,7 @@ pub(super) fn field<'a>(
             let variables: Vec<_> = sight.ancestor(0)?.environment().collect();
             variables.join(&b' ').into()
         }
+        FieldId::ProcEnvCut => sight.ancestor(0)?.is_environment_cut().into(),
         FieldId::ProcDuration => age(header.time, header.start),
         FieldId::ProcPpidDuration => age(header.time, sight.ancestor(1)?.start),
         FieldId::ContainerDuration => age(header.time, sight.its_container()?.started?),
@@ -98,10 +99,10 @@ pub(super) fn field<'a>(
         },
         FieldId::ContainerName if sight.is_of_host() => HOST.into(),
         FieldId::ContainerName => match sight.details() {
-            Some(details) => details.name.as_str().into(),
+            Some(details) => text(&details.name)?.into(),
             None => sight.its_container()?.name()?.into(),
         },
-        field if field.is_of_runtime() => told(sight.details()?, field)?,
+        field if field.is_of_runtime() => sight.told()?.field(field, None)?,
         FieldId::ContainerNestedId => {
             let nested = sight.nested()?;
             container::shortened(nested.id).into()
@@ -127,7 +128,7 @@ pub(super) fn named<'a>(sight: &'a Sight<'_, '_>, field: FieldId, name: &str) ->
                 |variable: &'a [u8]| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
             sight.ancestor(0)?.environment().find_map(value).map(Value::from)
         }
-        field if field.is_of_runtime() => told_of(sight.details()?, field, name),
+        field if field.is_of_runtime() => sight.told()?.field(field, Some(name)),
         _ => None,
     }
 }
@@ -141,7 +142,7 @@ impl Sight<'_, '_> {
 
     /// Whether what the runtime of the container has told can be seen; `None` if there is none to be asked.
     pub(crate) fn enriched(&self) -> Option<bool> {
-        self.its_container()?.key?;
+        self.its_container()?.key.filter(|_| self.runtimes.is_some())?;
         Some(self.details().is_some())
     }
 
@@ -156,6 +157,11 @@ impl Sight<'_, '_> {
     pub(crate) fn details(&self) -> Option<&Details> {
         let told = || self.its_container()?.details(self.runtimes);
         self.details.get_or_init(told).as_deref()
+    }
+
+    /// The same, as far as it can be believed.
+    fn told(&self) -> Option<Told<'_>> {
+        Some(Told::new(self.its_container()?, self.details()?))
     }
 
     /// What is known of the container that the event is about.
@@ -190,42 +196,48 @@ impl Sight<'_, '_> {
 }
 
 /// What a runtime has told of a container.
-pub(crate) fn told(details: &Details, field: FieldId) -> Option<Value<'_>> {
-    let (image, pod) = (&details.image, details.pod.as_deref());
-    Some(match field {
-        FieldId::ContainerName => text(&details.name)?.into(),
-        FieldId::ContainerImage => text(&image.name)?.into(),
-        FieldId::ContainerImageRepository => text(&image.repository)?.into(),
-        FieldId::ContainerImageTag => text(&image.tag)?.into(),
-        FieldId::ContainerImageDigest => text(&image.digest)?.into(),
-        FieldId::ContainerImageId => text(&image.id)?.into(),
-        FieldId::ContainerPrivileged => details.privileged?.into(),
-        FieldId::ContainerStartTs => Value::Number(details.started?.as_nanosecond()),
-        FieldId::ContainerLabels => labels(&details.labels)?.into(),
-        FieldId::ContainerMounts => mounts(&details.mounts)?.into(),
-        FieldId::ContainerHostPid => details.host.pid?.into(),
-        FieldId::ContainerHostNetwork => details.host.network?.into(),
-        FieldId::ContainerHostIpc => details.host.ipc?.into(),
-        FieldId::ContainerRestarts => details.restarts.into(),
-        FieldId::K8sPodLabels => labels(&pod?.labels)?.into(),
-        FieldId::K8sPodSandboxId => {
-            container::short(&details.sandbox?.to_string()).to_owned().into()
-        }
-        FieldId::K8sSaName => details.service_account.as_deref()?.into(),
-        FieldId::K8sNsName => text(&pod?.namespace)?.into(),
-        FieldId::K8sPodName => text(&pod?.name)?.into(),
-        _ => return None,
-    })
+pub(crate) struct Told<'a> {
+    details: &'a Details,
+    /// Its pod, if it can be believed that there is one.
+    pod: Option<&'a Pod>,
 }
 
-/// The same of one of several, by its name.
-pub(crate) fn told_of<'a>(details: &'a Details, field: FieldId, name: &str) -> Option<Value<'a>> {
-    let labels = match field {
-        FieldId::ContainerLabel => &details.labels,
-        FieldId::K8sPodLabel => &details.pod.as_deref()?.labels,
-        _ => return None,
-    };
-    labels.get(name).map(|label| label.as_str().into())
+impl<'a> Told<'a> {
+    pub(crate) fn new(container: &Container, details: &'a Details) -> Self {
+        Self { details, pod: details.pod.as_deref().filter(|_| container.has_pod(details)) }
+    }
+
+    /// A field of these; `name` is its argument.
+    pub(crate) fn field(&self, field: FieldId, name: Option<&str>) -> Option<Value<'a>> {
+        let Self { details, pod } = *self;
+        let image = &details.image;
+        Some(match field {
+            FieldId::ContainerName => text(&details.name)?.into(),
+            FieldId::ContainerImage => text(&image.name)?.into(),
+            FieldId::ContainerImageRepository => text(&image.repository)?.into(),
+            FieldId::ContainerImageTag => text(&image.tag)?.into(),
+            FieldId::ContainerImageDigest => text(&image.digest)?.into(),
+            FieldId::ContainerImageId => text(&image.id)?.into(),
+            FieldId::ContainerPrivileged => details.privileged?.into(),
+            FieldId::ContainerStartTs => Value::Number(details.started?.as_nanosecond()),
+            FieldId::ContainerLabel => details.labels.get(name?)?.as_str().into(),
+            FieldId::ContainerLabels => labels(&details.labels)?.into(),
+            FieldId::ContainerMounts => mounts(&details.mounts)?.into(),
+            FieldId::ContainerHostPid => details.host.pid?.into(),
+            FieldId::ContainerHostNetwork => details.host.network?.into(),
+            FieldId::ContainerHostIpc => details.host.ipc?.into(),
+            FieldId::ContainerRestarts => details.restarts.into(),
+            FieldId::K8sPodLabel => pod?.labels.get(name?)?.as_str().into(),
+            FieldId::K8sPodLabels => labels(&pod?.labels)?.into(),
+            FieldId::K8sPodSandboxId => {
+                container::short(&details.sandbox?.to_string()).to_owned().into()
+            }
+            FieldId::K8sSaName => details.service_account.as_deref()?.into(),
+            FieldId::K8sNsName => text(&pod?.namespace)?.into(),
+            FieldId::K8sPodName => text(&pod?.name)?.into(),
+            _ => return None,
+        })
+    }
 }
 
 /// As Falco writes them.

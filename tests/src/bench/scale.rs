@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -14,6 +14,9 @@ use crate::container::{Rootfs, container};
 
 /// How many processes a container has.
 const PROCESSES: usize = 20;
+
+/// How long an agent may take to start beside all of them.
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// Starts so many containers, beside the agent and before the next one.
 pub fn scale(count: usize) -> Result<()> {
@@ -35,11 +38,23 @@ pub fn scale(count: usize) -> Result<()> {
         let known = soon(count)?;
         report(format!("containers that it knows, {when}"), number(known.containers))?;
         report(format!("processes in them, {when}"), number(known.processes))?;
-        report(format!("resident memory of the agent, {when}"), agent.resident()?)
+        report(format!("resident memory of the agent, {when}"), agent.resident()?)?;
+        let Known { containers, processes } = known;
+        ensure!(
+            containers == count && processes == count * PROCESSES,
+            "it knows {containers} containers with {processes} processes, {when}"
+        );
+        Ok(())
     };
     told("started beside it", &agent)?;
     ensure!(agent.stop()?.success(), "the agent did not end well");
-    let agent = Agent::start(DEFAULT_RULES, &[])?;
+    let (start, agent) = (Instant::now(), Agent::spawn(DEFAULT_RULES, &[])?);
+    let is_ready =
+        || agent.wait("ready", |agent| agent.get("/readyz").is_ok_and(|(status, _)| status == 200));
+    // It looks at every one of them, which in an emulated guest takes minutes.
+    while is_ready().is_err() {
+        ensure!(start.elapsed() < PATIENCE, "not ready: {}", agent.log());
+    }
     told("started before it", &agent)?;
     ensure!(agent.stop()?.success(), "the agent did not end well");
     for number in 0..count {

@@ -50,6 +50,7 @@ pub const SUITE: Suite = Suite {
         browser_in_a_container,
         containerd_over_cri,
         one_that_never_answers,
+        one_that_is_slow,
         descriptors_of_the_host,
         restored_by_criu,
         tiers_of_an_application,
@@ -109,7 +110,11 @@ fn containerd_over_cri() -> Result<()> {
 }
 
 fn one_that_never_answers() -> Result<()> {
-    hung::run()
+    hung::silent()
+}
+
+fn one_that_is_slow() -> Result<()> {
+    hung::slow()
 }
 
 fn descriptors_of_the_host() -> Result<()> {

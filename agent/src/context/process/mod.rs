@@ -84,6 +84,8 @@ struct Image {
     dev: u32,
     /// A set of `Exec::UPPER` and `Exec::UNLINKED`.
     file: u32,
+    /// Whether there may be more of its environment that would be told.
+    is_env_cut: bool,
     /// The time of which this is known: of the exec, or of the scan; 0 if it is a guess. A child
     /// inherits it.
     since: u64,
@@ -133,6 +135,11 @@ impl Process {
         arguments(&self.image.env)
     }
 
+    /// Whether there may be more of these.
+    pub(crate) fn is_environment_cut(&self) -> bool {
+        self.image.is_env_cut
+    }
+
     /// The directory that it was in when it executed its program; empty if not known.
     pub(crate) fn cwd(&self) -> &[u8] {
         &self.image.cwd
@@ -170,11 +177,12 @@ impl Default for Standing {
 impl Image {
     /// The image of a child that was created at `time`.
     fn inherited(&self, time: u64) -> Self {
-        let Self { exe, args, env, cwd, inode, dev, file, since } = self;
+        let Self { exe, args, env, cwd, inode, dev, file, is_env_cut, since } = self;
         // A scan may have seen later what its parent runs.
         let since = if *since <= time { *since } else { 0 };
         let [exe, args, env, cwd] = [exe, args, env, cwd].map(Arc::clone);
-        Self { exe, args, env, cwd, inode: *inode, dev: *dev, file: *file, since }
+        let (inode, dev, file, is_env_cut) = (*inode, *dev, *file, *is_env_cut);
+        Self { exe, args, env, cwd, inode, dev, file, is_env_cut, since }
     }
 }
 

@@ -5,6 +5,7 @@ use std::iter;
 use std::mem;
 use std::sync::Arc;
 
+use shrike_common::wire::Text;
 use shrike_common::{Event, Exec, Fork, Header, Pid, StartTime};
 
 use super::text::Texts;
@@ -230,6 +231,7 @@ impl Processes {
             inode: exec.inode,
             dev: exec.dev,
             file: exec.file,
+            is_env_cut: exec.env.has(Text::TRUNCATED) || exec.env.has(Text::UNREADABLE),
             since: header.time,
         };
         self.place(header);

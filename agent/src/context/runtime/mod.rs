@@ -53,9 +53,9 @@ use self::source::{Question, SourceId};
 use super::cgroup_path::Runtime;
 
 pub(crate) use counters::Counters;
-pub(crate) use details::{Details, Mount};
 #[cfg(test)]
-pub(crate) use details::{HostNamespaces, Pod};
+pub(crate) use details::HostNamespaces;
+pub(crate) use details::{Details, Mount, Pod};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use failure::Reason;
 pub(crate) use family::Family;
@@ -156,6 +156,11 @@ impl Directory {
             self.shared.counters.hits.add();
         }
         details
+    }
+
+    /// Whether it was asked for a container, and no runtime knew it. Never waits.
+    pub(crate) fn is_unknown(&self, key: &Key) -> bool {
+        matches!(self.shared.cache.answer(key), Some(Answer::Absent))
     }
 
     /// Asks for a container that the path of a cgroup says is of `runtime`. Never waits.
