@@ -11,10 +11,8 @@ use arc_swap::ArcSwap;
 use super::counters::Counters;
 use super::details::Details;
 use super::key::{Id, Key, Scope};
+use super::limits::OF_USER;
 use super::source::SourceId;
-
-/// The most containers of one user's runtimes, so that no user takes the room of others.
-const OF_USER: usize = 256;
 
 /// How long a container that has ended is still known: its last events are under way.
 const FAREWELL: Duration = Duration::from_mins(1);

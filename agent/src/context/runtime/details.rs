@@ -190,6 +190,16 @@ impl Details {
     }
 }
 
+impl Details {
+    /// The image is known by these names with digest too.
+    pub(super) fn add_digests(&mut self, names: &[String]) {
+        // Its texts were cut before, so that they are of bounded size by themselves.
+        let mut room = Room::new();
+        self.image = Image::new(&mut room, &self.image.name, names, &self.image.id);
+        self.is_cut |= room.is_cut();
+    }
+}
+
 impl Pod {
     /// What the labels say that a kubelet gives to each container, by which Docker knows pods too.
     pub(super) fn of_labels(room: &mut Room, labels: &BTreeMap<String, String>) -> Option<Self> {

@@ -110,7 +110,7 @@ impl Link {
     async fn connect(&self) -> Result<Session, Failure> {
         let Endpoint { protocol, scope, .. } = self.endpoint;
         let path = self.endpoint.path_below(&self.host);
-        let socket = Socket::new(path, scope.uid(), self.patience);
+        let socket = Socket::new(path, scope, self.patience);
         let accounts = self.service_accounts.then(|| self.host.clone());
         let client = Client::connect(protocol, socket, accounts).await?;
         Session::start(client, &self.shared, self.source, scope).await

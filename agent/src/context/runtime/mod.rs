@@ -23,6 +23,7 @@ mod failure;
 mod family;
 mod image;
 mod key;
+mod limits;
 mod link;
 mod notice;
 mod record;

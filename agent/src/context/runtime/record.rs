@@ -3,6 +3,7 @@
 //! while the runtime itself says nothing as long as it starts the container, and a user's mostly has no socket.
 //! Where one can be asked, what it says counts: that is more.
 
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -12,21 +13,20 @@ use std::thread;
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
 use shrike_common::{Pid, StartTime};
 
 use super::details::{Details, Room};
 use super::family::Family;
 use super::image::Image;
 use super::key::{Key, Scope};
+use super::limits::Limits;
 use crate::context::file::{Found, Refusal};
 use crate::context::process;
 
 /// How many may wait to be read. More come only while one keeps the thread waiting.
 const QUEUE: usize = 256;
-
-/// The most that is read of a file: each container has less than two thousand bytes in it.
-const MOST: usize = 16 << 20;
 
 /// The files, beside the containers' folders.
 const FILES: [&str; 2] = ["containers.json", "volatile-containers.json"];
@@ -126,7 +126,8 @@ impl Record {
             if owner != self.key.scope.uid() {
                 return Err(Failure::Owner(name, owner));
             }
-            let text = found.read(MOST).map_err(|refusal| Failure::File(name, refusal))?;
+            let most = Limits::of(self.key.scope).records;
+            let text = found.read(most).map_err(|refusal| Failure::File(name, refusal))?;
             if let Some(details) = self.find(&text).map_err(|error| Failure::Json(name, error))? {
                 return Ok(details);
             }
@@ -148,9 +149,10 @@ impl Record {
     }
 
     fn find(&self, text: &[u8]) -> serde_json::Result<Option<Details>> {
-        let id = self.key.id.to_string();
-        let entries: Vec<Entry> = serde_json::from_slice(text)?;
-        let Some(entry) = entries.into_iter().find(|entry| entry.id == id) else { return Ok(None) };
+        let mut texts = serde_json::Deserializer::from_slice(text);
+        let found = texts.deserialize_seq(Search(&self.key.id.to_string()))?;
+        texts.end()?;
+        let Some(entry) = found else { return Ok(None) };
         let Metadata { name, image_name, image_id } = serde_json::from_str(&entry.metadata)?;
         let mut room = Room::new();
         Ok(Some(Details {
@@ -159,6 +161,27 @@ impl Record {
             is_cut: room.is_cut(),
             ..Details::of(Family::Podman)
         }))
+    }
+}
+
+/// Looks for the entry with an id, and keeps no other meanwhile: there is no telling how many there are.
+struct Search<'a>(&'a str);
+
+impl<'de> Visitor<'de> for Search<'_> {
+    type Value = Option<Entry>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of containers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Option<Entry>, A::Error> {
+        let mut found = None;
+        while let Some(entry) = entries.next_element::<Entry>()? {
+            if found.is_none() && entry.id == self.0 {
+                found = Some(entry);
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -228,6 +251,35 @@ mod tests {
         let details = record.read().unwrap();
         assert_eq!((&*details.name, &*details.image.repository), ("web", "quay.io/a/b"));
         assert_eq!((&*details.image.tag, &*details.image.id), ("1", "9f"));
+    }
+
+    #[test]
+    fn one_of_many_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let entries: Vec<_> = (0..1000)
+            .map(|number| {
+                let id = if number == 500 { ID.to_owned() } else { format!("{number:064x}") };
+                serde_json::json!({ "id": id, "metadata": format!(r#"{{"name":"c{number}"}}"#) })
+            })
+            .collect();
+        let text = serde_json::json!(entries).to_string();
+        fs::write(folder.path().join(FILES[0]), &text).unwrap();
+        let record = record(folder.path(), key());
+        assert_eq!(record.read().unwrap().name, "c500");
+        // What comes after the list is none of it.
+        fs::write(folder.path().join(FILES[0]), text + "]").unwrap();
+        assert!(matches!(record.read(), Err(Failure::Json(..))));
+    }
+
+    #[test]
+    fn users_have_less_room_than_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let uid = nix::unistd::getuid().as_raw();
+        let most = Limits::of(key().scope).records;
+        fs::write(folder.path().join(FILES[0]), vec![b' '; most + 1]).unwrap();
+        let failure = record(folder.path(), key()).read().unwrap_err();
+        assert!(matches!(failure, Failure::File(_, Refusal::TooLarge(found)) if found == most));
+        assert!(uid == 0 || most == 1 << 20);
     }
 
     #[test]

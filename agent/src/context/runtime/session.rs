@@ -13,6 +13,7 @@ use super::client::Client;
 use super::details::Details;
 use super::failure::Failure;
 use super::key::{Id, Key, Scope};
+use super::limits::Limits;
 use super::notice::{Notice, Notices};
 use super::shared::Shared;
 use super::source::{Pace, Question, SourceId};
@@ -196,7 +197,7 @@ impl Session {
             return true;
         }
         match self.queued.get(&id) {
-            None if self.queued.len() >= self.shared.capacity => return false,
+            None if self.queued.len() >= self.capacity() => return false,
             // It stays in the other one too, where it is passed over later.
             None | Some(false) if is_urgent => self.urgent.push_back(id),
             None => self.backlog.push_back(id),
@@ -261,11 +262,17 @@ impl Session {
 
     /// As many of a list as may be kept at all.
     fn bounded(&self, mut ids: Vec<Id>) -> Vec<Id> {
-        for _ in self.shared.capacity..ids.len() {
+        let capacity = self.capacity();
+        for _ in capacity..ids.len() {
             self.shared.counters.overflown.add();
         }
-        ids.truncate(self.shared.capacity);
+        ids.truncate(capacity);
         ids
+    }
+
+    /// How many containers may be kept, or wait to be asked for.
+    fn capacity(&self) -> usize {
+        self.shared.capacity.min(Limits::of(self.scope).ids)
     }
 
     /// What ended is let go; returns what there is to ask for.

@@ -8,20 +8,27 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use super::key::Scope;
+use super::limits::Limits;
 
 /// A socket.
 #[derive(Clone, Debug)]
 pub(super) struct Socket {
     path: PathBuf,
-    owner: u32,
+    scope: Scope,
     patience: Duration,
 }
 
 impl Socket {
-    /// The socket at `path`, which only `owner` is believed to serve, and whose answers may take as
-    /// long as `patience`.
-    pub(super) fn new(path: PathBuf, owner: u32, patience: Duration) -> Self {
-        Self { path, owner, patience }
+    /// The socket at `path`, which only the owner of this scope is believed to serve, and whose answers may take
+    /// as long as `patience`.
+    pub(super) fn new(path: PathBuf, scope: Scope, patience: Duration) -> Self {
+        Self { path, scope, patience }
+    }
+
+    /// How much is taken in of what is said there.
+    pub(super) fn limits(&self) -> Limits {
+        Limits::of(self.scope)
     }
 
     /// Connects. Nothing is sent before it is known who listens: a user can have a link to any socket
@@ -30,9 +37,10 @@ impl Socket {
         let stream =
             self.within(async { UnixStream::connect(&self.path).await.map_err(Failure::Connect) });
         let stream = stream.await?;
-        let found = stream.peer_cred().map_err(Failure::Connect)?.uid();
-        if found != self.owner {
-            return Err(Failure::Impostor { expected: self.owner, found });
+        let (expected, found) =
+            (self.scope.uid(), stream.peer_cred().map_err(Failure::Connect)?.uid());
+        if found != expected {
+            return Err(Failure::Impostor { expected, found });
         }
         Ok(TokioIo::new(stream))
     }

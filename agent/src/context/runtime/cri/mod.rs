@@ -34,12 +34,6 @@ use super::notice::Notices;
 use super::service_account;
 use super::socket::Socket;
 
-/// The largest list, as the kubelet has it.
-const LARGEST_LIST: usize = 16 << 20;
-
-/// The largest other message.
-const LARGEST: usize = 4 << 20;
-
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Cri {
@@ -143,7 +137,7 @@ impl Cri {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        let mut grpc = self.grpc(LARGEST);
+        let mut grpc = self.grpc(self.socket.limits().message);
         grpc.ready().await.map_err(|error| of_transport(&error))?;
         let codec = ProstCodec::<Q, A>::default();
         let path = PathAndQuery::from_static(method);
@@ -158,7 +152,8 @@ impl Cri {
         A: Message + Default + 'static,
     {
         let answer = self.socket.within(async {
-            let limit = if method.contains("/List") { LARGEST_LIST } else { LARGEST };
+            let limits = self.socket.limits();
+            let limit = if method.contains("/List") { limits.list } else { limits.message };
             let mut grpc = self.grpc(limit);
             grpc.ready().await.map_err(|error| of_transport(&error))?;
             let codec = ProstCodec::<Q, A>::default();
@@ -190,7 +185,7 @@ impl Cri {
         let sandbox = Sandbox::of(&answer)?;
         let mut sandboxes = self.sandboxes();
         // Those that a list did not have are of a moment.
-        if sandboxes.len() >= super::CONTAINERS {
+        if sandboxes.len() >= self.socket.limits().sandboxes {
             sandboxes.clear();
         }
         sandboxes.insert(id, sandbox.clone());

@@ -2,9 +2,12 @@
 //! that Go leaves empty are `null` or absent; states and actions are texts, since Podman has some of its
 //! own.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
+
+use super::super::key::Id;
 
 /// Of `GET /version`.
 #[derive(Debug, Deserialize)]
@@ -25,7 +28,9 @@ pub(super) struct Component {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Listed {
-    pub(super) id: String,
+    /// `None` for what is no id.
+    #[serde(deserialize_with = "id")]
+    pub(super) id: Option<Id>,
 }
 
 /// Of `GET /containers/ID/json`.
@@ -122,6 +127,12 @@ pub(super) struct Event {
 pub(super) struct Actor {
     #[serde(rename = "ID")]
     pub(super) id: String,
+}
+
+/// Keeps the id itself, not its text.
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Id>, D::Error> {
+    let text = Cow::<str>::deserialize(deserializer)?;
+    Ok(Id::parse(text.as_bytes()))
 }
 
 /// Takes `null` for what is empty.

@@ -27,17 +27,8 @@ use super::key::Id;
 use super::notice::{Notice, Notices};
 use super::socket::Socket;
 
-/// The most of a list that is read: one of a thousand containers has a few megabytes.
-const LARGEST_LIST: usize = 16 << 20;
-
-/// The most of another answer.
-const LARGEST: usize = 2 << 20;
-
 /// The most of an error that is read.
 const LARGEST_ERROR: usize = 64 << 10;
-
-/// The most images of which the digests are kept.
-const IMAGES: usize = 1024;
 
 /// The containers that run.
 const LIST: &str = "/containers/json";
@@ -77,15 +68,18 @@ impl Engine {
     pub(super) async fn list(&self) -> Result<Vec<Id>, Failure> {
         let listed: Option<Vec<Listed>> = self.ask(LIST).await?;
         let listed = listed.ok_or(Failure::Unsupported)?;
-        Ok(listed.iter().filter_map(|entry| Id::parse(entry.id.as_bytes())).collect())
+        Ok(listed.into_iter().filter_map(|entry| entry.id).collect())
     }
 
     /// Asks for a container; `None` if there is no such thing.
     pub(super) async fn inspect(&self, id: Id) -> Result<Option<Details>, Failure> {
         let answer: Option<Container> = self.ask(&format!("/containers/{id}/json")).await?;
         let Some(container) = answer else { return Ok(None) };
-        let digests = self.digests(&container.image).await?;
-        Ok(Some(self.details(container, &digests)))
+        // Of what was said no more is left than is kept, however long the next answer takes.
+        let mut details = self.details(container);
+        let digests = self.digests(&details.image.id).await?;
+        details.add_digests(&digests);
+        Ok(Some(details))
     }
 
     /// Passes on what the runtime tells of containers, until it stops to.
@@ -124,7 +118,7 @@ impl Engine {
             room.list(answer.unwrap_or_default().repo_digests, |room, name| room.text(&name));
         let digests: Arc<[String]> = digests.into();
         let mut images = self.images();
-        if images.len() >= IMAGES {
+        if images.len() >= self.socket.limits().images {
             images.clear();
         }
         images.insert(image.to_owned(), digests.clone());
@@ -135,12 +129,13 @@ impl Engine {
         self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn details(&self, container: Container, digests: &[String]) -> Details {
+    /// What is kept of a container, but for the digest of its image.
+    fn details(&self, container: Container) -> Details {
         let Container { name, created, image, restart_count, state, host_config, mounts, config } =
             container;
         let mut room = Room::new();
         let name = room.text(name.strip_prefix('/').unwrap_or(&name));
-        let image = Image::new(&mut room, &config.image, digests, &image);
+        let image = Image::new(&mut room, &config.image, &[], &image);
         let healthcheck = healthcheck(&mut room, &config.healthcheck.test);
         let mounts = room.list(&mounts, |room, mount| Mount {
             source: room.text(&mount.source),
@@ -186,9 +181,10 @@ impl Engine {
             if status == StatusCode::NOT_FOUND {
                 return Ok(None);
             }
+            let limits = self.socket.limits();
             let limit = match status.is_success() {
-                true if path == LIST => LARGEST_LIST,
-                true => LARGEST,
+                true if path == LIST => limits.list,
+                true => limits.answer,
                 false => LARGEST_ERROR,
             };
             let body = Limited::new(answer.into_body(), limit).collect().await.map_err(of_body)?;
@@ -215,8 +211,12 @@ struct Exchange {
 impl Exchange {
     async fn start(socket: &Socket) -> Result<Self, Failure> {
         let stream = socket.connect().await?;
+        let mut builder = http1::Builder::new();
+        if let Some(buffer) = socket.limits().buffer {
+            builder.max_buf_size(buffer);
+        }
         let (sender, connection) =
-            http1::handshake(stream).await.map_err(|error| of_hyper(&error))?;
+            builder.handshake(stream).await.map_err(|error| of_hyper(&error))?;
         let mut tasks = JoinSet::new();
         tasks.spawn(async {
             // Whoever waits for the answer is told.

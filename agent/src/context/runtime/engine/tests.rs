@@ -4,16 +4,19 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::context::runtime::counters::Counters;
+use crate::context::runtime::key::Scope;
 
 const ID: &str = "4f66ad9a0b2e4f66ad9a0b2e4f66ad9a0b2e4f66ad9a0b2e4f66ad9a0b2e0123";
 
 fn engine() -> Engine {
-    let socket = Socket::new("/nowhere".into(), 0, Duration::ZERO);
+    let socket = Socket::new("/nowhere".into(), Scope::Host, Duration::ZERO);
     Engine { socket, family: Family::Docker, images: Mutex::default() }
 }
 
 fn details(value: Value) -> Details {
-    engine().details(serde_json::from_value(value).unwrap(), &["nginx@sha256:1".to_owned()])
+    let mut details = engine().details(serde_json::from_value(value).unwrap());
+    details.add_digests(&["nginx@sha256:1".to_owned()]);
+    details
 }
 
 #[test]
