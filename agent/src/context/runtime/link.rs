@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use super::aside::Aside;
 use super::backoff::Backoff;
 use super::client::Client;
 use super::endpoint::Endpoint;
@@ -40,6 +41,8 @@ pub(super) struct Link {
     /// How long an answer may take.
     pub(super) patience: Duration,
     pub(super) service_accounts: bool,
+    /// For calls that may hang.
+    pub(super) aside: Aside,
     pub(super) state: State,
 }
 
@@ -110,7 +113,7 @@ impl Link {
     async fn connect(&self) -> Result<Session, Failure> {
         let Endpoint { protocol, scope, .. } = self.endpoint;
         let path = self.endpoint.path_below(&self.host);
-        let socket = Socket::new(path, scope, self.patience);
+        let socket = Socket::new(path, scope, self.patience, self.aside.clone());
         let accounts = self.service_accounts.then(|| self.host.clone());
         let client = Client::connect(protocol, socket, accounts).await?;
         Session::start(client, &self.shared, self.source, scope).await

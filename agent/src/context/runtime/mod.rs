@@ -11,6 +11,7 @@
 //!
 //! What is kept of a container has a bound, whatever a runtime says, and so has the number of containers.
 
+mod aside;
 mod backoff;
 mod cache;
 mod client;
@@ -46,6 +47,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use self::aside::Aside;
 use self::cache::Answer;
 use self::link::{Link, State};
 use self::record::Records;
@@ -295,6 +297,7 @@ impl Links {
             host: self.config.host.clone(),
             patience: self.config.patience,
             service_accounts: self.config.service_accounts,
+            aside: Aside::new(),
             state: State::default(),
         }
     }
@@ -315,6 +318,8 @@ fn run(
                 _ = stopped.changed() => {}
             }
         });
+        // A call that hangs is not waited for.
+        runtime.shutdown_background();
     })?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::aside::Aside;
 use super::failure::Failure;
 use super::key::Scope;
 use super::limits::Limits;
@@ -17,13 +18,14 @@ pub(super) struct Socket {
     path: PathBuf,
     scope: Scope,
     patience: Duration,
+    aside: Aside,
 }
 
 impl Socket {
     /// The socket at `path`, which only the owner of this scope is believed to serve, and whose answers may take
     /// as long as `patience`.
-    pub(super) fn new(path: PathBuf, scope: Scope, patience: Duration) -> Self {
-        Self { path, scope, patience }
+    pub(super) fn new(path: PathBuf, scope: Scope, patience: Duration, aside: Aside) -> Self {
+        Self { path, scope, patience, aside }
     }
 
     /// How much is taken in of what is said there.
@@ -43,6 +45,14 @@ impl Socket {
             return Err(Failure::Impostor { expected, found });
         }
         Ok(TokioIo::new(stream))
+    }
+
+    /// Makes a call that may hang, and gives up when the time for an answer is over.
+    pub(super) async fn aside<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.aside.call(self.patience, call).await
     }
 
     /// Gives up when the time for an answer is over.

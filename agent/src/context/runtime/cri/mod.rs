@@ -119,7 +119,25 @@ impl Cri {
             Some(id) => self.sandbox(id).await?.map(|sandbox| (id, sandbox)),
             None => None,
         };
-        self.of_container(answer, &info, sandbox).map(Some)
+        let mut details = self.of_container(answer, &info, sandbox)?;
+        details.service_account = self.service_account(&details).await;
+        Ok(Some(details))
+    }
+
+    /// The account of the pod of a container, if it is asked for and known.
+    async fn service_account(&self, details: &Details) -> Option<String> {
+        let (host, pod) = (self.accounts.clone()?, details.pod.clone()?);
+        let volume = service_account::volume(&pod, &details.mounts)?;
+        let read = move || service_account::read(&host, &pod.namespace, &volume);
+        let read = self.socket.aside(read).await;
+        let account = match read {
+            Ok(account) => account.map_err(|failure| failure.to_string()),
+            Err(failure) => Err(failure.to_string()),
+        };
+        let name = &details.name;
+        account
+            .inspect_err(|failure| tracing::debug!("the token of container {name}: {failure}"))
+            .ok()
     }
 
     /// Passes on what the runtime tells of containers, until it stops to.
@@ -225,10 +243,6 @@ impl Cri {
             None => Pod::of_labels(&mut room, &labels).map(Arc::new),
         };
         let is_pod_cut = sandbox.as_ref().is_some_and(|(_, sandbox)| sandbox.is_cut);
-        let service_account = match (&self.accounts, &pod) {
-            (Some(host), Some(pod)) => service_account::read(host, &pod.namespace, &mounts),
-            _ => None,
-        };
         Ok(Details {
             family: self.family,
             name,
@@ -243,7 +257,7 @@ impl Cri {
             healthcheck: None,
             host: sandbox.as_ref().map(|(_, sandbox)| sandbox.host).unwrap_or_default(),
             pod,
-            service_account,
+            service_account: None,
             sandbox: sandbox.map(|(id, _)| id),
             is_sandbox: false,
             is_cut: room.is_cut() || is_pod_cut,

@@ -3,13 +3,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::context::runtime::aside::Aside;
 use crate::context::runtime::counters::Counters;
 use crate::context::runtime::key::Scope;
 
 const ID: &str = "4f66ad9a0b2e4f66ad9a0b2e4f66ad9a0b2e4f66ad9a0b2e4f66ad9a0b2e0123";
 
 fn engine() -> Engine {
-    let socket = Socket::new("/nowhere".into(), Scope::Host, Duration::ZERO);
+    let socket = Socket::new("/nowhere".into(), Scope::Host, Duration::ZERO, Aside::new());
     Engine { socket, family: Family::Docker, images: Mutex::default() }
 }
 

@@ -50,6 +50,7 @@ fn lines(
         host: host.root.path().to_owned(),
         patience,
         service_accounts: false,
+        aside: Aside::new(),
         state: State::default(),
     };
     let thread = thread::spawn(meanwhile);
