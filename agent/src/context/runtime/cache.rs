@@ -105,6 +105,14 @@ impl Cache {
         }
     }
 
+    /// A runtime is gone: nobody would tell that its containers end. One that comes back tells of them anew.
+    pub(super) fn part(&self, source: SourceId) {
+        let until = Instant::now() + FAREWELL;
+        for entry in self.book().values_mut().filter(|entry| entry.source == Some(source)) {
+            entry.until.get_or_insert(until);
+        }
+    }
+
     /// A runtime told of all its containers: of each other one that it told of, that has ended. Returns
     /// those of them of which nothing is known, or not yet what is only known once they are started.
     pub(super) fn compare(&self, source: SourceId, scope: Scope, ids: &[Id]) -> Vec<Id> {
@@ -128,24 +136,31 @@ impl Cache {
     /// Forgets what ended long ago.
     pub(super) fn clean(&self) {
         let now = Instant::now();
-        self.forget(&mut self.book(), |entry| entry.until.is_some_and(|until| until <= now));
+        self.forget(&mut self.book(), |_, entry| entry.until.is_some_and(|until| until <= now));
     }
 
     /// Whether there is room for one more of these, at the cost of what has ended if need be.
     fn has_room(&self, book: &mut HashMap<Key, Entry>, scope: Scope) -> bool {
-        let is_full = |book: &HashMap<Key, Entry>| {
+        let has_share = |book: &HashMap<Key, Entry>| {
             let of_scope = || book.keys().filter(|key| key.scope == scope).count();
-            book.len() >= self.capacity || scope != Scope::Host && of_scope() >= OF_USER
+            scope == Scope::Host || of_scope() < OF_USER
         };
-        if is_full(book) {
-            self.forget(book, |entry| entry.until.is_some());
+        // Who needs more than a share does so at no cost of others.
+        if !has_share(book) {
+            self.forget(book, |key, entry| key.scope == scope && entry.until.is_some());
         }
-        !is_full(book)
+        if !has_share(book) {
+            return false;
+        }
+        if book.len() >= self.capacity {
+            self.forget(book, |_, entry| entry.until.is_some());
+        }
+        book.len() < self.capacity
     }
 
-    fn forget(&self, book: &mut HashMap<Key, Entry>, is_old: impl Fn(&Entry) -> bool) {
+    fn forget(&self, book: &mut HashMap<Key, Entry>, is_old: impl Fn(&Key, &Entry) -> bool) {
         let count = book.len();
-        book.retain(|_, entry| !is_old(entry));
+        book.retain(|key, entry| !is_old(key, entry));
         if book.len() != count {
             self.change(|table| table.retain(|key, _| book.contains_key(key)));
         }
@@ -211,6 +226,33 @@ mod tests {
         assert_eq!(counters.overflown.value(), 1);
         cache.learn(SOURCE, key(1), details("c"), &counters);
         assert_eq!(cache.len(), OF_USER + 1);
+    }
+
+    #[test]
+    fn a_full_share_costs_others_nothing() {
+        let (cache, counters) = filled(10_000, 1);
+        cache.end(key(0));
+        let of_user = |number| Key { scope: Scope::User(1000), ..key(number) };
+        for number in 0..OF_USER {
+            cache.learn(SOURCE, of_user(number), details("c"), &counters);
+        }
+        cache.end(of_user(7));
+        cache.learn(SOURCE, of_user(OF_USER), details("c"), &counters);
+        assert_eq!((counters.overflown.value(), cache.len()), (0, OF_USER + 1));
+        assert!(cache.details(&of_user(7)).is_none() && cache.details(&key(0)).is_some());
+    }
+
+    #[test]
+    fn what_a_runtime_told_goes_with_it() {
+        let (cache, counters) = filled(10, 2);
+        cache.learn(SourceId(2), key(2), details("of another"), &counters);
+        cache.part(SOURCE);
+        assert!(cache.details(&key(0)).is_some());
+        // It is back.
+        cache.learn(SOURCE, key(1), details("again"), &counters);
+        expire(&cache);
+        let known = [0, 1, 2].map(|number| cache.details(&key(number)).is_some());
+        assert_eq!(known, [false, true, true]);
     }
 
     #[test]

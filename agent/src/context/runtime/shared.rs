@@ -63,6 +63,7 @@ impl Shared {
 impl Drop for Connected {
     fn drop(&mut self) {
         self.shared.disconnect(self.source.id);
+        self.shared.cache.part(self.source.id);
         self.shared.counters.disconnect(self.source.family);
     }
 }
