@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::family::Protocol;
 use super::key::Scope;
+use super::place::{Place, Users};
 
 /// A place where a runtime may listen.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -46,9 +47,6 @@ const USERS: &str = "/run/user";
 /// Where a user's runtime listens in there.
 const OF_USER: [&str; 2] = ["docker.sock", "podman/podman.sock"];
 
-/// The most users whose runtimes are asked.
-const MOST_USERS: usize = 64;
-
 impl Endpoint {
     fn new(protocol: Protocol, path: impl Into<PathBuf>) -> Self {
         Self { protocol, path: path.into(), scope: Scope::Host, is_asked_for: false }
@@ -59,35 +57,44 @@ impl Endpoint {
         WELL_KNOWN.into_iter().map(|(protocol, path)| Self::new(protocol, path)).collect()
     }
 
-    /// The sockets that the users of this host have now.
-    pub(super) fn of_users(host: &Path) -> Vec<Self> {
+    /// The users of this host that have a folder for sockets.
+    pub(super) fn users(host: &Path) -> Vec<u32> {
         // There is no such folder on hosts that nobody logs in to.
         let users = fs::read_dir(below(host, Path::new(USERS))).into_iter().flatten();
         let uid = |name: std::ffi::OsString| name.to_str()?.parse().ok().filter(|&uid| uid != 0);
-        let uids = users.filter_map(|entry| uid(entry.ok()?.file_name())).take(MOST_USERS);
-        uids.flat_map(|uid| {
-            OF_USER.map(|path| Self {
+        users.filter_map(|entry| uid(entry.ok()?.file_name())).collect()
+    }
+
+    /// The sockets that a user has now. May wait for that user.
+    pub(super) fn of_user(host: &Path, uid: u32) -> Vec<Self> {
+        OF_USER
+            .map(|path| Self {
                 scope: Scope::User(uid),
                 ..Self::new(Protocol::Docker, format!("{USERS}/{uid}/{path}"))
             })
-        })
-        .filter(|endpoint| endpoint.is_there(host))
-        .collect()
+            .into_iter()
+            .filter(|endpoint| endpoint.place(host).is_there())
+            .collect()
     }
 
-    /// Its path, as this process sees it.
-    pub(super) fn path_below(&self, host: &Path) -> PathBuf {
+    /// Where it is, as this process sees it.
+    pub(super) fn place(&self, host: &Path) -> Place {
+        match self.scope {
+            Scope::Host => Place::Host(self.path_below(host)),
+            Scope::User(uid) => {
+                Place::User(Users { host: host.to_owned(), path: self.path.clone(), uid })
+            }
+        }
+    }
+
+    /// The path of one of the host's, as this process sees it.
+    fn path_below(&self, host: &Path) -> PathBuf {
         let path = below(host, &self.path);
         let Ok(rest) = self.path.strip_prefix("/run") else { return path };
         // On some hosts it is a folder of its own, where Docker listens.
         let old = below(host, Path::new("/var/run"));
         let is_folder = fs::symlink_metadata(&old).is_ok_and(|old| old.is_dir());
         if is_folder && !path.exists() { old.join(rest) } else { path }
-    }
-
-    /// Whether there is something.
-    pub(super) fn is_there(&self, host: &Path) -> bool {
-        self.path_below(host).exists()
     }
 }
 
@@ -166,14 +173,18 @@ mod tests {
     #[test]
     fn users_have_sockets_of_their_own() {
         let host = tempfile::tempdir().unwrap();
-        assert_eq!(Endpoint::of_users(host.path()), []);
+        assert!(Endpoint::users(host.path()).is_empty());
         let podman = host.path().join("run/user/1000/podman");
         fs::create_dir_all(&podman).unwrap();
         for other in ["0", "x", "1001"] {
             fs::create_dir_all(host.path().join("run/user").join(other)).unwrap();
         }
         let _listener = UnixListener::bind(podman.join("podman.sock")).unwrap();
-        let found = Endpoint::of_users(host.path());
+        let mut users = Endpoint::users(host.path());
+        users.sort_unstable();
+        assert_eq!(users, [1000, 1001]);
+        assert_eq!(Endpoint::of_user(host.path(), 1001), []);
+        let found = Endpoint::of_user(host.path(), 1000);
         let [only] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(only.scope, Scope::User(1000));
         assert_eq!(only.path, Path::new("/run/user/1000/podman/podman.sock"));

@@ -11,7 +11,9 @@ use thiserror::Error;
 pub(super) enum Failure {
     #[error("its socket takes no connection")]
     Connect(#[source] io::Error),
-    #[error("its socket is served by uid {found} instead of uid {expected}, and not believed")]
+    #[error(
+        "its socket is of uid {found}, or served by it, instead of uid {expected}, and not believed"
+    )]
     Impostor { expected: u32, found: u32 },
     #[error("no answer within {} ms", .0.as_millis())]
     Hung(Duration),

@@ -14,6 +14,7 @@ use super::client::Client;
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::key::Scope;
+use super::place::Place;
 use super::session::Session;
 use super::shared::Shared;
 use super::socket::Socket;
@@ -63,26 +64,41 @@ impl Link {
         let mut looks = Backoff::new(LOOKS.0, LOOKS.1);
         let mut tries = Backoff::new(TRIES.0, TRIES.1);
         loop {
-            if !self.endpoint.is_there(&self.host) {
-                self.absent();
-                if self.endpoint.scope != Scope::Host && !self.endpoint.is_asked_for {
-                    return;
+            let failure = match self.is_there().await {
+                Ok(false) => {
+                    self.absent();
+                    if self.endpoint.scope != Scope::Host && !self.endpoint.is_asked_for {
+                        return;
+                    }
+                    sleep(looks.next()).await;
+                    continue;
                 }
-                sleep(looks.next()).await;
-                continue;
-            }
-            looks.reset();
-            let start = Instant::now();
-            let failure = self.connected().await;
+                Ok(true) => {
+                    looks.reset();
+                    let start = Instant::now();
+                    let failure = self.connected().await;
+                    if start.elapsed() >= STEADY {
+                        tries.reset();
+                    }
+                    failure
+                }
+                Err(failure) => failure,
+            };
             self.shared.counters.fail(failure.reason());
-            if start.elapsed() >= STEADY {
-                tries.reset();
-            }
             // A runtime that ended in order has taken its socket with it.
-            if self.endpoint.is_there(&self.host) {
+            if !matches!(self.is_there().await, Ok(false)) {
                 self.failing(&failure);
             }
             sleep(tries.next()).await;
+        }
+    }
+
+    /// Whether there is something at its place. A user can make a path that hangs.
+    async fn is_there(&self) -> Result<bool, Failure> {
+        let place = self.endpoint.place(&self.host);
+        match &place {
+            Place::Host(_) => Ok(place.is_there()),
+            Place::User(_) => self.aside.call(self.patience, move || place.is_there()).await,
         }
     }
 
@@ -112,8 +128,8 @@ impl Link {
 
     async fn connect(&self) -> Result<Session, Failure> {
         let Endpoint { protocol, scope, .. } = self.endpoint;
-        let path = self.endpoint.path_below(&self.host);
-        let socket = Socket::new(path, scope, self.patience, self.aside.clone());
+        let place = self.endpoint.place(&self.host);
+        let socket = Socket::new(place, scope, self.patience, self.aside.clone());
         let accounts = self.service_accounts.then(|| self.host.clone());
         let client = Client::connect(protocol, socket, accounts).await?;
         Session::start(client, &self.shared, self.source, scope).await

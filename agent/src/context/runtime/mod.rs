@@ -26,7 +26,9 @@ mod image;
 mod key;
 mod limits;
 mod link;
+mod looks;
 mod notice;
+mod place;
 mod record;
 mod service_account;
 mod session;
@@ -35,7 +37,7 @@ mod socket;
 mod source;
 mod waiting;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,12 +46,13 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::sleep;
 
 use self::aside::Aside;
 use self::cache::Answer;
 use self::link::{Link, State};
+use self::looks::Looks;
 use self::record::Records;
 use self::shared::Shared;
 use self::source::{Question, SourceId};
@@ -69,6 +72,9 @@ pub(crate) use record::Record;
 
 /// The most containers that are kept by default, four times as many as a large host has.
 pub(crate) const CONTAINERS: usize = 4096;
+
+/// The most sockets of users at which runtimes are asked.
+const MOST_OF_USERS: usize = 64;
 
 /// How often it is looked for users with runtimes, and for containers that ended long ago.
 const ROUND: Duration = Duration::from_secs(5);
@@ -247,12 +253,20 @@ impl Links {
     /// Keeps the runtimes of the host connected.
     async fn keep(self) {
         let mut tasks = JoinSet::new();
-        for (endpoint, source) in self.endpoints.iter().zip(1..) {
-            tasks.spawn(self.link(endpoint.clone(), SourceId(source)).keep());
-        }
+        let mut kept = HashMap::new();
+        let mut missing: Vec<_> = self.endpoints.iter().cloned().zip((1..).map(SourceId)).collect();
         loop {
+            for (endpoint, source) in missing.drain(..) {
+                let task = tasks.spawn(self.link(endpoint.clone(), source).keep());
+                kept.insert(task.id(), (endpoint, source));
+            }
             sleep(ROUND).await;
             self.shared.cache.clean();
+            missing.extend(ended(&mut tasks).filter_map(|task| kept.remove(&task)));
+            for (endpoint, _) in &missing {
+                let shown = failure::excerpt(&endpoint.path.display().to_string());
+                tracing::warn!("what asks the runtime at {shown} has failed, and is started again");
+            }
         }
     }
 
@@ -261,28 +275,33 @@ impl Links {
         /// Above those of the host's runtimes.
         const FIRST: u32 = 1 << 16;
         let mut tasks = JoinSet::new();
-        let mut kept = HashSet::new();
-        let mut sources = FIRST..;
+        let mut kept: HashMap<task::Id, PathBuf> = HashMap::new();
+        let mut sources = (FIRST..).map(SourceId);
+        let mut looks = Looks::new(self.config.host.clone());
+        let mut has_cut = false;
         loop {
-            while let Some(ended) = tasks.try_join_next() {
-                if let Ok(path) = ended {
-                    kept.remove(&path);
-                }
+            for task in ended(&mut tasks) {
+                kept.remove(&task);
             }
             let mut found = self.endpoints.clone();
             if self.config.discover {
-                found.extend(Endpoint::of_users(&self.config.host));
+                found.extend(looks.found().await);
             }
             for endpoint in found {
+                if kept.values().any(|path| *path == endpoint.path) {
+                    continue;
+                }
+                if kept.len() >= MOST_OF_USERS {
+                    if !std::mem::replace(&mut has_cut, true) {
+                        tracing::warn!(
+                            "users have more than {MOST_OF_USERS} runtimes; the others are not asked"
+                        );
+                    }
+                    break;
+                }
                 let path = endpoint.path.clone();
-                if kept.insert(path.clone())
-                    && let Some(source) = sources.next()
-                {
-                    let link = self.link(endpoint, SourceId(source));
-                    tasks.spawn(async move {
-                        link.keep().await;
-                        path
-                    });
+                if let Some(source) = sources.next() {
+                    kept.insert(tasks.spawn(self.link(endpoint, source).keep()).id(), path);
                 }
             }
             sleep(ROUND).await;
@@ -301,6 +320,14 @@ impl Links {
             state: State::default(),
         }
     }
+}
+
+/// The tasks that have ended, whether or not they panicked.
+fn ended(tasks: &mut JoinSet<()>) -> impl Iterator<Item = task::Id> {
+    std::iter::from_fn(|| tasks.try_join_next_with_id()).map(|ended| match ended {
+        Ok((task, ())) => task,
+        Err(error) => error.id(),
+    })
 }
 
 /// Runs a task in a thread of its own until it is told to stop.

@@ -1,6 +1,5 @@
 //! The socket of a runtime, and who is at its other end.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -11,21 +10,22 @@ use super::aside::Aside;
 use super::failure::Failure;
 use super::key::Scope;
 use super::limits::Limits;
+use super::place::Place;
 
 /// A socket.
 #[derive(Clone, Debug)]
 pub(super) struct Socket {
-    path: PathBuf,
+    place: Place,
     scope: Scope,
     patience: Duration,
     aside: Aside,
 }
 
 impl Socket {
-    /// The socket at `path`, which only the owner of this scope is believed to serve, and whose answers may take
+    /// The socket at a place, which only the owner of this scope is believed to serve, and whose answers may take
     /// as long as `patience`.
-    pub(super) fn new(path: PathBuf, scope: Scope, patience: Duration, aside: Aside) -> Self {
-        Self { path, scope, patience, aside }
+    pub(super) fn new(place: Place, scope: Scope, patience: Duration, aside: Aside) -> Self {
+        Self { place, scope, patience, aside }
     }
 
     /// How much is taken in of what is said there.
@@ -36,9 +36,17 @@ impl Socket {
     /// Connects. Nothing is sent before it is known who listens: a user can have a link to any socket
     /// where the user's runtime would be.
     pub(super) async fn connect(&self) -> Result<TokioIo<UnixStream>, Failure> {
-        let stream =
-            self.within(async { UnixStream::connect(&self.path).await.map_err(Failure::Connect) });
-        let stream = stream.await?;
+        let stream = match &self.place {
+            Place::Host(path) => {
+                self.within(async { UnixStream::connect(path).await.map_err(Failure::Connect) })
+                    .await?
+            }
+            Place::User(users) => {
+                let users = users.clone();
+                let stream = self.aside(move || users.connect()).await??;
+                UnixStream::from_std(stream).map_err(Failure::Connect)?
+            }
+        };
         let (expected, found) =
             (self.scope.uid(), stream.peer_cred().map_err(Failure::Connect)?.uid());
         if found != expected {

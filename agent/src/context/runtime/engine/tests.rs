@@ -6,11 +6,13 @@ use super::*;
 use crate::context::runtime::aside::Aside;
 use crate::context::runtime::counters::Counters;
 use crate::context::runtime::key::Scope;
+use crate::context::runtime::place::Place;
 
 const ID: &str = "4f66ad9a0b2e4f66ad9a0b2e4f66ad9a0b2e4f66ad9a0b2e4f66ad9a0b2e0123";
 
 fn engine() -> Engine {
-    let socket = Socket::new("/nowhere".into(), Scope::Host, Duration::ZERO, Aside::new());
+    let socket =
+        Socket::new(Place::Host("/nowhere".into()), Scope::Host, Duration::ZERO, Aside::new());
     Engine { socket, family: Family::Docker, images: Mutex::default() }
 }
 

@@ -424,3 +424,19 @@ fn a_socket_that_nobody_serves_is_a_failure() {
         until("refused", || directory.counters().failures(Reason::Connect) > 0);
     }
 }
+
+#[test]
+fn a_task_that_panics_is_seen_to_have_ended() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        let lives = tasks.spawn(std::future::pending()).id();
+        let expected = [tasks.spawn(async { panic!() }).id(), tasks.spawn(async {}).id()];
+        let mut found = Vec::new();
+        while found.len() < expected.len() {
+            tokio::task::yield_now().await;
+            found.extend(ended(&mut tasks));
+        }
+        assert!(expected.iter().all(|task| found.contains(task)) && !found.contains(&lives));
+    });
+}
