@@ -55,7 +55,7 @@ use self::link::{Link, State};
 use self::looks::Looks;
 use self::record::Records;
 use self::shared::Shared;
-use self::source::{Question, SourceId};
+use self::source::{Question, SourceId, Ticket, Verdict};
 use super::cgroup_path::Runtime;
 
 pub(crate) use counters::Counters;
@@ -193,16 +193,21 @@ impl Directory {
             return asked;
         }
         counters.wants.add();
-        let ticket = Arc::new(());
-        let ask = |ticket| Question { id: key.id, ticket };
-        let took = responsible.filter(|source| source.sender.try_send(ask(ticket.clone())).is_ok());
-        if took.count() == 0 {
+        let ticket = Ticket::default();
+        let mut took = 0;
+        for source in responsible {
+            match source.sender.try_send(Question { id: key.id, ticket: ticket.clone() }) {
+                Ok(()) => took += 1,
+                Err(_) => ticket.spoil(),
+            }
+        }
+        if took == 0 {
             waiting.leave(key);
             counters.refused.add();
             return Want::Refused;
         }
         // All may have said no meanwhile, with nobody left to notice.
-        if Arc::into_inner(ticket).is_some() {
+        if ticket.hand_in() != Verdict::Open {
             waiting.leave(key);
         }
         asked

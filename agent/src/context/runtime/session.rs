@@ -16,7 +16,7 @@ use super::key::{Id, Key, Scope};
 use super::limits::Limits;
 use super::notice::{Notice, Notices};
 use super::shared::Shared;
-use super::source::{Pace, Question, SourceId};
+use super::source::{Pace, Question, SourceId, Ticket, Verdict};
 
 /// How many containers are asked for at a time.
 const LOOKUPS: usize = 4;
@@ -51,7 +51,7 @@ pub(super) struct Session {
     /// Those of them of which there is news.
     again: HashSet<Id>,
     /// Those that the agent waits for.
-    tickets: HashMap<Id, Arc<()>>,
+    tickets: HashMap<Id, Ticket>,
     lookups: JoinSet<(Id, Result<Option<Details>, Failure>)>,
     lists: JoinSet<Result<Vec<Id>, Failure>>,
     listed: Instant,
@@ -164,8 +164,10 @@ impl Session {
     /// What was waited for will not be answered here.
     pub(super) fn finish(mut self, mut questions: Receiver<Question>) {
         questions.close();
-        let open = std::iter::from_fn(|| questions.try_recv().ok()).map(|question| question.id);
-        for id in open.chain(self.tickets.drain().map(|(id, _)| id)) {
+        let open = std::iter::from_fn(|| questions.try_recv().ok());
+        let open = open.map(|Question { id, ticket }| (id, ticket));
+        for (id, ticket) in open.chain(self.tickets.drain()) {
+            ticket.spoil();
             self.shared.waiting.leave(Key { scope: self.scope, id });
         }
     }
@@ -176,7 +178,8 @@ impl Session {
             self.tickets.insert(id, ticket);
         } else {
             self.shared.counters.refused.add();
-            self.settle(id, Some(ticket));
+            ticket.spoil();
+            self.settle(id, ticket);
         }
     }
 
@@ -234,14 +237,21 @@ impl Session {
                 self.shared.cache.learn(self.source, key, details, &self.shared.counters);
                 self.shared.waiting.leave(key);
             }
-            Ok(None) => self.settle(id, ticket),
+            Ok(None) => {
+                if let Some(ticket) = ticket {
+                    self.settle(id, ticket);
+                }
+            }
             Err(failure) => {
                 self.shared.counters.fail(failure.reason());
                 if !std::mem::replace(&mut self.has_complained, true) {
                     let name = self.client.family().name();
                     tracing::warn!("{name} could not be asked for container {id}: {failure}");
                 }
-                self.settle(id, ticket);
+                if let Some(ticket) = ticket {
+                    ticket.spoil();
+                    self.settle(id, ticket);
+                }
                 self.list_soon(Duration::ZERO);
             }
         }
@@ -250,14 +260,19 @@ impl Session {
         }
     }
 
-    /// A container is not known here. If nobody else was asked, it is known nowhere.
-    fn settle(&mut self, id: Id, ticket: Option<Arc<()>>) {
+    /// A container is not known here. If nobody else is asked, it is known nowhere, or can be asked for again where
+    /// not all could be asked.
+    fn settle(&self, id: Id, ticket: Ticket) {
         let key = Key { scope: self.scope, id };
-        if ticket.is_some_and(|ticket| Arc::into_inner(ticket).is_some()) {
-            self.shared.counters.absent.add();
-            self.shared.cache.miss(key);
-            self.shared.waiting.leave(key);
+        match ticket.hand_in() {
+            Verdict::Open => return,
+            Verdict::Unknown => {}
+            Verdict::Absent => {
+                self.shared.counters.absent.add();
+                self.shared.cache.miss(key);
+            }
         }
+        self.shared.waiting.leave(key);
     }
 
     /// As many of a list as may be kept at all.

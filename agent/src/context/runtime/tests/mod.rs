@@ -190,6 +190,9 @@ fn no_alert_waits_for_a_runtime_that_got_stuck() {
     until("noticed", || !directory.owner(Runtime::Docker, host.scope));
     assert_eq!(directory.want(Runtime::Docker, host.key(5000)), Want::Slow);
     until("given up", || directory.counters().failures(Reason::Hung) > 0);
+    // Whoever did not answer has not said no.
+    assert_eq!(directory.counters().absent.value(), 0);
+    assert_ne!(directory.want(Runtime::Docker, host.key(0)), Want::Absent);
     // It still lists, and comes back.
     *docker.manner.lock().unwrap() = Manner::Well;
     docker.add(key(6000).id, "late");
@@ -434,7 +437,7 @@ fn a_task_that_panics_is_seen_to_have_ended() {
         let expected = [tasks.spawn(async { panic!() }).id(), tasks.spawn(async {}).id()];
         let mut found = Vec::new();
         while found.len() < expected.len() {
-            tokio::task::yield_now().await;
+            task::yield_now().await;
             found.extend(ended(&mut tasks));
         }
         assert!(expected.iter().all(|task| found.contains(task)) && !found.contains(&lives));
