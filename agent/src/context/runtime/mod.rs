@@ -29,6 +29,7 @@ mod link;
 mod looks;
 mod notice;
 mod place;
+mod queue;
 mod record;
 mod service_account;
 mod session;

@@ -1,7 +1,7 @@
 //! A runtime while it is connected: what runs is listed, events are followed, containers are asked for,
 //! those first that the agent has events of. Nothing in here waits for one answer alone.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::key::{Id, Key, Scope};
 use super::limits::Limits;
 use super::notice::{Notice, Notices};
+use super::queue::Queue;
 use super::shared::Shared;
 use super::source::{Pace, Question, SourceId, Ticket, Verdict};
 
@@ -40,12 +41,8 @@ pub(super) struct Session {
     source: SourceId,
     scope: Scope,
     pace: Pace,
-    /// Containers that an event came from.
-    urgent: VecDeque<Id>,
-    /// Others.
-    backlog: VecDeque<Id>,
-    /// Those in either, and whether in the first.
-    queued: HashMap<Id, bool>,
+    /// Those that are to be asked for.
+    queue: Queue,
     /// Those that are asked for now, and since when.
     flying: HashMap<Id, Instant>,
     /// Those of them of which there is news.
@@ -81,9 +78,7 @@ impl Session {
             source,
             scope,
             pace: Pace::new(),
-            urgent: VecDeque::new(),
-            backlog: VecDeque::new(),
-            queued: HashMap::new(),
+            queue: Queue::new(shared.capacity.min(Limits::of(scope).ids)),
             flying: HashMap::new(),
             again: HashSet::new(),
             tickets: HashMap::new(),
@@ -199,26 +194,13 @@ impl Session {
             self.again.insert(id);
             return true;
         }
-        match self.queued.get(&id) {
-            None if self.queued.len() >= self.capacity() => return false,
-            // It stays in the other one too, where it is passed over later.
-            None | Some(false) if is_urgent => self.urgent.push_back(id),
-            None => self.backlog.push_back(id),
-            Some(_) => return true,
-        }
-        self.queued.insert(id, is_urgent);
-        true
+        self.queue.push(id, is_urgent)
     }
 
     /// Asks for as many containers as may be asked for at a time.
     fn look_up(&mut self) {
         while self.lookups.len() < LOOKUPS {
-            let Some(id) = self.urgent.pop_front().or_else(|| self.backlog.pop_front()) else {
-                return;
-            };
-            if self.queued.remove(&id).is_none() {
-                continue;
-            }
+            let Some(id) = self.queue.pop() else { return };
             self.flying.insert(id, Instant::now());
             let client = self.client.clone();
             self.lookups.spawn(async move { (id, client.inspect(id).await) });
@@ -277,17 +259,12 @@ impl Session {
 
     /// As many of a list as may be kept at all.
     fn bounded(&self, mut ids: Vec<Id>) -> Vec<Id> {
-        let capacity = self.capacity();
+        let capacity = self.queue.capacity();
         for _ in capacity..ids.len() {
             self.shared.counters.overflown.add();
         }
         ids.truncate(capacity);
         ids
-    }
-
-    /// How many containers may be kept, or wait to be asked for.
-    fn capacity(&self) -> usize {
-        self.shared.capacity.min(Limits::of(self.scope).ids)
     }
 
     /// What ended is let go; returns what there is to ask for.
