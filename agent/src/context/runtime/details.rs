@@ -33,16 +33,10 @@ pub(crate) struct Details {
     pub(crate) mounts: Vec<Mount>,
     /// Whether it was asked to be privileged, if the runtime tells.
     pub(crate) privileged: Option<bool>,
-    /// When it was made.
-    pub(crate) created: Option<Timestamp>,
     /// When its first process was started.
     pub(crate) started: Option<Timestamp>,
-    /// Its first process, in the host's pid namespace.
-    pub(crate) pid: Option<u32>,
     /// How often it was started again. In a pod each time is a container of its own.
     pub(crate) restarts: u32,
-    /// How the runtime checks its health.
-    pub(crate) healthcheck: Option<Healthcheck>,
     /// The namespaces of the host that it was given.
     pub(crate) host: HostNamespaces,
     /// The pod of Kubernetes that it is in.
@@ -70,15 +64,6 @@ pub(crate) struct Mount {
     pub(crate) is_writable: bool,
     /// `private`, `rslave`, …, as mount(8) has it.
     pub(crate) propagation: String,
-}
-
-/// The command by which a runtime checks the health of a container.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Healthcheck {
-    /// Arguments.
-    Exec(Vec<String>),
-    /// A line for the container's shell.
-    Shell(String),
 }
 
 /// Which namespaces a container shares with the host; `None` if the runtime does not tell.
@@ -175,11 +160,8 @@ impl Details {
             labels: BTreeMap::new(),
             mounts: Vec::new(),
             privileged: None,
-            created: None,
             started: None,
-            pid: None,
             restarts: 0,
-            healthcheck: None,
             host: HostNamespaces::default(),
             pod: None,
             service_account: None,

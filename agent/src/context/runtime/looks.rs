@@ -31,12 +31,11 @@ impl Looks {
         let mut found = Vec::new();
         for uid in Endpoint::users(&self.host) {
             // One that was late before is over by now, or not waited for again.
-            let (mut look, patience) = match self.hung.remove(&uid) {
-                Some(look) => (look, Duration::ZERO),
-                None => {
-                    let host = self.host.clone();
-                    (spawn_blocking(move || Endpoint::of_user(&host, uid)), PATIENCE)
-                }
+            let (mut look, patience) = if let Some(look) = self.hung.remove(&uid) {
+                (look, Duration::ZERO)
+            } else {
+                let host = self.host.clone();
+                (spawn_blocking(move || Endpoint::of_user(&host, uid)), PATIENCE)
             };
             match timeout(patience, &mut look).await {
                 Ok(Ok(endpoints)) => found.extend(endpoints),

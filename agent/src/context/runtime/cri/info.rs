@@ -20,7 +20,6 @@ const PRIVILEGED_SANDBOX: &str = "io.kubernetes.cri-o.PrivilegedRuntime";
 pub(super) struct Info {
     #[serde(rename = "sandboxID")]
     pub(super) sandbox: String,
-    pid: i64,
     /// CRI-O's.
     privileged: Option<bool>,
     /// What containerd was asked for.
@@ -66,11 +65,6 @@ impl Info {
     /// rest of an answer.
     pub(super) fn read(info: &HashMap<String, String>) -> Self {
         info.get(KEY).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
-    }
-
-    /// The first process, if it was started.
-    pub(super) fn pid(&self) -> Option<u32> {
-        u32::try_from(self.pid).ok().filter(|&pid| pid != 0)
     }
 
     pub(super) fn privileged(&self) -> Option<bool> {
@@ -119,7 +113,7 @@ mod tests {
             }))
         };
         let info = config(json!({ "privileged": true }));
-        assert_eq!((info.sandbox.as_str(), info.pid()), ("5a", Some(42)));
+        assert_eq!(info.sandbox, "5a");
         assert_eq!((info.privileged(), info.image()), (Some(true), Some("nginx:1")));
         assert_eq!(config(json!({ "namespace_options": {} })).privileged(), Some(false));
         assert_eq!(config(Value::Null).privileged(), Some(false));
@@ -131,20 +125,19 @@ mod tests {
             "sandboxID": "5a", "pid": 0, "privileged": false,
             "runtimeSpec": { "annotations": { "io.kubernetes.cri-o.Image": "quay.io/a/b:1" } },
         }));
-        assert_eq!((info.pid(), info.privileged()), (None, Some(false)));
+        assert_eq!(info.privileged(), Some(false));
         assert_eq!(info.image(), Some("quay.io/a/b:1"));
         let mark = json!({ "io.kubernetes.cri-o.PrivilegedRuntime": "true" });
         let sandbox = read(&json!({ "pid": 7, "runtimeSpec": { "annotations": mark } }));
-        assert_eq!((sandbox.pid(), sandbox.privileged()), (Some(7), Some(true)));
+        assert_eq!(sandbox.privileged(), Some(true));
     }
 
     #[test]
     fn another_form_says_nothing() {
-        for value in [json!([]), json!({ "pid": "x" }), json!({ "config": 1 }), json!(null)] {
+        for value in [json!([]), json!({ "sandboxID": 1 }), json!({ "config": 1 }), json!(null)] {
             let info = read(&value);
-            assert_eq!((info.pid(), info.privileged(), info.image()), (None, None, None));
+            assert_eq!((info.privileged(), info.image()), (None, None));
         }
-        assert_eq!(Info::read(&HashMap::new()).pid(), None);
-        assert_eq!(read(&json!({ "pid": -1 })).pid(), None);
+        assert_eq!(Info::read(&HashMap::new()).privileged(), None);
     }
 }

@@ -51,7 +51,6 @@ struct Sandbox {
     pod: Arc<Pod>,
     host: HostNamespaces,
     privileged: Option<bool>,
-    pid: Option<u32>,
     created: Option<Timestamp>,
     is_cut: bool,
 }
@@ -250,11 +249,8 @@ impl Cri {
             labels,
             mounts,
             privileged: info.privileged(),
-            created: time(status.created_at),
             started: time(status.started_at),
-            pid: info.pid(),
             restarts: metadata.attempt,
-            healthcheck: None,
             host: sandbox.as_ref().map(|(_, sandbox)| sandbox.host).unwrap_or_default(),
             pod,
             service_account: None,
@@ -265,7 +261,7 @@ impl Cri {
     }
 
     fn of_sandbox(&self, id: Id, sandbox: Sandbox) -> Details {
-        let Sandbox { pod, host, privileged, pid, created, is_cut } = sandbox;
+        let Sandbox { pod, host, privileged, created, is_cut } = sandbox;
         Details {
             family: self.family,
             name: String::new(),
@@ -273,11 +269,8 @@ impl Cri {
             labels: BTreeMap::new(),
             mounts: Vec::new(),
             privileged,
-            created,
             started: created,
-            pid,
             restarts: 0,
-            healthcheck: None,
             host,
             pod: Some(pod),
             service_account: None,
@@ -314,7 +307,6 @@ impl Sandbox {
             pod: Arc::new(pod),
             host: host.unwrap_or_default(),
             privileged: info.privileged(),
-            pid: info.pid(),
             created: time(status.created_at),
             is_cut: room.is_cut(),
         })

@@ -39,8 +39,6 @@ pub(super) struct Listed {
 pub(super) struct Container {
     #[serde(deserialize_with = "or_default")]
     pub(super) name: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) created: String,
     /// The id of the image.
     #[serde(deserialize_with = "or_default")]
     pub(super) image: String,
@@ -59,8 +57,6 @@ pub(super) struct Container {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct State {
-    #[serde(deserialize_with = "or_default")]
-    pub(super) pid: i64,
     #[serde(deserialize_with = "or_default")]
     pub(super) started_at: String,
 }
@@ -96,15 +92,6 @@ pub(super) struct Config {
     pub(super) image: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) healthcheck: Health,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct Health {
-    #[serde(deserialize_with = "or_default")]
-    pub(super) test: Vec<String>,
 }
 
 /// Of `GET /images/ID/json`.

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use self::lines::Lines;
 use self::message::{Container, Event, Listed, Version};
-use super::details::{Details, Healthcheck, HostNamespaces, Mount, Pod, Room};
+use super::details::{Details, HostNamespaces, Mount, Pod, Room};
 use super::failure::{Failure, chain, excerpt};
 use super::family::Family;
 use super::image::Image;
@@ -131,12 +131,11 @@ impl Engine {
 
     /// What is kept of a container, but for the digest of its image.
     fn details(&self, container: Container) -> Details {
-        let Container { name, created, image, restart_count, state, host_config, mounts, config } =
+        let Container { name, image, restart_count, state, host_config, mounts, config } =
             container;
         let mut room = Room::new();
         let name = room.text(name.strip_prefix('/').unwrap_or(&name));
         let image = Image::new(&mut room, &config.image, &[], &image);
-        let healthcheck = healthcheck(&mut room, &config.healthcheck.test);
         let mounts = room.list(&mounts, |room, mount| Mount {
             source: room.text(&mount.source),
             destination: room.text(&mount.destination),
@@ -154,11 +153,8 @@ impl Engine {
             labels,
             mounts,
             privileged: host_config.privileged,
-            created: time(&created),
             started: time(&state.started_at),
-            pid: u32::try_from(state.pid).ok().filter(|&pid| pid != 0),
             restarts: restart_count,
-            healthcheck,
             host: HostNamespaces {
                 network: is_host(&host_config.network_mode),
                 pid: is_host(&host_config.pid_mode),
@@ -244,17 +240,6 @@ fn tell(notices: &Notices, line: &[u8]) {
         "create" | "rename" | "restart" | "start" | "update" => notices.tell(Notice::Changed(id)),
         "destroy" | "die" | "died" | "remove" => notices.tell(Notice::Ended(id)),
         _ => {}
-    }
-}
-
-/// The command in Docker's form: how it is run comes first.
-fn healthcheck(room: &mut Room, test: &[String]) -> Option<Healthcheck> {
-    match test {
-        [kind, command] if kind == "CMD-SHELL" => Some(Healthcheck::Shell(room.text(command))),
-        [kind, arguments @ ..] if kind == "CMD" => {
-            Some(Healthcheck::Exec(room.list(arguments, |room, argument| room.text(argument))))
-        }
-        _ => None,
     }
 }
 

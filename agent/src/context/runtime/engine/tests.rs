@@ -48,11 +48,8 @@ fn a_container_of_docker() {
             propagation: "rprivate".to_owned(),
         }],
         privileged: Some(true),
-        created: Some("2026-11-30T10:00:00.123456789Z".parse().unwrap()),
         started: Some("2026-11-30T10:00:01Z".parse().unwrap()),
-        pid: Some(42),
         restarts: 2,
-        healthcheck: Some(Healthcheck::Shell("curl localhost".to_owned())),
         host: HostNamespaces { network: Some(true), pid: Some(false), ipc: Some(false) },
         pod: None,
         service_account: None,
@@ -69,7 +66,7 @@ fn what_is_not_there_is_not_known() {
         "Config": { "Labels": null, "Healthcheck": null }, "Created": null, "RestartCount": null });
     for value in [json!({}), null, json!({ "State": { "StartedAt": "0001-01-01T00:00:00Z" } })] {
         let found = details(value);
-        assert_eq!((found.pid, found.started, found.privileged), (None, None, None));
+        assert_eq!((found.started, found.privileged), (None, None));
         assert_eq!(found.host, HostNamespaces::default());
     }
 }
@@ -80,19 +77,6 @@ fn pods_are_known_by_labels() {
         "io.kubernetes.pod.uid": "u" });
     let pod = details(json!({ "Config": { "Labels": labels } })).pod.unwrap();
     assert_eq!((pod.name.as_str(), pod.namespace.as_str(), pod.uid.as_str()), ("p", "n", "u"));
-}
-
-#[test]
-fn health_checks() {
-    let check = |test: &[&str]| {
-        let test: Vec<_> = test.iter().map(ToString::to_string).collect();
-        healthcheck(&mut Room::new(), &test)
-    };
-    assert_eq!(check(&["CMD", "a", "b"]), Some(Healthcheck::Exec(vec!["a".into(), "b".into()])));
-    assert_eq!(check(&["CMD-SHELL", "a b"]), Some(Healthcheck::Shell("a b".to_owned())));
-    for none in [&["NONE"][..], &[], &["OTHER", "a"]] {
-        assert_eq!(check(none), None);
-    }
 }
 
 #[test]

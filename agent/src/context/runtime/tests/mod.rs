@@ -1,7 +1,6 @@
 mod log;
 mod server;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
@@ -24,23 +23,10 @@ pub(super) fn key(number: usize) -> Key {
 /// What could be said of it.
 pub(super) fn details(name: &str) -> Details {
     Details {
-        family: Family::Docker,
         name: name.to_owned(),
-        image: Image::default(),
-        labels: BTreeMap::new(),
-        mounts: Vec::new(),
         privileged: Some(false),
-        created: None,
         started: Some("2026-11-30T10:00:00Z".parse().unwrap()),
-        pid: Some(1),
-        restarts: 0,
-        healthcheck: None,
-        host: HostNamespaces::default(),
-        pod: None,
-        service_account: None,
-        sandbox: None,
-        is_sandbox: false,
-        is_cut: false,
+        ..Details::of(Family::Docker)
     }
 }
 
@@ -129,7 +115,7 @@ fn what_runs_is_known_before_its_first_event() {
     let directory = host.start(Protocol::Docker);
     until("listed", || directory.get(&host.key(1)).is_some());
     let found = directory.get(&host.key(1)).unwrap();
-    assert_eq!((found.name.as_str(), found.pid), ("first", Some(7)));
+    assert_eq!(found.name, "first");
     assert_eq!((found.image.tag.as_str(), found.image.digest.as_str()), ("1", "sha256:7"));
     assert_eq!(directory.want(Runtime::Docker, host.key(1)), Want::Known);
 
@@ -273,8 +259,11 @@ fn without_events_there_are_lists() {
     until("connected", || connected(&directory) == 1);
     docker.add(key(1).id, "listed");
     until("listed", || directory.get(&host.key(1)).is_some());
+    // Of what ended the lists tell too.
+    let ends = || directory.shared.cache.ends(&host.key(1));
+    assert!(!ends());
     docker.remove(key(1).id);
-    docker.tell("die", key(1).id);
+    until("ended", ends);
 }
 
 #[test]
@@ -332,11 +321,8 @@ fn a_pod_over_cri() {
             propagation: "rslave".to_owned(),
         }],
         privileged: Some(true),
-        created: Some("1970-01-01T00:00:01Z".parse().unwrap()),
         started: Some("1970-01-01T00:00:02Z".parse().unwrap()),
-        pid: Some(42),
         restarts: 3,
-        healthcheck: None,
         host: namespaces,
         pod: Some(pod.clone()),
         service_account: None,
@@ -346,7 +332,7 @@ fn a_pod_over_cri() {
     };
     assert_eq!(*directory.get(&container).unwrap(), expected);
     let found = directory.get(&sandbox).unwrap();
-    assert_eq!((found.is_sandbox, found.pid, found.host), (true, Some(41), namespaces));
+    assert_eq!((found.is_sandbox, found.host), (true, namespaces));
     assert_eq!((&found.pod, found.privileged), (&Some(pod), Some(false)));
     assert!(is_asked(&directory, Runtime::Containerd, host.key(3)));
     until("denied", || directory.want(Runtime::Containerd, host.key(3)) == Want::Absent);
@@ -361,7 +347,6 @@ fn what_starts_is_told_over_cri() {
         let _server = server::cri(&host.socket(), key(1).id, key(2).id, manner);
         let directory = host.start(Protocol::Cri);
         until("told of", || directory.get(&host.key(2)).is_some());
-        assert_eq!(directory.counters().notices.value(), 1);
         assert_eq!(directory.get(&host.key(2)).unwrap().family, family);
     }
 }
