@@ -98,6 +98,12 @@ series! {
          garbage, too_large, closed, refused, unsupported.";
     runtime_containers: IntGauge = "shrike_runtime_containers" []
         "Containers of which a runtime has told.";
+    runtime_containers_refused: IntCounter = "shrike_runtime_containers_refused_total" []
+        "Containers that a runtime has told of and that found no room, anew with each list.";
+    runtime_events_lost: IntCounter = "shrike_runtime_events_lost_total" []
+        "Events of runtimes that came faster than they could be taken; the next list makes up for them.";
+    runtime_records_failed: IntCounter = "shrike_runtime_records_failed_total" []
+        "Records of Podman's containers that could not be read.";
     runtime_questions: IntCounterVec = "shrike_runtime_questions_total" ["outcome"]
         "Containers that were asked for: asked, refused (too many wait), unowned (no runtime that is \
          connected could know it), absent (none did).";
@@ -240,6 +246,9 @@ impl Metrics {
             advance(&failures, counters.failures(reason));
         }
         self.runtime_containers.set(gauge(directory.known()));
+        advance(&self.runtime_containers_refused, counters.overflown.value());
+        advance(&self.runtime_events_lost, counters.notices_lost.value());
+        advance(&self.runtime_records_failed, counters.records_failed.value());
         for (outcome, counter) in [
             ("asked", &counters.wants),
             ("refused", &counters.refused),

@@ -8,10 +8,6 @@ use super::family::Family;
 /// Counts since the start, and how things are now.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Calls of `get`.
-    pub(crate) gets: Counter,
-    /// Those that had details.
-    pub(crate) hits: Counter,
     /// Containers asked for, by whom an event came from.
     pub(crate) wants: Counter,
     /// Those that no queue had room for.
@@ -22,10 +18,10 @@ pub(crate) struct Counters {
     pub(crate) absent: Counter,
     /// Containers that were not kept because there are too many, anew with each list.
     pub(crate) overflown: Counter,
-    /// Events of runtimes.
-    pub(crate) notices: Counter,
-    /// Those that came faster than they could be taken.
+    /// Events of runtimes that came faster than they could be taken.
     pub(crate) notices_lost: Counter,
+    /// Records of containers that could not be read.
+    pub(crate) records_failed: Counter,
     connected: [Counter; Family::ALL.len()],
     connections: [Counter; Family::ALL.len()],
     failures: [Counter; Reason::ALL.len()],
@@ -36,8 +32,9 @@ pub(crate) struct Counters {
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    /// Returns its value before.
+    pub(super) fn add(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
     }
 
     fn subtract(&self) {

@@ -155,17 +155,13 @@ impl Directory {
         if config.discover || !of_users.is_empty() {
             run("users-runtimes", links(of_users).discover(), stopped)?;
         }
-        Ok(Self { shared, records: Records::start()?, _stop: stop })
+        let records = Records::start(&shared.counters)?;
+        Ok(Self { shared, records, _stop: stop })
     }
 
     /// The details of a container, if they are known. Never waits.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Details>> {
-        let details = self.shared.cache.details(key);
-        self.shared.counters.gets.add();
-        if details.is_some() {
-            self.shared.counters.hits.add();
-        }
-        details
+        self.shared.cache.details(key)
     }
 
     /// Whether it was asked for a container, and no runtime knew it. Never waits.

@@ -35,7 +35,6 @@ impl Notices {
     }
 
     pub(super) fn tell(&self, notice: Notice) {
-        self.counters.notices.add();
         if self.sender.try_send(notice).is_err() {
             self.counters.notices_lost.add();
         }

@@ -17,7 +17,9 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer as _};
 use shrike_common::{Pid, StartTime};
 
+use super::counters::Counters;
 use super::details::{Details, Room};
+use super::failure::excerpt;
 use super::family::Family;
 use super::image::Image;
 use super::key::{Key, Scope};
@@ -186,7 +188,8 @@ impl<'de> Visitor<'de> for Search<'_> {
 }
 
 impl Records {
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(counters: &Arc<Counters>) -> io::Result<Self> {
+        let reader = |name| reader(name, counters.clone());
         Ok(Self { of_host: reader("records")?, of_users: reader("users-records")? })
     }
 
@@ -201,13 +204,19 @@ impl Records {
 }
 
 /// Starts a thread that reads, until nobody asks it any more.
-fn reader(name: &str) -> io::Result<SyncSender<Arc<Record>>> {
+fn reader(name: &str, counters: Arc<Counters>) -> io::Result<SyncSender<Arc<Record>>> {
     let (sender, records) = mpsc::sync_channel::<Arc<Record>>(QUEUE);
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         for record in records {
             let details = record.read().inspect_err(|failure| {
-                let (id, folder) = (record.key.id, record.folder.display());
-                tracing::debug!("nothing is known of container {id} from {folder}: {failure}");
+                let (id, folder) = (record.key.id, excerpt(&record.folder.display().to_string()));
+                let told = format!("nothing is known of container {id} from {folder}: {failure}");
+                // Those that go on are counted: a user could have each be a line.
+                if counters.records_failed.add() == 0 {
+                    tracing::warn!("{told}");
+                } else {
+                    tracing::debug!("{told}");
+                }
             });
             record.close(details.ok());
         }
@@ -308,12 +317,14 @@ mod tests {
     #[test]
     fn each_that_is_asked_for_is_answered() {
         let folder = tempfile::tempdir().unwrap();
-        let records = Records::start().unwrap();
+        let counters = Arc::default();
+        let records = Records::start(&counters).unwrap();
         let record = Arc::new(record(folder.path(), key()));
         assert!(record.is_open() && records.read(&record));
         while record.is_open() {
             thread::yield_now();
         }
         assert!(record.details().is_none());
+        assert_eq!(counters.records_failed.value(), 1);
     }
 }
