@@ -344,10 +344,9 @@ mod tests {
             let details = Details { labels, ..details("c") };
             cache.learn(SOURCE, key(number), details, &counters);
         }
-        // Of what other tests take meanwhile it knows nothing: they take little.
         let now = resident().saturating_sub(before);
         println!("1,000 containers with 100 labels of 100 bytes each: {now} kB");
-        // Of which 16 kB each are kept as texts.
-        assert!(now < 40 << 10, "{now} kB");
+        // It is 21 MB. Other tests of this process may take in floods of 16 MB meanwhile.
+        assert!(now < 80 << 10, "{now} kB");
     }
 }
