@@ -112,10 +112,15 @@ impl Cache {
         }
     }
 
-    /// A runtime is gone: nobody would tell that its containers end. One that comes back tells of them anew.
+    /// A user's runtime is gone: nobody would tell that its containers end. The host's come back as what they were,
+    /// and tell then what has ended; until then their containers may go on without them.
     pub(super) fn part(&self, source: SourceId) {
         let until = Instant::now() + FAREWELL;
-        for entry in self.book().values_mut().filter(|entry| entry.source == Some(source)) {
+        let mut book = self.book();
+        let of_it = book
+            .iter_mut()
+            .filter(|(key, entry)| entry.source == Some(source) && key.scope != Scope::Host);
+        for (_, entry) in of_it {
             entry.until.get_or_insert(until);
         }
     }
@@ -250,16 +255,22 @@ mod tests {
     }
 
     #[test]
-    fn what_a_runtime_told_goes_with_it() {
-        let (cache, counters) = filled(10, 2);
-        cache.learn(SourceId(2), key(2), details("of another"), &counters);
+    fn what_a_users_runtime_told_goes_with_it() {
+        let (cache, counters) = filled(10, 1);
+        let of_user = |number| Key { scope: Scope::User(1000), ..key(number) };
+        for number in [1, 2] {
+            cache.learn(SOURCE, of_user(number), details("c"), &counters);
+        }
+        cache.learn(SourceId(2), of_user(3), details("of another"), &counters);
         cache.part(SOURCE);
-        assert!(cache.details(&key(0)).is_some());
+        assert!(cache.details(&of_user(1)).is_some());
         // It is back.
-        cache.learn(SOURCE, key(1), details("again"), &counters);
+        cache.learn(SOURCE, of_user(2), details("again"), &counters);
         expire(&cache);
-        let known = [0, 1, 2].map(|number| cache.details(&key(number)).is_some());
+        let known = [1, 2, 3].map(|number| cache.details(&of_user(number)).is_some());
         assert_eq!(known, [false, true, true]);
+        // That the host's is gone does not end its containers.
+        assert!(cache.details(&key(0)).is_some());
     }
 
     #[test]
