@@ -26,8 +26,8 @@ const RULES: &str = "
   output: \"%container.full_id %container.type %container.name %container.label[team]\"
   priority: NOTICE
 - rule: Urgent
-  desc: The same.
-  condition: evt.type in (execve, execveat) and proc.name = true and container.id != host
+  desc: It executes another one.
+  condition: evt.type in (execve, execveat) and proc.name = pwd and container.id != host
   output: \"%container.name %container.label[team]\"
   priority: CRITICAL
 ";
@@ -88,6 +88,7 @@ pub(super) fn slow() -> Result<()> {
         (rule.to_owned(), is_enriched, name.to_owned(), label.to_owned())
     };
     let found: Vec<_> = alerts.iter().map(told).collect();
+    // The second program is urgent, and told before the first one has waited long enough.
     let order = [("Urgent", false), ("Program in a container", false), ("Urgent", true)];
     ensure!(found == order.map(|(rule, more)| expected(rule, more)), "{alerts:#?}");
     ensure!(alerts[0]["uuid"] == alerts[2]["uuid"], "two alerts: {alerts:#?}");
@@ -102,7 +103,7 @@ pub(super) fn slow() -> Result<()> {
 /// Runs a container, and returns all alerts once there are so many.
 fn start(agent: &Agent, rootfs: &Rootfs, name: &str, count: usize) -> Result<Vec<Value>> {
     let bundle = Bundle::new(rootfs.path())?;
-    bundle.write("exec /bin/true", |config| {
+    bundle.write("/bin/true; exec /bin/pwd", |config| {
         config["linux"]["cgroupsPath"] = format!("/docker/{ID}").into();
         Ok(())
     })?;
