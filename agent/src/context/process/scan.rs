@@ -23,6 +23,9 @@ const STATUS: usize = 16 << 10;
 /// Set in the flags of a task that ends: an exit may have been told already.
 const PF_EXITING: u32 = 0x4;
 
+/// What nearly every file has room in.
+const ROOM: usize = 4096;
+
 /// The most bytes that are read of an environment.
 const ENVIRONMENT: usize = 64 << 10;
 
@@ -327,7 +330,8 @@ fn loginuid(dir: &Path) -> io::Result<Uid> {
 
 /// The beginning of a file: what a process writes over its own arguments may have any length.
 fn content(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
+    // Files of `/proc` tell no size: without room, they would be read by 32 bytes first.
+    let mut content = Vec::with_capacity(most.min(ROOM));
     File::open(path)?.take(most as u64).read_to_end(&mut content)?;
     Ok(content)
 }
