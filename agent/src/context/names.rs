@@ -8,8 +8,6 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
 use shrike_common::{ContainerId, Event, Gid, Header, Pid, StartTime, Uid};
 
 use super::container::is_at_home;
@@ -192,10 +190,5 @@ fn serve(wanted: Wanted) -> Read {
 
 /// Those in the root of a process, if that has not ended.
 fn users_of(pid: Pid, start: StartTime) -> Option<Users> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let path = format!("/proc/{}", pid.0);
-    let folder = open(&*path, flags, Mode::empty()).ok()?;
-    // The folder is of the process that had the pid when it was opened: it is the one that was meant if
-    // that has not ended since.
-    process::is_of(Path::new(&path), start).then(|| Users::read_of_process(pid, folder))
+    process::folder(pid, start).map(|folder| Users::read_of_process(pid, folder))
 }

@@ -11,9 +11,12 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use shrike_common::{Control, Exec, Pid, StartTime, Uid};
 
 pub(crate) use place::{Cgroup, Place};
@@ -225,6 +228,16 @@ fn environment(all: &[u8]) -> Vec<u8> {
 pub(crate) fn own() -> Option<(Pid, StartTime)> {
     let stat = Stat::read(Path::new("/proc/self")).ok()?;
     Some((Pid(std::process::id()), stat.start))
+}
+
+/// The folder in `/proc` of the process with this pid that started at that time, if it has not ended. What is
+/// opened from there is that process's, whoever has its pid by then.
+pub(crate) fn folder(pid: Pid, start: StartTime) -> Option<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let path = format!("/proc/{}", pid.0);
+    let folder = open(&*path, flags, Mode::empty()).ok()?;
+    // If it has not ended since, the folder that was opened is its.
+    is_of(Path::new(&path), start).then_some(folder)
 }
 
 /// Whether the process with this folder in `/proc` is the one that started at that time.

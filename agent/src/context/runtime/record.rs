@@ -140,14 +140,9 @@ impl Record {
     /// The root of its process, if that is still there.
     fn root(&self) -> Option<OwnedFd> {
         let (pid, start) = self.reader;
-        let folder = format!("/proc/{}", pid.0);
+        let folder = process::folder(pid, start)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let opened = nix::fcntl::open(&*folder, flags, Mode::empty()).ok()?;
-        // The folder is of the process that had the pid when it was opened.
-        if !process::is_of(Path::new(&folder), start) {
-            return None;
-        }
-        openat(&opened, "root", flags, Mode::empty()).ok()
+        openat(&folder, "root", flags, Mode::empty()).ok()
     }
 
     fn find(&self, text: &[u8]) -> serde_json::Result<Option<Details>> {
