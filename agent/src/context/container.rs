@@ -4,7 +4,6 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use super::cgroup::{self, Cgroups, Hierarchy, UNIFIED};
 use super::cgroup_path::{self, CgroupPath, Qos, Runtime};
 use super::conmon::Conmon;
 use super::mountinfo;
-use super::process::{self, Processes};
+use super::process::{Folder, Processes};
 use super::runtime::{Details, Directory, Family, Id, Key, Record, Scope};
 use crate::detect::HOST;
 
@@ -346,14 +345,12 @@ impl Containers {
     /// What the cgroups of a process in the hierarchies of version 1 say, where containers have theirs on some
     /// hosts. It may have ended.
     fn ask(&self, witness: &Header) -> Option<Container> {
-        let folder = self.proc.as_ref()?.join(witness.tgid.0.to_string());
-        let text = fs::read(folder.join("cgroup")).ok()?;
-        let container = cgroup::lines(&text).find_map(|line| {
+        let folder = Folder::of(self.proc.as_ref()?, witness.tgid, witness.start)?;
+        let text = folder.short("cgroup").ok()?;
+        cgroup::lines(&text).find_map(|line| {
             let container = Container::of_path(line.path)?;
             Some(Container { hierarchy: line.hierarchy, ..container })
-        })?;
-        // The pid may be another's by now.
-        process::is_of(&folder, witness.start).then_some(container)
+        })
     }
 
     /// A cgroup was removed, which nobody was in any more.
@@ -440,9 +437,12 @@ pub(crate) fn short(id: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use shrike_common::wire::Text;
     use shrike_common::{Breach, CgroupMkdir, CgroupRmdir, Exec, Heartbeat, Pid, Uid};
 
+    use super::super::process;
     use super::*;
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

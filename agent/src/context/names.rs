@@ -11,7 +11,7 @@ use std::thread;
 use shrike_common::{ContainerId, Event, Gid, Header, Pid, StartTime, Uid};
 
 use super::container::is_at_home;
-use super::process;
+use super::process::Folder;
 use super::user::{ContainerUsers, Users};
 
 /// How many containers may wait to be read: those that an agent finds when it starts come at once.
@@ -190,5 +190,6 @@ fn serve(wanted: Wanted) -> Read {
 
 /// Those in the root of a process, if that has not ended.
 fn users_of(pid: Pid, start: StartTime) -> Option<Users> {
-    process::folder(pid, start).map(|folder| Users::read_of_process(pid, folder))
+    let folder = Folder::of(Path::new("/proc"), pid, start)?;
+    Some(Users::read_of_process(pid, folder))
 }

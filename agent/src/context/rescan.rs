@@ -76,7 +76,8 @@ impl Rescan {
 
     fn begin(&mut self) -> State {
         let (proc, cgroups) = (self.proc.clone(), self.cgroups.clone());
-        let scan = move || Ok((Scan::take(&proc, boot_time)?, Cgroups::scan(&cgroups)?));
+        // By one thread: events were lost, and who would handle the next ones has the processors.
+        let scan = move || Ok((Scan::take(&proc, boot_time, 1)?, Cgroups::scan(&cgroups)?));
         match thread::Builder::new().name("rescan".to_owned()).spawn(scan) {
             Ok(thread) => State::Running(thread),
             Err(error) => self.give_up(&error),

@@ -14,18 +14,17 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode};
 use shrike_common::{ContainerId, Gid, Pid, Uid};
 
 use super::file::{self, Found};
+use super::process::Folder;
 
 /// The most that is read of a file.
 const MAX_BYTES: usize = 1 << 20;
@@ -99,7 +98,7 @@ enum Root {
     /// In the root of a process: its folder in `/proc`.
     Process {
         pid: Pid,
-        folder: Arc<OwnedFd>,
+        folder: Arc<Folder>,
     },
 }
 
@@ -138,9 +137,8 @@ impl Users {
     }
 
     /// Reads the files in the root of a process, given its folder in `/proc`. That, and not the pid, says which
-    /// process is meant: once it has ended nothing more is read, whoever has its pid then. May wait for the
-    /// container: see above.
-    pub(crate) fn read_of_process(pid: Pid, folder: OwnedFd) -> Self {
+    /// process is meant. May wait for the container: see above.
+    pub(crate) fn read_of_process(pid: Pid, folder: Folder) -> Self {
         let [uids, gids] = ["uid_map", "gid_map"].map(|name| IdMap::read(&folder, name));
         let users = Self::read_in(Root::Process { pid, folder: Arc::new(folder) });
         Self { uids, gids, ..users }
@@ -262,7 +260,7 @@ impl Root {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match self {
             Self::Folder(path) => open(path, flags, Mode::empty()),
-            Self::Process { folder, .. } => openat(folder, "root", flags, Mode::empty()),
+            Self::Process { folder, .. } => folder.root(),
         }
     }
 }
@@ -320,15 +318,10 @@ impl Table {
 
 impl IdMap {
     /// Reads that of a process; one that cannot be read has no ids of the host.
-    fn read(folder: &OwnedFd, name: &str) -> Self {
-        /// The kernel takes 340 lines, of less than 36 bytes each.
-        const MOST: u64 = 1 << 14;
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let mut text = String::new();
-        let read = openat(folder, name, flags, Mode::empty())
-            .map_err(io::Error::from)
-            .and_then(|file| File::from(file).take(MOST).read_to_string(&mut text));
-        Self(Some(read.map_or(Vec::new(), |_| text.lines().filter_map(Extent::parse).collect())))
+    fn read(folder: &Folder, name: &str) -> Self {
+        let text = folder.short(name).unwrap_or_default();
+        let lines = str::from_utf8(&text).unwrap_or_default().lines();
+        Self(Some(lines.filter_map(Extent::parse).collect()))
     }
 
     /// The id in the namespace, of the host's.

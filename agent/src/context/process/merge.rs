@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::mem;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use shrike_common::{ContainerId, Membership, Pid, StartTime};
 
@@ -19,9 +21,12 @@ type Places = HashMap<(*const Place, Option<Membership>, ContainerId), Arc<Place
 impl Processes {
     /// Reads the processes that run already. What changes meanwhile is in the events that follow, if
     /// the probes are attached before.
-    pub(crate) fn scan(proc: &Path, clock: impl Fn() -> u64) -> io::Result<Self> {
+    pub(crate) fn scan(proc: &Path, clock: impl Fn() -> u64 + Sync) -> io::Result<Self> {
+        /// The most that read at once: nearly all the time is the kernel's, where more would be in each other's way.
+        const THREADS: usize = 4;
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
         let mut processes = Self::default();
-        processes.merge(&Scan::take(proc, clock)?);
+        processes.merge(&Scan::take(proc, clock, threads)?);
         Ok(processes)
     }
 
@@ -75,7 +80,7 @@ impl Processes {
             process.standing = found.standing();
             process.vpid = found.vpid;
             if process.image.since <= found.time {
-                process.name = found.name;
+                process.name = found.stat.name;
             }
             let has_parent = process.parent.1 != StartTime::default();
             self.correct(key, image);
@@ -86,7 +91,7 @@ impl Processes {
                 standing: found.standing(),
                 vpid: found.vpid,
                 place: found.place.clone(),
-                name: found.name,
+                name: found.stat.name,
                 image,
                 ..Process::heard(found.time)
             };

@@ -2,28 +2,27 @@
 //! probes are attached, follows their events from then on, and is compared with `/proc` again when
 //! events were lost.
 
+mod folder;
 mod merge;
 mod place;
 mod scan;
+mod stat;
 mod table;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::OwnedFd;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
 use shrike_common::{Control, Exec, Pid, StartTime, Uid};
 
+pub(crate) use folder::Folder;
 pub(crate) use place::{Cgroup, Place};
 pub(crate) use scan::Scan;
 pub(crate) use table::Processes;
-
-use scan::Stat;
 
 /// The most processes in the table; beyond, new ones are known by their events' headers only.
 const CAPACITY: usize = 131_072;
@@ -225,24 +224,9 @@ fn environment(all: &[u8]) -> Vec<u8> {
 }
 
 /// This process.
-pub(crate) fn own() -> Option<(Pid, StartTime)> {
-    let stat = Stat::read(Path::new("/proc/self")).ok()?;
-    Some((Pid(std::process::id()), stat.start))
-}
-
-/// The folder in `/proc` of the process with this pid that started at that time, if it has not ended. What is
-/// opened from there is that process's, whoever has its pid by then.
-pub(crate) fn folder(pid: Pid, start: StartTime) -> Option<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let path = format!("/proc/{}", pid.0);
-    let folder = open(&*path, flags, Mode::empty()).ok()?;
-    // If it has not ended since, the folder that was opened is its.
-    is_of(Path::new(&path), start).then_some(folder)
-}
-
-/// Whether the process with this folder in `/proc` is the one that started at that time.
-pub(crate) fn is_of(folder: &Path, start: StartTime) -> bool {
-    Stat::read(folder).is_ok_and(|stat| same(stat.start, start))
+pub(crate) fn own() -> io::Result<(Pid, StartTime)> {
+    let pid = Pid(std::process::id());
+    Ok((pid, Folder::open(Path::new("/proc"), pid)?.stat()?.start))
 }
 
 /// Whether two start times are of one process: `/proc` counts in ticks, events in nanoseconds. Two of

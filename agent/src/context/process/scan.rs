@@ -2,38 +2,27 @@
 //! thread; the table learns of it when it is merged.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ffi::CString;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
-use std::mem;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
-use shrike_common::{Namespaces, NsId, NsType, Pid, StartTime, Uid};
+use nix::errno::Errno;
+use shrike_common::{Namespaces, NsId, NsType, Pid, Uid};
 
+use super::folder::Folder;
+use super::stat::Stat;
 use super::text::{LONGEST, Texts};
-use super::{CAPACITY, Cgroup, Name, Place, Standing, TICK};
+use super::{CAPACITY, Cgroup, Place, Standing};
 use crate::context::cgroup;
 use crate::context::cgroup_path::CgroupPath;
-
-/// The most bytes that are read of `/proc/PID/stat` and `/proc/PID/status`.
-const STATUS: usize = 16 << 10;
-
-/// Set in the flags of a task that ends: an exit may have been told already.
-const PF_EXITING: u32 = 0x4;
-
-/// What nearly every file has room in.
-const ROOM: usize = 4096;
 
 /// The most bytes that are read of an environment.
 const ENVIRONMENT: usize = 64 << 10;
 
 /// How often a process is read again that changes while it is read.
 const ATTEMPTS: usize = 3;
-
-/// What `/proc` shows behind the path of a file that has no name any more.
-const DELETED: &[u8] = b" (deleted)";
 
 /// What a walk through `/proc` has found.
 #[derive(Debug, Default)]
@@ -47,6 +36,8 @@ pub(crate) struct Scan {
     pub(super) unread: BTreeSet<Pid>,
     /// For as long as they are not in the table, they have a bound of their own.
     texts: Texts,
+    /// Most are where another one is.
+    places: HashSet<Arc<Place>>,
 }
 
 /// A process as it was found.
@@ -57,7 +48,6 @@ pub(super) struct Found {
     pub(super) stat: Stat,
     pub(super) vpid: Pid,
     pub(super) place: Arc<Place>,
-    pub(super) name: Name,
     pub(super) loginuid: Uid,
     /// `None` if the agent may not see it.
     pub(super) exe: Option<Arc<[u8]>>,
@@ -66,50 +56,41 @@ pub(super) struct Found {
     pub(super) cwd: Arc<[u8]>,
 }
 
-/// What is of interest in `/proc/PID/stat`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Stat {
-    pub(super) start: StartTime,
-    pub(super) ppid: Pid,
-    group: Pid,
-    session: Pid,
-    /// As `new_encode_dev` has it.
-    tty: u32,
-    /// Whether the main thread has ended, or is about to and has let go of its program.
-    is_exiting: bool,
+/// A scan that several threads take together.
+struct Taking<'a, Clock> {
+    proc: &'a Path,
+    clock: Clock,
+    /// Those that nobody has begun to read.
+    waiting: Mutex<Vec<Pid>>,
+    scan: Mutex<Scan>,
 }
 
 impl Scan {
-    /// Reads every process under `proc`. `clock` tells the boot time in nanoseconds, as in the
+    /// Reads every process under `proc`, by so many threads. `clock` tells the boot time in nanoseconds, as in the
     /// headers of events.
-    pub(crate) fn take(proc: &Path, clock: impl Fn() -> u64) -> io::Result<Self> {
+    pub(crate) fn take(
+        proc: &Path,
+        clock: impl Fn() -> u64 + Sync,
+        threads: usize,
+    ) -> io::Result<Self> {
         let mut scan = Self { start: clock(), ..Self::default() };
         // All at once, so that the list is of the time at which the scan started: what is not in it
         // had ended by then, or came later.
-        let mut places = HashSet::new();
-        for pid in list(proc)? {
-            if scan.found.len() >= CAPACITY {
-                scan.unread.insert(pid);
-                continue;
-            }
-            let time = clock();
-            match Found::read(&proc.join(pid.to_string()), time, &mut scan.texts) {
-                Ok(Some(mut found)) => {
-                    // Most are where another one is.
-                    match places.get(&found.place) {
-                        Some(place) => found.place = Arc::clone(place),
-                        None => _ = places.insert(found.place.clone()),
-                    }
-                    scan.found.insert(pid, found);
-                }
-                Ok(None) => {}
-                Err(error) if is_gone(&error) => {}
-                Err(_) => {
-                    scan.unread.insert(pid);
+        let mut pids = list(proc)?;
+        scan.unread.extend(pids.drain(CAPACITY.min(pids.len())..));
+        let taking = Taking { proc, clock, waiting: Mutex::new(pids), scan: Mutex::new(scan) };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                let thread = thread::Builder::new().name("scan".to_owned());
+                if let Err(error) = thread.spawn_scoped(scope, || taking.read()) {
+                    tracing::warn!("{} is read by fewer threads: {error}", proc.display());
+                    break;
                 }
             }
-        }
-        scan.end = clock();
+            taking.read();
+        });
+        let mut scan = taking.scan.into_inner().unwrap_or_else(PoisonError::into_inner);
+        scan.end = (taking.clock)();
         Ok(scan)
     }
 
@@ -117,82 +98,104 @@ impl Scan {
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
+
+    /// The one handle on this place.
+    fn place(&mut self, place: Place) -> Arc<Place> {
+        if let Some(known) = self.places.get(&place) {
+            return known.clone();
+        }
+        let place = Arc::new(place);
+        self.places.insert(place.clone());
+        place
+    }
 }
 
-impl Found {
-    /// Reads a process from its directory; `None` if it has ended.
-    fn read(dir: &Path, time: u64, texts: &mut Texts) -> io::Result<Option<Self>> {
+impl<Clock: Fn() -> u64> Taking<'_, Clock> {
+    /// Reads processes until none is left.
+    fn read(&self) {
+        while let Some(pid) = self.next() {
+            let time = (self.clock)();
+            let found = Folder::open(self.proc, pid).and_then(|folder| self.found(&folder, time));
+            match found {
+                Ok(Some(found)) => _ = self.scan().found.insert(pid, found),
+                Ok(None) => {}
+                Err(error) if is_gone(&error) => {}
+                Err(_) => _ = self.scan().unread.insert(pid),
+            }
+        }
+    }
+
+    /// A process, given its folder; `None` if it has ended.
+    fn found(&self, folder: &Folder, time: u64) -> io::Result<Option<Found>> {
         for _ in 0..ATTEMPTS {
-            let stat = Stat::read(dir)?;
-            let Some(thread) = living(dir, stat)? else { return Ok(None) };
-            let (exe, cwd) = (target(&thread.join("exe"))?, target(&thread.join("cwd"))?);
-            let args = content(&thread.join("cmdline"), LONGEST)?;
-            let env = environment(&thread);
-            let name = content(&dir.join("comm"), Name::LEN)?;
-            let (vpid, uid) = status(dir)?;
-            let place =
-                Place { uid, ns: namespaces(&thread), cgroup: cgroup(dir)?, ..Place::default() };
-            // The directory is found by pid each time: it may be another process's by now, or that
-            // of one which has let go of its program meanwhile.
-            if Stat::read(dir)? == stat {
-                return Ok(Some(Self {
-                    time,
-                    stat,
-                    vpid,
-                    place: Arc::new(place),
-                    name: Name::new(name.strip_suffix(b"\n").unwrap_or(&name)),
-                    loginuid: loginuid(dir)?,
-                    exe: exe.map(|exe| texts.intern(&exe)),
-                    args: texts.intern(&args),
-                    env: texts.intern(&env),
-                    // That of now, which mostly is that of the exec.
-                    cwd: texts.intern(&cwd.unwrap_or_default()),
-                }));
+            let stat = folder.stat()?;
+            if !stat.is_exiting {
+                if let Some(found) = self.run_by(folder, folder, stat, time)? {
+                    return Ok(Some(found));
+                }
+                continue;
+            }
+            // The main thread may have ended before others.
+            let Some(thread) = living(folder)? else { return Ok(None) };
+            match self.run_by(folder, &thread, stat, time) {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(ErrorKind::ResourceBusy.into())
     }
 
-    /// What it belongs to.
-    pub(super) fn standing(&self) -> Standing {
-        let Stat { group, session, tty, .. } = self.stat;
-        // `new_decode_dev`.
-        let (major, minor) = ((tty & 0xF_FF00) >> 8, (tty & 0xFF) | ((tty >> 12) & 0xF_FF00));
-        Standing { group, session, tty: major << 20 | minor, loginuid: self.loginuid }
+    /// What a process runs, as one of its threads shows; `None` if that has let go of its program meanwhile.
+    fn run_by(
+        &self,
+        folder: &Folder,
+        thread: &Folder,
+        stat: Stat,
+        time: u64,
+    ) -> io::Result<Option<Found>> {
+        let (vpid, uid) = status(folder)?;
+        let place =
+            Place { uid, ns: namespaces(thread), cgroup: cgroup(folder)?, ..Place::default() };
+        let loginuid = loginuid(folder)?;
+        let args = thread.content("cmdline", LONGEST)?;
+        let env = environment(thread);
+        let (cwd, exe) = (thread.target("cwd")?, thread.target("exe")?);
+        // Last: as long as it has that, it has the others.
+        if exe.as_ref().is_none_or(Vec::is_empty) && thread.stat()?.is_exiting {
+            return Ok(None);
+        }
+        let mut scan = self.scan();
+        let place = scan.place(place);
+        let texts = &mut scan.texts;
+        Ok(Some(Found {
+            time,
+            stat,
+            vpid,
+            place,
+            loginuid,
+            exe: exe.map(|exe| texts.intern(&exe)),
+            args: texts.intern(&args),
+            env: texts.intern(&env),
+            // That of now, which mostly is that of the exec.
+            cwd: texts.intern(&cwd.unwrap_or_default()),
+        }))
+    }
+
+    fn next(&self) -> Option<Pid> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn scan(&self) -> MutexGuard<'_, Scan> {
+        self.scan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Stat {
-    #[cfg(test)]
-    pub(super) fn new(start: StartTime, ppid: Pid, session: Pid) -> Self {
-        Self { start, ppid, session, group: session, tty: 0, is_exiting: false }
-    }
-
-    /// Reads it from the directory of a process or a thread.
-    pub(super) fn read(dir: &Path) -> io::Result<Self> {
-        Self::parse(&content(&dir.join("stat"), STATUS)?).ok_or(ErrorKind::InvalidData.into())
-    }
-
-    fn parse(stat: &[u8]) -> Option<Self> {
-        let stat = String::from_utf8_lossy(stat);
-        // The name may contain anything, also blanks and parentheses: what follows it is found from
-        // the end.
-        let (_, rest) = stat.rsplit_once(") ")?;
-        let mut fields = rest.split_ascii_whitespace();
-        let ppid = Pid(fields.nth(1)?.parse().ok()?);
-        let group = Pid(fields.next()?.parse().ok()?);
-        let session = Pid(fields.next()?.parse().ok()?);
-        let tty = fields.next()?.parse::<i32>().ok()?.cast_unsigned();
-        let flags = fields.nth(1)?.parse::<u32>().ok()?;
-        let ticks = fields.nth(12)?.parse::<u64>().ok()?;
-        Some(Self {
-            start: StartTime(ticks.saturating_mul(TICK)),
-            ppid,
-            group,
-            session,
-            tty,
-            is_exiting: flags & PF_EXITING != 0,
-        })
+impl Found {
+    /// What it belongs to.
+    pub(super) fn standing(&self) -> Standing {
+        Standing { loginuid: self.loginuid, ..self.stat.standing() }
     }
 }
 
@@ -209,20 +212,13 @@ fn list(proc: &Path) -> io::Result<Vec<Pid>> {
 
 /// Whether the process has ended that was to be read.
 fn is_gone(error: &io::Error) -> bool {
-    /// No such process.
-    const ESRCH: i32 = 3;
-    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH as i32)
 }
 
-/// The directory of a thread that shows what the process runs: the main thread may have ended before
-/// others. `None` if all have.
-fn living(dir: &Path, stat: Stat) -> io::Result<Option<PathBuf>> {
-    if !stat.is_exiting {
-        return Ok(Some(dir.to_owned()));
-    }
-    for entry in fs::read_dir(dir.join("task"))? {
-        let thread = entry?.path();
-        match Stat::read(&thread) {
+/// A thread that has not ended; `None` if all have.
+fn living(folder: &Folder) -> io::Result<Option<Folder>> {
+    for thread in folder.threads()? {
+        match thread.stat() {
             Ok(stat) if !stat.is_exiting => return Ok(Some(thread)),
             Ok(_) => {}
             Err(error) if is_gone(&error) => {}
@@ -232,51 +228,16 @@ fn living(dir: &Path, stat: Stat) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Where a link of a process leads (`exe`, `cwd`), as the probes tell it: without a remark that the file has no
-/// name any more. Kernel threads have no executable. `None` if that takes a right that the agent does not have.
-fn target(link: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut path = match fs::read_link(link) {
-        Ok(path) => path.into_os_string().into_vec(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(Vec::new())),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    // A file may be called like that.
-    if path.ends_with(DELETED) && is_unlinked(link) {
-        path.truncate(path.len() - DELETED.len());
-    }
-    Ok(Some(path))
-}
-
 /// The variables of its environment that are told; none if it has none, as a kernel thread, or the agent may not
 /// see them. Whether the process has ended, others tell.
-fn environment(dir: &Path) -> Vec<u8> {
-    let all = content(&dir.join("environ"), ENVIRONMENT).unwrap_or_default();
+fn environment(thread: &Folder) -> Vec<u8> {
+    let all = thread.content("environ", ENVIRONMENT).unwrap_or_default();
     super::environment(&all)
 }
 
-/// Whether a file has no name any more, as far as is known without asking who serves its file system: that may be
-/// the process, and never answer.
-fn is_unlinked(path: &Path) -> bool {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
-    // SAFETY: it consists of integers, for which zero is a value.
-    let mut stat: libc::statx = unsafe { mem::zeroed() };
-    // SAFETY: the path ends with NUL, and there is room for the answer.
-    let failed = unsafe {
-        libc::statx(
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            libc::AT_STATX_DONT_SYNC,
-            libc::STATX_NLINK,
-            &raw mut stat,
-        )
-    };
-    failed == 0 && stat.stx_nlink == 0
-}
-
 /// The pid in the process's own pid namespace, and the effective user; 0 if that is not told.
-fn status(dir: &Path) -> io::Result<(Pid, Uid)> {
-    let status = content(&dir.join("status"), STATUS)?;
+fn status(folder: &Folder) -> io::Result<(Pid, Uid)> {
+    let status = folder.short("status")?;
     let status = String::from_utf8_lossy(&status);
     let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let own = line("NSpid:").and_then(|pids| pids.split_whitespace().next_back()?.parse().ok());
@@ -286,12 +247,12 @@ fn status(dir: &Path) -> io::Result<(Pid, Uid)> {
 }
 
 /// The namespaces of a thread; 0 for each that the agent may not see.
-fn namespaces(thread: &Path) -> Namespaces {
+fn namespaces(thread: &Folder) -> Namespaces {
     let mut namespaces = Namespaces::default();
     for ty in NsType::ALL {
-        let link = fs::read_link(thread.join("ns").join(ty.name()));
+        let link = thread.link(&format!("ns/{}", ty.name()));
         let id = link.ok().and_then(|link| {
-            let id = link.to_str()?.strip_suffix(']')?.rsplit_once('[')?.1;
+            let id = str::from_utf8(&link).ok()?.strip_suffix(']')?.rsplit_once('[')?.1;
             id.parse().ok()
         });
         *namespaces.get_mut(ty) = NsId(id.unwrap_or_default());
@@ -300,8 +261,8 @@ fn namespaces(thread: &Path) -> Namespaces {
 }
 
 /// The cgroup; none if the kernel has none.
-fn cgroup(dir: &Path) -> io::Result<Cgroup> {
-    let text = match content(&dir.join("cgroup"), STATUS) {
+fn cgroup(folder: &Folder) -> io::Result<Cgroup> {
+    let text = match folder.short("cgroup") {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Cgroup::default()),
         text => text?,
     };
@@ -318,20 +279,12 @@ fn cgroup(dir: &Path) -> io::Result<Cgroup> {
 }
 
 /// Who has logged in; nobody, in a kernel that does not know.
-fn loginuid(dir: &Path) -> io::Result<Uid> {
-    match content(&dir.join("loginuid"), STATUS) {
+fn loginuid(folder: &Folder) -> io::Result<Uid> {
+    match folder.short("loginuid") {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Standing::NOBODY),
         text => Ok(str::from_utf8(&text?)
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .map_or(Standing::NOBODY, Uid)),
     }
-}
-
-/// The beginning of a file: what a process writes over its own arguments may have any length.
-fn content(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    // Files of `/proc` tell no size: without room, they would be read by 32 bytes first.
-    let mut content = Vec::with_capacity(most.min(ROOM));
-    File::open(path)?.take(most as u64).read_to_end(&mut content)?;
-    Ok(content)
 }

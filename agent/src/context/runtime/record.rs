@@ -11,8 +11,6 @@ use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer as _};
 use shrike_common::{Pid, StartTime};
@@ -25,7 +23,7 @@ use super::image::Image;
 use super::key::{Key, Scope};
 use super::limits::Limits;
 use crate::context::file::{Found, Refusal};
-use crate::context::process;
+use crate::context::process::Folder;
 
 /// How many may wait to be read. More come only while one keeps the thread waiting.
 const QUEUE: usize = 256;
@@ -140,9 +138,7 @@ impl Record {
     /// The root of its process, if that is still there.
     fn root(&self) -> Option<OwnedFd> {
         let (pid, start) = self.reader;
-        let folder = process::folder(pid, start)?;
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        openat(&folder, "root", flags, Mode::empty()).ok()
+        Folder::of(Path::new("/proc"), pid, start)?.root().ok()
     }
 
     fn find(&self, text: &[u8]) -> serde_json::Result<Option<Details>> {

@@ -1,4 +1,5 @@
 use std::fs;
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -250,8 +251,8 @@ fn a_sparse_file_is_not_read_to_its_end() {
 fn a_process_that_has_ended_leaves_its_names() {
     let mut child = Command::new("sleep").arg("60").spawn().unwrap();
     let pid = Pid(child.id());
-    let folder = File::open(format!("/proc/{}", pid.0)).unwrap();
-    let mut users = Users::read_of_process(pid, folder.into());
+    let folder = Folder::open(Path::new("/proc"), pid).unwrap();
+    let mut users = Users::read_of_process(pid, folder);
     let root = users.name(Uid(0)).map(str::to_owned);
     assert_eq!(root.as_deref(), Users::read(Path::new("/")).name(Uid(0)));
     child.kill().unwrap();

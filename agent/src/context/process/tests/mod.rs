@@ -11,7 +11,8 @@ use std::sync::Arc;
 use shrike_common::wire::Text;
 use shrike_common::{Event, Exec, Exit, Fork, Header, Pid, StartTime};
 
-use super::scan::{Found, Stat};
+use super::scan::Found;
+use super::stat::Stat;
 use super::*;
 
 /// Nanoseconds in a second.
@@ -68,10 +69,9 @@ fn exit(processes: &mut Processes, header: &Header) {
 fn found(time: u64, ppid: u32, start: u64, exe: &[u8], args: &[u8]) -> Found {
     Found {
         time,
-        stat: Stat::new(StartTime(start / TICK * TICK), Pid(ppid), Pid(1)),
+        stat: Stat::new(exe, StartTime(start / TICK * TICK), Pid(ppid)),
         vpid: Pid(7),
         place: Arc::default(),
-        name: Name::new(exe),
         loginuid: Standing::NOBODY,
         exe: Some(Arc::from(exe)),
         args: Arc::from(args),

@@ -1,9 +1,9 @@
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
@@ -17,7 +17,6 @@ fn process(dir: &Path, stat: &str, exe: Option<&str>, cmdline: &[u8]) {
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("stat"), stat).unwrap();
     fs::write(dir.join("status"), "Name:\tx\nNSpid:\t101\t7\n").unwrap();
-    fs::write(dir.join("comm"), "x\n").unwrap();
     fs::write(dir.join("cmdline"), cmdline).unwrap();
     if let Some(exe) = exe {
         symlink(exe, dir.join("exe")).unwrap();
@@ -25,12 +24,8 @@ fn process(dir: &Path, stat: &str, exe: Option<&str>, cmdline: &[u8]) {
 }
 
 fn take(proc: &Path) -> Scan {
-    let clock = Cell::new(0);
-    Scan::take(proc, || {
-        clock.set(clock.get() + 1);
-        clock.get()
-    })
-    .unwrap()
+    let clock = AtomicU64::new(1);
+    Scan::take(proc, || clock.fetch_add(1, Ordering::Relaxed), 2).unwrap()
 }
 
 #[test]
@@ -59,7 +54,8 @@ fn misses_nobody() {
         let names = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
         names.filter_map(|name| Some(Pid(name.to_str()?.parse().ok()?))).collect()
     };
-    let (before, scan, after) = (listed(), Scan::take(Path::new("/proc"), || 1).unwrap(), listed());
+    let (before, scan, after) =
+        (listed(), Scan::take(Path::new("/proc"), || 1, 2).unwrap(), listed());
     let has_ended = |pid: &Pid| {
         let status = fs::read_to_string(format!("/proc/{}/status", pid.0)).unwrap_or_default();
         status.is_empty() || status.contains("State:\tZ")
@@ -84,8 +80,8 @@ fn reads_a_hostile_name() {
     assert_eq!((found.stat.ppid, found.standing().session), (Pid(40), Pid(39)));
     assert_eq!((found.stat.start, found.vpid), (StartTime(300 * TICK), Pid(7)));
     assert_eq!(
-        (found.exe.as_deref().unwrap(), &*found.args, found.name.bytes()),
-        (&b"/bin/x"[..], &b"x\0"[..], &b"x"[..])
+        (found.exe.as_deref().unwrap(), &*found.args, found.stat.name.bytes()),
+        (&b"/bin/x"[..], &b"x\0"[..], &b"a) S (b) Z"[..])
     );
     assert_eq!((scan.start, scan.end()), (1, 4));
     assert!([2, 3].contains(&found.time), "before it was read");
@@ -150,7 +146,8 @@ fn a_file_without_a_name_has_the_path_that_it_had() {
 fn may_be_taken_by_another_thread() {
     let mut processes = Processes::scan(Path::new("/proc"), || 1).unwrap();
     processes.lost(2);
-    let scan = std::thread::spawn(|| Scan::take(Path::new("/proc"), || 3).unwrap()).join().unwrap();
+    let scan =
+        std::thread::spawn(|| Scan::take(Path::new("/proc"), || 3, 1).unwrap()).join().unwrap();
     processes.merge(&scan);
     let (pid, start) = own().unwrap();
     assert!(!processes.get(pid, start).unwrap().has_ended());
