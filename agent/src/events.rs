@@ -15,6 +15,7 @@ use shrike_common::{
 use shrike_rules::Escaped;
 
 use crate::context::clock::Clock;
+use crate::context::process;
 use crate::detect::{result, syscall};
 use crate::outcome::{Outcomes, Waiting};
 use crate::sensor::boot_time;
@@ -176,7 +177,7 @@ fn text(
             Value::Address(address) => write!(out, " {name}={}", address.ip())?,
             Value::Number(number) => write!(out, " {name}={number}")?,
             Value::Text(text) => {
-                let text = words(text.bytes).join(&b' ');
+                let text = words(name, text.bytes).join(&b' ');
                 write!(out, " {name}=\"{}\"", Escaped(&text))?;
             }
             Value::Name(bytes) => write!(out, " {name}=\"{}\"", Escaped(until_nul(&bytes)))?,
@@ -213,7 +214,8 @@ fn json(header: &Header, event: &Event<'_>, result: Option<i64>, clock: Clock) -
                 .map_or_else(|_| u64::try_from(number).map_or(Json::Null, Json::from), Json::from),
             // Arguments end with a NUL each.
             Value::Text(text) if text.bytes.ends_with(b"\0") => {
-                words(text.bytes).into_iter().map(String::from_utf8_lossy).collect()
+                let words = words(name, text.bytes);
+                words.iter().map(|word| String::from_utf8_lossy(word)).collect()
             }
             Value::Text(text) => String::from_utf8_lossy(text.bytes).into(),
             Value::Name(bytes) => String::from_utf8_lossy(until_nul(&bytes)).into(),
@@ -289,8 +291,12 @@ fn flag_names(value: &Value<'_>) -> Option<String> {
 }
 
 /// The parts of a text that end with a NUL each; of most texts, the text.
-fn words(bytes: &[u8]) -> Vec<&[u8]> {
-    bytes.strip_suffix(b"\0").unwrap_or(bytes).split(|&byte| byte == 0).collect()
+fn words(name: &str, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let words = bytes.strip_suffix(b"\0").unwrap_or(bytes).split(|&byte| byte == 0);
+    match name {
+        "env" => words.map(process::without_password).collect(),
+        _ => words.map(<[u8]>::to_vec).collect(),
+    }
 }
 
 fn ids(namespaces: &Namespaces) -> Json {

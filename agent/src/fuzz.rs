@@ -33,7 +33,7 @@ const RULE: &str = "
     %fd.filetype %fd.fstype %fd.type %fd.rdev %fd.bound.filename %proc.name %proc.cmdline %proc.pcmdline
     %proc.aname[2] %thread.cap_effective %container.membership %cgroup.target %mmap.prot %ns.joined
     %ns.joined_host %mount.fstype %mount.device %mount.target %ptrace.mode %ptrace.target.name
-    %socket.family %socket.ip %socket.port %socket.type %sysctl.name %sysctl.value %bpf.cmd
+    %socket.family %fd.rip %fd.rport %fd.lip %fd.lport %fd.l4proto %fd.nameraw %socket.type %sysctl.name %sysctl.value %bpf.cmd
     %bpf.prog.type %bpf.prog.name
   priority: DEBUG
 ";

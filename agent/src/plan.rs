@@ -131,6 +131,7 @@ fn kind_plan(kind: Kind, alternatives: &[Alternative<'_>]) -> KindPlan {
             bits(&|one| fields.iter().all(|(field, value)| one.allows(*field, value.as_ref())));
     }
     tables.outcome = bits(&|one| one.asks_for_result());
+    tables.given = bits(&|one| one.asks_for_given());
     tables.attempt = bits(&|one| one.asks_for_result() && property::can_fail(one));
     for foreign in [false, true] {
         tables.foreign[usize::from(foreign)] =

@@ -58,9 +58,9 @@ mod tests {
     use crate::wire::Text;
     use crate::{Exit, FileOpen, NsId};
 
-    /// A file-open record for `path`, built byte by byte as the format says.
+    /// A file-open record for `path`, of which the first byte was given, built byte by byte as the format says.
     fn file_open(path: &[u8]) -> Vec<u8> {
-        const FIXED: usize = 8 + 8 + 6 * 4 + 8;
+        const FIXED: usize = 8 + 8 + 6 * 4 + 2 * 8;
         let mut record = header(Kind::FileOpen, FIXED + path.len());
         let offset = u32::try_from(record.len() + FIXED).unwrap();
         record.extend(7_u64.to_le_bytes());
@@ -71,6 +71,8 @@ mod tests {
         record.extend(offset.to_le_bytes());
         record.extend(u16::try_from(path.len()).unwrap().to_le_bytes());
         record.extend(Text::TRUNCATED.to_le_bytes());
+        record.extend(offset.to_le_bytes());
+        record.extend([1, 0, 0, 0]);
         record.extend(path);
         record
     }
@@ -90,11 +92,13 @@ mod tests {
         let (header, event) = decode(&record).unwrap();
         assert_eq!(header.size as usize, record.len());
         let Event::FileOpen(open) = event else { panic!("{event:?}") };
-        let FileOpen { inode, fs_magic, dev, flags, mode, rdev, mnt_ns, reserved, path } = open;
+        let FileOpen { inode, fs_magic, dev, flags, mode, rdev, mnt_ns, reserved, path, given } =
+            open;
         assert_eq!((inode, fs_magic, dev), (7, 0xEF53, 0x10_0001));
         assert_eq!((flags, mode, rdev), (0o100_000, 0o060_644, 0x80_0000));
         assert_eq!((mnt_ns, reserved), (NsId(4711), 0));
         assert_eq!(path, Text::new(b"/etc/shadow", Text::TRUNCATED));
+        assert_eq!(given, Text::new(b"/", 0));
         assert!(path.has(Text::TRUNCATED) && !path.has(Text::DELETED));
     }
 

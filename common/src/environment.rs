@@ -1,9 +1,9 @@
 //! Which variables of a process's environment are told: those that change what a program does or where it sends
 //! things, never the rest, which is where secrets are.
 
-/// A set of variables, by the beginnings of their names. The probes look at the first eight bytes only, so some
-/// that are not listed are sent as well; the agent leaves them out again.
-pub const ENVIRONMENT: [&str; 19] = [
+/// A set of variables, by the beginnings of their names. The probes look at the first sixteen bytes only, which
+/// tell all of them but one from others; what else begins like that one the agent leaves out.
+pub const ENVIRONMENT: [&str; 20] = [
     "ALL_PROXY=",
     "BASH_ENV=",
     "GCONV_PATH=",
@@ -14,6 +14,7 @@ pub const ENVIRONMENT: [&str; 19] = [
     "JAVA_TOOL_OPTIONS=",
     // The dynamic linker's.
     "LD_",
+    "NO_PROXY=",
     "NODE_OPTIONS=",
     "PERL5LIB=",
     "PERL5OPT=",
@@ -32,12 +33,12 @@ pub const ENVIRONMENT_BYTES: usize = 1024;
 /// The most bytes that are told of one.
 pub const VARIABLE_BYTES: usize = 512;
 
-/// Whether a variable (`NAME=VALUE`) may be told, by its first eight bytes as a little-endian number.
-pub const fn may_tell(start: u64) -> bool {
+/// Whether a variable (`NAME=VALUE`) may be told, by its first sixteen bytes as little-endian numbers.
+pub const fn may_tell(start: [u64; 2]) -> bool {
     let mut index = 0;
     while index < ENVIRONMENT.len() {
-        let (mask, name) = STARTS[index];
-        if start & mask == name {
+        let [(mask, name), (more, rest)] = STARTS[index];
+        if start[0] & mask == name && start[1] & more == rest {
             return true;
         }
         index += 1;
@@ -50,18 +51,19 @@ pub fn is_told(variable: &[u8]) -> bool {
     ENVIRONMENT.iter().any(|name| variable.starts_with(name.as_bytes()))
 }
 
-const STARTS: [(u64, u64); ENVIRONMENT.len()] = {
-    let mut starts = [(0, 0); ENVIRONMENT.len()];
+/// Of each, which bits count of the two numbers, and what they must be.
+const STARTS: [[(u64, u64); 2]; ENVIRONMENT.len()] = {
+    let mut starts = [[(0, 0); 2]; ENVIRONMENT.len()];
     let mut index = 0;
     while index < ENVIRONMENT.len() {
         let name = ENVIRONMENT[index].as_bytes();
-        let (mut mask, mut start) = ([0; 8], [0; 8]);
         let mut at = 0;
-        while at < name.len() && at < start.len() {
-            (mask[at], start[at]) = (u8::MAX, name[at]);
+        while at < name.len() && at < 16 {
+            let (mask, start) = &mut starts[index][at / 8];
+            *mask |= 0xFF << (at % 8 * 8);
+            *start |= (name[at] as u64) << (at % 8 * 8);
             at += 1;
         }
-        starts[index] = (u64::from_le_bytes(mask), u64::from_le_bytes(start));
         index += 1;
     }
     starts
@@ -71,11 +73,12 @@ const STARTS: [(u64, u64); ENVIRONMENT.len()] = {
 mod tests {
     use super::*;
 
-    fn start(variable: &[u8]) -> u64 {
-        let mut bytes = [0; 8];
-        let len = variable.len().min(8);
+    fn start(variable: &[u8]) -> [u64; 2] {
+        let mut bytes = [0; 16];
+        let len = variable.len().min(16);
         bytes[..len].copy_from_slice(&variable[..len]);
-        u64::from_le_bytes(bytes)
+        let (first, second) = bytes.split_at(8);
+        [first, second].map(|half| u64::from_le_bytes(half.try_into().unwrap()))
     }
 
     #[test]
@@ -85,7 +88,8 @@ mod tests {
         }
         for (variable, sent, told) in [
             (&b"LD_PRELOAD=/tmp/x.so"[..], true, true),
-            (b"HTTP_PROXIES=x", true, false),
+            (b"HTTP_PROXIES=x", false, false),
+            (b"JAVA_TOOL_OPTION=x", true, false),
             (b"AWS_SECRET_ACCESS_KEY=x", false, false),
             (b"xLD_PRELOAD=", false, false),
             (b"LD", false, false),

@@ -4,7 +4,7 @@ use crate::wire::layout;
 use crate::{CgroupId, ContainerId, Gid, NsId, Pid, StartTime, Uid};
 
 /// The version of the record format. The agent refuses records of any other.
-pub const ABI_VERSION: u16 = 4;
+pub const ABI_VERSION: u16 = 5;
 
 layout! {
     /// The header of a record. Identity and credentials are those of the task that acted

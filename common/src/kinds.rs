@@ -230,6 +230,8 @@ kinds! {
         reserved: u32,
         /// The path, seen from the root of the mount namespace.
         path: Span,
+        /// The path as the program gave it to `open(2)` and its like; empty if no rule asks for it.
+        given: Span,
     }
 
     /// A file system was given to be mounted (`security_sb_kern_mount`), by `mount(2)` or by
@@ -306,10 +308,16 @@ kinds! {
         socket_type: u32,
         /// The port; 0 if the family has none.
         port: u32,
-        /// Reserved; 0.
-        reserved: u32,
+        /// The protocol (`IPPROTO_*`) of an IP socket; 0 if it is not known.
+        protocol: u32,
         /// The IP address.
         address: Address,
+        /// The IP address that the socket itself is bound to, if it is: the kernel chooses one later.
+        own_address: Address,
+        /// And its port; 0 likewise.
+        own_port: u32,
+        /// Reserved; 0.
+        reserved: u32,
         /// Where the Unix listener's socket is, seen from the root of the mount namespace that it
         /// was bound in; empty if it has an abstract name, and for datagrams.
         path: Span,
@@ -397,8 +405,12 @@ kinds! {
         target_start: StartTime,
         /// The process.
         target: Pid,
+        /// The task that is moved: its main thread if it is moved as a whole, or another one alone.
+        target_tid: Pid,
         /// The number of the hierarchy (`/proc/cgroups`); 0 for the unified one (cgroup v2).
         hierarchy: u32,
+        /// Reserved; 0.
+        reserved: u32,
         /// The path of the cgroup below the root of its hierarchy.
         path: Span,
     }

@@ -37,6 +37,8 @@ pub struct Plan {
     pub path: Alternatives,
     /// Those that also ask what became of it.
     pub outcome: Alternatives,
+    /// Those that also ask for the path as the program gave it.
+    pub given: Alternatives,
     /// Those of them that what failed before a hook was reached may satisfy.
     pub attempt: Alternatives,
     /// By the [`Abi`](crate::Abi), a set of the system calls that will tell how they end; see
@@ -73,6 +75,7 @@ impl Plan {
             name: [bits; Self::NAMES],
             path: 0,
             outcome: 0,
+            given: bits,
             attempt: 0,
             exits: [[0; Self::EXITS]; 2],
         }

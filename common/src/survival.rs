@@ -30,6 +30,7 @@ pub const FRESH_MAPS: &[&str] = &[
     "BOOKS",
     "CALLED",
     "CONTROL",
+    "ENDED",
     "EXPECTED",
     "HOST",
     "HOST_NAMESPACES",

@@ -5,18 +5,12 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use shrike_common::{Address, ContainerId, Kind, Lane, Namespaces, NsId, Pid, StartTime, wire};
 
 use crate::file;
-use crate::kernel::{Regs, Task};
+use crate::kernel::Task;
 use crate::network::{AF_INET, AF_INET6, AF_UNIX, FAMILY};
 use crate::outcome::ended;
 use crate::plan::Wanted;
 use crate::surface;
-
-/// The arguments of a system call.
-#[derive(Clone, Copy)]
-pub(crate) struct Args {
-    regs: Regs,
-    is_compat: bool,
-}
+use crate::syscall::Args;
 
 /// The end of a system call.
 #[derive(Clone, Copy)]
@@ -29,39 +23,14 @@ impl End {
     /// Of a system call of the 64-bit table.
     #[inline(always)]
     pub(crate) fn native(result: i64) -> Self {
-        Self { args: Args { regs: Task::current().regs(), is_compat: false }, result }
+        Self { args: Args::of(Task::current(), false), result }
     }
 
     /// Of a system call of the 32-bit table.
     #[inline(always)]
     pub(crate) fn compat(result: i64) -> Self {
-        Self { args: Args { regs: Task::current().regs(), is_compat: true }, result }
+        Self { args: Args::of(Task::current(), true), result }
     }
-}
-
-/// Declares how the arguments are numbered.
-macro_rules! arguments {
-    ($($name:ident = $native:ident $compat:ident;)*) => {
-        impl Args {
-            $(
-                #[inline(always)]
-                fn $name(self) -> u64 {
-                    if self.is_compat {
-                        self.regs.$compat() & u64::from(u32::MAX)
-                    } else {
-                        self.regs.$native()
-                    }
-                }
-            )*
-        }
-    };
-}
-
-arguments! {
-    first = di bx;
-    second = si cx;
-    third = dx dx;
-    fourth = r10 si;
 }
 
 const NONE: Namespaces = Namespaces {
@@ -115,16 +84,20 @@ fn opened(end: End, path: u64, flags: u32) {
     ended(Lane::Bulk, end.result, || {
         let wanted = Wanted::of_attempt(Kind::FileOpen).and_then(|wanted| wanted.access(flags));
         let Some(wanted) = wanted else { return };
-        wanted.emit_attempt(end.result, |record| wire::FileOpen {
-            inode: 0,
-            fs_magic: 0,
-            dev: 0,
-            flags,
-            mode: 0,
-            rdev: 0,
-            mnt_ns: NsId(0),
-            reserved: 0,
-            path: record.user_string(path),
+        wanted.emit_attempt(end.result, |record| {
+            let path = record.user_string(path);
+            wire::FileOpen {
+                inode: 0,
+                fs_magic: 0,
+                dev: 0,
+                flags,
+                mode: 0,
+                rdev: 0,
+                mnt_ns: NsId(0),
+                reserved: 0,
+                path,
+                given: path,
+            }
         });
     });
 }
@@ -314,12 +287,15 @@ fn connected(result: i64, at: u64, len: u32) {
                 AF_INET | AF_INET6 => u16::from_be((start >> 16) as u16).into(),
                 _ => 0,
             },
-            reserved: 0,
+            protocol: 0,
             address: match family as u16 {
                 AF_INET => Address::v4(((start >> 32) as u32).to_ne_bytes()),
                 AF_INET6 => Address(user(at + 8)),
                 _ => Address::default(),
             },
+            own_address: Address::default(),
+            own_port: 0,
+            reserved: 0,
             path: wire::Span::default(),
             bound: record.user(name_at, name_at + u64::from(name)),
         }

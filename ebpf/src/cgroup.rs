@@ -17,7 +17,9 @@ pub(crate) fn attach(to: Cgroup, path: Pointer, target: Task) {
         to: to.node().id(),
         target_start: target.start(),
         target: target.tgid(),
+        target_tid: target.tid(),
         hierarchy: to.root().hierarchy(),
+        reserved: 0,
         path: record.string(path, PATH),
     });
 }

@@ -205,7 +205,8 @@ impl Record {
     #[inline(always)]
     pub(crate) fn environment(&mut self, start: u64, end: u64) -> Span {
         // SAFETY: the slot is ours.
-        let (len, flags) = unsafe { environment::read(self.slot, self.beginning(), start, end) };
+        let (len, flags) =
+            unsafe { environment::read(self.slot, self.fixed + self.len, start, end) };
         self.append(len, flags)
     }
 

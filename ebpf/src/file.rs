@@ -5,6 +5,7 @@ use shrike_common::{Kind, wire};
 use crate::breach;
 use crate::kernel::{Dentry, File, Path, PathRef, Vma};
 use crate::plan::Wanted;
+use crate::syscall;
 
 /// `security_file_open`: permissions were checked, the file system has not opened it yet.
 #[inline(always)]
@@ -16,6 +17,7 @@ pub(crate) fn open(file: File) {
     }
     breach::check_open(file);
     let Some(wanted) = wanted_open(file) else { return };
+    let given = if wanted.asks_for_given() { syscall::path_to_open() } else { 0 };
     wanted.emit(|record| {
         let inode = file.inode();
         let sb = inode.sb();
@@ -29,6 +31,7 @@ pub(crate) fn open(file: File) {
             mnt_ns: file.mnt().namespace(),
             reserved: 0,
             path: record.path(file.path()),
+            given: if given == 0 { wire::Span::default() } else { record.user_string(given) },
         }
     });
 }

@@ -222,11 +222,14 @@ structs! {
         flags: u32 = SignalFlags,
         group_exit_code: i32 = SignalGroupExitCode,
         live: i32 = SignalLive,
+        nr_threads: i32 = SignalNrThreads,
     }
     /// `struct sock`.
     Sock {}
     /// `struct socket`.
     Socket {
+        /// The address of its `struct sock`.
+        sock: u64 = SocketSk,
         ty: u16 = SocketType,
     }
     /// `struct super_block`.

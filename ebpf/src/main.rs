@@ -42,6 +42,7 @@ mod privilege;
 mod process;
 mod share;
 mod slot;
+mod steps;
 mod superblock;
 mod surface;
 mod syscall;

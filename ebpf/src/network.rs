@@ -50,16 +50,25 @@ pub(crate) fn connect(socket: Socket, address: Pointer, len: u32) {
         let name = if family == AF_UNIX { len.saturating_sub(FAMILY).min(NAME) } else { 0 };
         let bound = record.kernel(at + u64::from(FAMILY), name);
         let port: u16 = if matches!(family, AF_INET | AF_INET6) { read_at(at + PORT) } else { 0 };
+        let sock = socket.sock();
+        let is_ip = matches!(family, AF_INET | AF_INET6);
         wire::Connect {
             family: family.into(),
             socket_type: ty.into(),
             port: u16::from_be(port).into(),
-            reserved: 0,
+            protocol: if is_ip { read::<u16>(sock, Offset::SockProtocol).into() } else { 0 },
             address: match family {
                 AF_INET => Address::v4(read_at(at + V4)),
                 AF_INET6 => Address(read_at(at + V6)),
                 _ => Address::default(),
             },
+            own_address: match family {
+                AF_INET => Address::v4(read(sock, Offset::SockRcvSaddr)),
+                AF_INET6 => Address(read(sock, Offset::SockRcvSaddr6)),
+                _ => Address::default(),
+            },
+            own_port: if is_ip { read::<u16>(sock, Offset::SockNum).into() } else { 0 },
+            reserved: 0,
             path: wire::Span::default(),
             bound,
         }
@@ -86,8 +95,11 @@ pub(crate) fn unix_connect(listener: Sock) {
             family: AF_UNIX.into(),
             socket_type: SOCK_STREAM,
             port: 0,
-            reserved: 0,
+            protocol: 0,
             address: Address::default(),
+            own_address: Address::default(),
+            own_port: 0,
+            reserved: 0,
             path,
             bound,
         }

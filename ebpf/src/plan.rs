@@ -180,6 +180,13 @@ impl Wanted {
         outcome::report(P::KIND.lane(), result, since);
     }
 
+    /// Whether the path is wanted as the program gave it.
+    #[inline(always)]
+    pub(crate) fn asks_for_given(self) -> bool {
+        // SAFETY: `of` found a valid entry.
+        self.bits & unsafe { (*self.plan).given } != 0
+    }
+
     #[inline(always)]
     fn asks_for_outcome(self) -> bool {
         // SAFETY: `of` found a valid entry.

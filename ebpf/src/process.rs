@@ -1,10 +1,24 @@
 //! Lineage: which process came from which, what it runs, how it ended.
 
-use shrike_common::{Exec, wire};
+use aya_ebpf::btf_maps::LruHashMap;
+use aya_ebpf::macros::btf_map;
+use shrike_common::{Exec, StartTime, wire};
 
 use crate::emit::emit;
-use crate::kernel::{Binprm, Inode, Path, Task};
+use crate::kernel::{Binprm, Inode, Path, Signal, Task};
 use crate::{birth, breach, member, plan};
+
+/// Processes of several threads that have ended: each of those that end at once finds that none is left.
+#[btf_map]
+static ENDED: LruHashMap<Ended, u8, 1024> = LruHashMap::new();
+
+/// A process that has ended.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Ended {
+    tgid: u64,
+    start: StartTime,
+}
 
 /// `sched_process_exec`: the new image is in place.
 #[inline(always)]
@@ -33,8 +47,9 @@ fn executed(binprm: Binprm) {
             reserved: 0,
             path: record.path(file.path()),
             args: record.user(mm.arg_start(), mm.arg_end()),
-            env: record.environment(mm.env_start(), mm.env_end()),
             cwd: record.path(Path { dentry: fs.pwd_dentry(), mnt: fs.pwd_mnt() }),
+            // Last: it may begin anywhere.
+            env: record.environment(mm.env_start(), mm.env_end()),
         }
     });
 }
@@ -69,11 +84,24 @@ pub(crate) fn exit(task: Task) {
     const SIGNAL_GROUP_EXIT: u32 = 4;
     breach::check_exit(task);
     let signal = task.signal();
-    if signal.live() != 0 {
+    if signal.live() != 0 || was_told(task, signal) {
         return;
     }
     plan::ended(task);
     let (group, own) = (signal.group_exit_code(), task.exit_code());
     let status = if signal.flags() & SIGNAL_GROUP_EXIT != 0 { group } else { own };
     emit(|_| wire::Exit { status, reserved: 0 });
+}
+
+/// Whether another thread has told of the end already. If there is no other any more, none will ask.
+#[inline(always)]
+fn was_told(task: Task, signal: Signal) -> bool {
+    const BPF_NOEXIST: u64 = 1;
+    const EEXIST: i32 = -17;
+    let ended = Ended { tgid: task.tgid().0.into(), start: task.start() };
+    if signal.nr_threads() == 1 {
+        // SAFETY: the entry is only tested for.
+        return unsafe { ENDED.get(&ended) }.is_some();
+    }
+    ENDED.insert(&ended, &0, BPF_NOEXIST) == Err(EEXIST)
 }

@@ -2,10 +2,7 @@
 //! root, and each file whose descriptor somebody outside handed over. What a member opens, executes, maps
 //! or mounts must be in one of them. By which mount it is reached does not matter, nor by which path.
 
-use core::ffi::c_void;
-
 use aya_ebpf::btf_maps::{Array, LruHashMap};
-use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::macros::btf_map;
 use shrike_common::{Counter, Kind, Noticed, Offset, Property, Way};
 
@@ -19,6 +16,7 @@ use crate::member::{self, Member};
 use crate::owned::owns;
 use crate::plan;
 use crate::slot::{Claim, Slot};
+use crate::steps::{self, NEXT, STOP, Step, word};
 use crate::syscall::PIDFD_GETFD;
 
 /// How many trees are kept. One that is forgotten is given anew when it is reached by a mount of the
@@ -73,8 +71,8 @@ pub(crate) struct Seen {
     told: u64,
 }
 
-/// Where a loop over dentries, mounts or descriptors is, and what it has found: in map memory, as a
-/// [`walk`](crate::walk) is.
+/// Where a loop over dentries, mounts or descriptors is, and what it has found: see
+/// [`steps`].
 #[repr(C)]
 pub(crate) struct Look {
     container: u64,
@@ -96,20 +94,6 @@ pub(crate) struct Look {
     /// A table of descriptors.
     fds: u64,
     max_fds: u64,
-}
-
-/// Whether `bpf_loop` goes on.
-const NEXT: i64 = 0;
-const STOP: i64 = 1;
-
-/// Reads or writes a word of the look, as `word!` does of a walk.
-macro_rules! look {
-    ($slot:ident.$field:ident) => {
-        (&raw const (*$slot).look.$field).read_volatile()
-    };
-    ($slot:ident.$field:ident = $value:expr) => {
-        (&raw mut (*$slot).look.$field).write_volatile($value)
-    };
 }
 
 impl Tree {
@@ -305,13 +289,12 @@ pub(crate) fn give_mounts(task: Task, container: u64) {
     let slot = claim.slot;
     // SAFETY: the slot is ours; the steps are handed a pointer to the stack only.
     unsafe {
-        look!(slot.container = container);
-        look!(slot.is_below = 0);
-        look!(slot.root = task.fs().root_mnt().mount());
-        own_root(look!(slot.root), container);
-        look!(slot.at = look!(slot.root));
-        let mut shared = slot;
-        bpf_loop(STEPS, next_mount as *mut c_void, (&raw mut shared).cast(), 0);
+        word!(slot.look.container = container);
+        word!(slot.look.is_below = 0);
+        word!(slot.look.root = task.fs().root_mnt().mount());
+        own_root(word!(slot.look.root), container);
+        word!(slot.look.at = word!(slot.look.root));
+        steps::take(slot, STEPS, next_mount);
     }
     claim.release();
 }
@@ -320,26 +303,26 @@ pub(crate) fn give_mounts(task: Task, container: u64) {
 /// next.
 #[inline(never)]
 extern "C" fn next_mount(_: u64, shared: *const *mut Slot) -> i64 {
-    // SAFETY: `bpf_loop` hands on what `give_mounts` gave it.
+    // SAFETY: the loop hands on the slot.
     unsafe {
         let slot = *shared;
-        let mount = look!(slot.at);
+        let mount = word!(slot.look.at);
         let children = |mount: u64| mount.wrapping_add(offset(Offset::MountMounts) as u64);
         let of_child = |link: u64| link.wrapping_sub(offset(Offset::MountChild) as u64);
-        if look!(slot.is_below) == 0 {
-            give_mount(mount, look!(slot.container));
+        if word!(slot.look.is_below) == 0 {
+            give_mount(mount, word!(slot.look.container));
             let first: u64 = read(mount, Offset::MountMounts);
             if first == 0 {
                 return STOP;
             }
             if first == children(mount) {
-                look!(slot.is_below = 1);
+                word!(slot.look.is_below = 1);
             } else {
-                look!(slot.at = of_child(first));
+                word!(slot.look.at = of_child(first));
             }
             return NEXT;
         }
-        if mount == look!(slot.root) {
+        if mount == word!(slot.look.root) {
             return STOP;
         }
         let next: u64 = read(mount, Offset::MountChild);
@@ -348,10 +331,10 @@ extern "C" fn next_mount(_: u64, shared: *const *mut Slot) -> i64 {
             return STOP;
         }
         if next == children(parent) {
-            look!(slot.at = parent);
+            word!(slot.look.at = parent);
         } else {
-            look!(slot.at = of_child(next));
-            look!(slot.is_below = 0);
+            word!(slot.look.at = of_child(next));
+            word!(slot.look.is_below = 0);
         }
         NEXT
     }
@@ -398,19 +381,19 @@ pub(crate) fn give_descriptors(task: Task, container: u64) {
     let slot = claim.slot;
     // SAFETY: the slot is ours; the steps are handed a pointer to the stack only.
     unsafe {
-        look!(slot.container = container);
-        each_descriptor(slot, task.files(), give_descriptor as *mut c_void);
+        word!(slot.look.container = container);
+        each_descriptor(slot, task.files(), give_descriptor);
     }
     claim.release();
 }
 
 extern "C" fn give_descriptor(index: u64, shared: *const *mut Slot) -> i64 {
-    // SAFETY: `bpf_loop` hands on what `each_descriptor` gave it.
+    // SAFETY: the loop hands on the slot.
     unsafe {
         let slot = *shared;
         let Some(file) = file_of(slot, index) else { return STOP };
         if file != 0 {
-            give_file(file, look!(slot.container));
+            give_file(file, word!(slot.look.container));
         }
         NEXT
     }
@@ -424,7 +407,7 @@ extern "C" fn give_descriptor(index: u64, shared: *const *mut Slot) -> i64 {
 #[inline(always)]
 unsafe fn file_of(slot: *mut Slot, index: u64) -> Option<u64> {
     // SAFETY: the caller's promise.
-    let (fds, count) = unsafe { (look!(slot.fds), look!(slot.max_fds)) };
+    let (fds, count) = unsafe { (word!(slot.look.fds), word!(slot.look.max_fds)) };
     (index < count).then(|| read_at(fds.wrapping_add(index * 8)))
 }
 
@@ -452,16 +435,15 @@ fn give_file(file: u64, container: u64) {
 ///
 /// `slot` must be claimed.
 #[inline(always)]
-unsafe fn each_descriptor(slot: *mut Slot, files: FilesStruct, step: *mut c_void) {
+unsafe fn each_descriptor(slot: *mut Slot, files: FilesStruct, step: Step) {
     /// Of more, those with the lowest numbers are looked at.
     const MOST: u32 = 1024;
     let table = files.table();
     // SAFETY: the caller's promise.
     unsafe {
-        look!(slot.fds = read(table, Offset::FdtableFd));
-        look!(slot.max_fds = read::<u32>(table, Offset::FdtableMax).into());
-        let mut shared = slot;
-        bpf_loop(MOST, step, (&raw mut shared).cast(), 0);
+        word!(slot.look.fds = read(table, Offset::FdtableFd));
+        word!(slot.look.max_fds = read::<u32>(table, Offset::FdtableMax).into());
+        steps::take(slot, MOST, step);
     }
 }
 
@@ -565,7 +547,7 @@ extern "C" fn tree_find(dentry: u64, root: u64, container: u64, access: u64) -> 
     // SAFETY: the slot is ours.
     let found = unsafe {
         let given = if find(slot, dentry, root, container, access) == 0 { 0 } else { GIVEN };
-        let below = if look!(slot.is_below) == 0 { 0 } else { BELOW };
+        let below = if word!(slot.look.is_below) == 0 { 0 } else { BELOW };
         given | below
     };
     claim.release();
@@ -584,38 +566,38 @@ unsafe fn find(slot: *mut Slot, dentry: u64, root: u64, container: u64, access: 
     let sb: u64 = read(dentry, Offset::DentrySb);
     // SAFETY: the caller's promise; the steps are handed a pointer to the stack only.
     unsafe {
-        look!(slot.container = container);
-        look!(slot.sb = sb);
-        look!(slot.dev = read::<u32>(sb, Offset::SbDev).into());
-        look!(slot.root = root);
-        look!(slot.at = dentry);
-        look!(slot.access = access);
-        look!(slot.is_given = 0);
-        look!(slot.is_below = 0);
-        let mut shared = slot;
-        bpf_loop(STEPS, up as *mut c_void, (&raw mut shared).cast(), 0);
-        look!(slot.is_given)
+        word!(slot.look.container = container);
+        word!(slot.look.sb = sb);
+        word!(slot.look.dev = read::<u32>(sb, Offset::SbDev).into());
+        word!(slot.look.root = root);
+        word!(slot.look.at = dentry);
+        word!(slot.look.access = access);
+        word!(slot.look.is_given = 0);
+        word!(slot.look.is_below = 0);
+        steps::take(slot, STEPS, up);
+        word!(slot.look.is_given)
     }
 }
 
 /// One step up through the folders.
 #[inline(never)]
 extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
-    // SAFETY: `bpf_loop` hands on what `tree_find` gave it.
+    // SAFETY: the loop hands on the slot.
     unsafe {
         let slot = *shared;
-        let at = look!(slot.at);
-        if at == look!(slot.root) {
-            look!(slot.is_below = 1);
+        let at = word!(slot.look.at);
+        if at == word!(slot.look.root) {
+            word!(slot.look.is_below = 1);
         }
-        let (container, sb, dev) = (look!(slot.container), look!(slot.sb), look!(slot.dev));
-        let access = look!(slot.access);
+        let (container, sb, dev) =
+            (word!(slot.look.container), word!(slot.look.sb), word!(slot.look.dev));
+        let access = word!(slot.look.access);
         if let Some(given) = TREES.get(Tree { container, sb, root: at, dev })
             && *given & access == access
             // Another file may be at the same address by now. Whose it is, is asked of root file systems.
             && (container == 0 || *given >> 32 == inode_number(at))
         {
-            look!(slot.is_given = *given);
+            word!(slot.look.is_given = *given);
             return STOP;
         }
         let parent: u64 = read(at, Offset::DentryParent);
@@ -625,13 +607,13 @@ extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
             if top == at {
                 return STOP;
             }
-            look!(slot.at = top);
+            word!(slot.look.at = top);
             return NEXT;
         }
         if parent == 0 {
             return STOP;
         }
-        look!(slot.at = parent);
+        word!(slot.look.at = parent);
         NEXT
     }
 }
@@ -670,22 +652,22 @@ extern "C" fn tree_is_held(mnt: u64) -> u32 {
     let slot = claim.slot;
     // SAFETY: the slot is ours; the steps are handed a pointer to the stack only.
     let is_held = unsafe {
-        look!(slot.mnt = mnt);
-        look!(slot.is_held = 0);
-        each_descriptor(slot, task.files(), is_descriptor_of as *mut c_void);
-        look!(slot.is_held)
+        word!(slot.look.mnt = mnt);
+        word!(slot.look.is_held = 0);
+        each_descriptor(slot, task.files(), is_descriptor_of);
+        word!(slot.look.is_held)
     };
     claim.release();
     u32::from(is_held != 0)
 }
 
 extern "C" fn is_descriptor_of(index: u64, shared: *const *mut Slot) -> i64 {
-    // SAFETY: `bpf_loop` hands on what `each_descriptor` gave it.
+    // SAFETY: the loop hands on the slot.
     unsafe {
         let slot = *shared;
         let Some(file) = file_of(slot, index) else { return STOP };
-        if file != 0 && read::<u64>(file, Offset::FileMnt) == look!(slot.mnt) {
-            look!(slot.is_held = 1);
+        if file != 0 && read::<u64>(file, Offset::FileMnt) == word!(slot.look.mnt) {
+            word!(slot.look.is_held = 1);
             return STOP;
         }
         NEXT

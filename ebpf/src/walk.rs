@@ -2,17 +2,14 @@
 //! mounts to the root of the mount namespace, then the names from the root down. It does not depend
 //! on the root or the namespace of whoever asks, as `bpf_d_path` does.
 //!
-//! Both ways are loops of `bpf_loop`, whose body the verifier follows only once: unrolled, one path
-//! costs it a hundred times as much.
+//! Both ways are loops of [`steps`](crate::steps).
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::generated::bpf_loop;
 use shrike_common::Offset;
 use shrike_common::wire::Text;
 
 use crate::kernel::{Path, Vfsmount, offset, read, read_at, read_kernel};
 use crate::slot::{RECORD, Slot, TEXT};
+use crate::steps::{self, NEXT, STOP, word};
 
 /// The most names in a path, a power of two; of a longer one, the last ones are kept.
 const COMPONENTS: usize = 64;
@@ -21,8 +18,7 @@ const MOUNTS: usize = 16;
 /// The longest name (`NAME_MAX`).
 const NAME: usize = 255;
 
-/// Where a walk is and what it has found: in map memory, since the steps of `bpf_loop` share
-/// nothing else.
+/// Where a walk is and what it has found: see [`steps`].
 #[repr(C)]
 pub(crate) struct Walk {
     names: [Name; COMPONENTS],
@@ -47,25 +43,10 @@ struct Name {
     len: u64,
 }
 
-/// Whether `bpf_loop` goes on.
-const NEXT: i64 = 0;
-const STOP: i64 = 1;
-
 const DELETED: u64 = Text::DELETED as u64;
 const TRUNCATED: u64 = Text::TRUNCATED as u64;
 const UNREACHABLE: u64 = Text::UNREACHABLE as u64;
 const UNREADABLE: u64 = Text::UNREADABLE as u64;
-
-/// Reads or writes a word of the walk. Volatile, or the compiler would keep it in a register whose
-/// values the verifier follows one by one.
-macro_rules! word {
-    ($slot:ident.$field:ident) => {
-        (&raw const (*$slot).walk.$field).read_volatile()
-    };
-    ($slot:ident.$field:ident = $value:expr) => {
-        (&raw mut (*$slot).walk.$field).write_volatile($value)
-    };
-}
 
 /// Writes the path to the offset `to` of the record and returns its length, less than [`TEXT`],
 /// and its flags.
@@ -108,42 +89,39 @@ unsafe fn walk(
 ) -> (usize, u16) {
     // SAFETY: the caller's promise.
     unsafe {
-        word!(slot.count = 0);
-        word!(slot.len = 0);
+        word!(slot.walk.count = 0);
+        word!(slot.walk.len = 0);
         // Until the way up has come to an end.
-        word!(slot.flags = if is_deleted { DELETED | TRUNCATED } else { TRUNCATED });
-        word!(slot.dentry = dentry);
+        word!(slot.walk.flags = if is_deleted { DELETED | TRUNCATED } else { TRUNCATED });
+        word!(slot.walk.dentry = dentry);
         enter(slot, mount);
-        // The steps are handed a pointer to the stack only: there they find the slot.
-        let mut shared = slot;
-        let shared = (&raw mut shared).cast();
-        bpf_loop((COMPONENTS + MOUNTS) as u32, up as *mut c_void, shared, 0);
-        if word!(slot.count) == 0 && word!(slot.flags) & UNREACHABLE == 0 {
+        steps::take(slot, (COMPONENTS + MOUNTS) as u32, up);
+        if word!(slot.walk.count) == 0 && word!(slot.walk.flags) & UNREACHABLE == 0 {
             (&raw mut (*slot).record).cast::<u8>().add(to).write(b'/');
-            word!(slot.len = 1);
+            word!(slot.walk.len = 1);
         } else {
-            word!(slot.at = to as u64);
-            bpf_loop(COMPONENTS as u32, down as *mut c_void, shared, 0);
-            word!(slot.len = word!(slot.at).wrapping_sub(to as u64));
+            word!(slot.walk.at = to as u64);
+            steps::take(slot, COMPONENTS as u32, down);
+            word!(slot.walk.len = word!(slot.walk.at).wrapping_sub(to as u64));
         }
-        (word!(slot.len) as usize & (TEXT - 1), word!(slot.flags) as u16)
+        (word!(slot.walk.len) as usize & (TEXT - 1), word!(slot.walk.flags) as u16)
     }
 }
 
 /// One step up: out of a mount, or past a name.
 #[inline(never)]
 extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
-    // SAFETY: `bpf_loop` hands on what `path` gave it; the index is masked.
+    // SAFETY: the loop hands on the slot; the index is masked.
     unsafe {
         let slot = *shared;
-        let (dentry, mount) = (word!(slot.dentry), word!(slot.mount));
-        if dentry == word!(slot.root) {
-            let parent = word!(slot.parent);
+        let (dentry, mount) = (word!(slot.walk.dentry), word!(slot.walk.mount));
+        if dentry == word!(slot.walk.root) {
+            let parent = word!(slot.walk.parent);
             if parent == mount || parent == 0 {
-                word!(slot.flags = word!(slot.flags) & !TRUNCATED);
+                word!(slot.walk.flags = word!(slot.walk.flags) & !TRUNCATED);
                 return STOP;
             }
-            word!(slot.dentry = word!(slot.mountpoint));
+            word!(slot.walk.dentry = word!(slot.walk.mountpoint));
             enter(slot, parent);
             return NEXT;
         }
@@ -151,19 +129,19 @@ extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
         let top = parent == dentry || parent == 0;
         // The root of a file system is called "/"; an unnamed object's only dentry has its name.
         if !(top && name.len <= 1) {
-            let (count, len) = (word!(slot.count), word!(slot.len) + 1 + name.len);
+            let (count, len) = (word!(slot.walk.count), word!(slot.walk.len) + 1 + name.len);
             if count >= COMPONENTS as u64 || len >= TEXT as u64 {
                 return STOP;
             }
             (*slot).walk.names[count as usize & (COMPONENTS - 1)] = name;
-            word!(slot.count = count + 1);
-            word!(slot.len = len);
+            word!(slot.walk.count = count + 1);
+            word!(slot.walk.len = len);
         }
         if top {
-            word!(slot.flags = word!(slot.flags) & !TRUNCATED | UNREACHABLE);
+            word!(slot.walk.flags = word!(slot.walk.flags) & !TRUNCATED | UNREACHABLE);
             return STOP;
         }
-        word!(slot.dentry = parent);
+        word!(slot.walk.dentry = parent);
         NEXT
     }
 }
@@ -171,14 +149,14 @@ extern "C" fn up(_: u64, shared: *const *mut Slot) -> i64 {
 /// One step down: writes the next name, the last one found first.
 #[inline(never)]
 extern "C" fn down(step: u64, shared: *const *mut Slot) -> i64 {
-    // SAFETY: `bpf_loop` hands on what `path` gave it; indexes and lengths are bounded.
+    // SAFETY: the loop hands on the slot; indexes and lengths are bounded.
     unsafe {
         let slot = *shared;
-        let (count, flags) = (word!(slot.count), word!(slot.flags));
+        let (count, flags) = (word!(slot.walk.count), word!(slot.walk.flags));
         if step >= count {
             return STOP;
         }
-        let mut at = word!(slot.at) as usize;
+        let mut at = word!(slot.walk.at) as usize;
         // Never: the way up has kept the path shorter than a text.
         if at >= RECORD - 1 - NAME {
             return STOP;
@@ -192,11 +170,11 @@ extern "C" fn down(step: u64, shared: *const *mut Slot) -> i64 {
         let name = (*slot).walk.names[(count - 1 - step) as usize & (COMPONENTS - 1)];
         let len = name.len as usize & NAME;
         if !read_kernel(record.add(at), len as u32, name.at) {
-            word!(slot.flags = flags | UNREADABLE);
-            word!(slot.at = at as u64);
+            word!(slot.walk.flags = flags | UNREADABLE);
+            word!(slot.walk.at = at as u64);
             return STOP;
         }
-        word!(slot.at = (at + len) as u64);
+        word!(slot.walk.at = (at + len) as u64);
         NEXT
     }
 }
@@ -247,9 +225,9 @@ unsafe fn enter(slot: *mut Slot, mount: u64) {
     };
     // SAFETY: the caller's promise.
     unsafe {
-        word!(slot.mount = mount);
-        word!(slot.parent = parent);
-        word!(slot.mountpoint = mountpoint);
-        word!(slot.root = root);
+        word!(slot.walk.mount = mount);
+        word!(slot.walk.parent = parent);
+        word!(slot.walk.mountpoint = mountpoint);
+        word!(slot.walk.root = root);
     }
 }

@@ -94,6 +94,11 @@ impl FieldId {
         self.info().name
     }
 
+    /// Whether the field is what the program gave to a system call, which the probes read only if it is asked for.
+    pub(crate) fn is_given(self) -> bool {
+        self == Self::FdNameraw
+    }
+
     /// Whether the field tells what became of a system call.
     pub(crate) fn is_result(self) -> bool {
         use FieldId::{EvtFailed, EvtRaw, EvtRawres, EvtRes, FdNum};
@@ -102,36 +107,29 @@ impl FieldId {
 
     /// Whether the field tells what only the runtime of a container knows.
     pub fn is_of_runtime(self) -> bool {
-        use FieldId::{
-            ContainerHostIpc, ContainerHostNetwork, ContainerHostPid, ContainerImage,
-            ContainerImageDigest, ContainerImageId, ContainerImageRepository, ContainerImageTag,
-            ContainerLabel, ContainerLabels, ContainerMounts, ContainerName, ContainerPrivileged,
-            ContainerRestarts, ContainerStartTs, K8sNsName, K8sPodLabel, K8sPodLabels, K8sPodName,
-            K8sPodSandboxId, K8sSaName,
-        };
         matches!(
             self,
-            ContainerHostIpc
-                | ContainerHostNetwork
-                | ContainerHostPid
-                | ContainerImage
-                | ContainerImageDigest
-                | ContainerImageId
-                | ContainerImageRepository
-                | ContainerImageTag
-                | ContainerLabel
-                | ContainerLabels
-                | ContainerMounts
-                | ContainerName
-                | ContainerPrivileged
-                | ContainerRestarts
-                | ContainerStartTs
-                | K8sNsName
-                | K8sPodLabel
-                | K8sPodLabels
-                | K8sPodName
-                | K8sPodSandboxId
-                | K8sSaName
+            Self::ContainerHostIpc
+                | Self::ContainerHostNetwork
+                | Self::ContainerHostPid
+                | Self::ContainerImage
+                | Self::ContainerImageDigest
+                | Self::ContainerImageId
+                | Self::ContainerImageRepository
+                | Self::ContainerImageTag
+                | Self::ContainerLabel
+                | Self::ContainerLabels
+                | Self::ContainerMounts
+                | Self::ContainerName
+                | Self::ContainerPrivileged
+                | Self::ContainerRestarts
+                | Self::ContainerStartTs
+                | Self::K8sNsName
+                | Self::K8sPodLabel
+                | Self::K8sPodLabels
+                | Self::K8sPodName
+                | Self::K8sPodSandboxId
+                | Self::K8sSaName
         )
     }
 
@@ -190,6 +188,7 @@ fields! {
     EvtSeq "evt.seq" Number NoArgument, ALL, "sequence number of the event on its CPU and lane";
     FdNum "fd.num" Number NoArgument, FILE_OPEN.union(CREATED).union(KindSet::of(Kind::Socket)), "number of the descriptor that the system call returned";
     FdName "fd.name" Text NoArgument, PATH, "path of the file; of a connection, where its listener is bound";
+    FdNameraw "fd.nameraw" Text NoArgument, FILE_OPEN, "path of the file as the program gave it to open(2) and its like; absent if it was opened otherwise";
     FdDirectory "fd.directory" Text NoArgument, PATH, "directory of the file";
     FdFilename "fd.filename" Text NoArgument, PATH, "name of the file without its directory";
     FdBoundFilename "fd.bound.filename" Text NoArgument, CONNECT, "name without its directory that the listener of a Unix socket was bound to, whatever it was renamed to";
@@ -200,6 +199,17 @@ fields! {
     FdRdev "fd.rdev" Text NoArgument, FILE_OPEN.union(MKNOD), "device that a device file stands for, as major:minor";
     FdType "fd.type" Text NoArgument, PATH, "type of the descriptor: file, directory, …";
     FdTypechar "fd.typechar" Text NoArgument, PATH, "type of the descriptor as one character: f, d, …";
+    FdSockfamily "fd.sockfamily" Text NoArgument, CONNECT, "family of the socket: ip or unix";
+    FdL4proto "fd.l4proto" Text NoArgument, CONNECT, "protocol of the connection: tcp, udp, icmp or raw";
+    FdRip "fd.rip" Text NoArgument, CONNECT, "remote IP address: where a connection goes to";
+    FdRport "fd.rport" Number NoArgument, CONNECT, "remote port";
+    FdLip "fd.lip" Text NoArgument, CONNECT, "local IP address; absent as long as the kernel has not chosen one: of a connection that begins, if the program did not";
+    FdLport "fd.lport" Number NoArgument, CONNECT, "local port; absent likewise";
+    FdSip "fd.sip" Text NoArgument, CONNECT, "IP address of the server: where a connection goes to";
+    FdSport "fd.sport" Number NoArgument, CONNECT, "port of the server";
+    FdCip "fd.cip" Text NoArgument, CONNECT, "IP address of the client; absent where fd.lip is";
+    FdCport "fd.cport" Number NoArgument, CONNECT, "port of the client; absent where fd.lport is";
+    FdIsServer "fd.is_server" Bool NoArgument, CONNECT, "whether the process is the server's side of the connection";
     ProcPid "proc.pid" Number NoArgument, ALL, "process id in the host's namespace";
     ProcPpid "proc.ppid" Number NoArgument, ALL, "process id of the parent";
     ProcVpid "proc.vpid" Number NoArgument, ALL, "process id in its own namespace";
@@ -315,8 +325,6 @@ fields! {
     PtraceTargetName "ptrace.target.name" Text NoArgument, PTRACE, "name of the other task";
     PtraceTargetPid "ptrace.target.pid" Number NoArgument, PTRACE, "process id of the other task in the host's namespace";
     SocketFamily "socket.family" Text NoArgument, SOCKET, "address family, like AF_INET";
-    SocketIp "socket.ip" Text NoArgument, CONNECT, "IP address that a connection goes to";
-    SocketPort "socket.port" Number NoArgument, CONNECT, "port that it goes to";
     SocketProtocol "socket.protocol" Number NoArgument, KindSet::of(Kind::Socket), "protocol of a new socket";
     SocketType "socket.type" Text NoArgument, SOCKET, "type of the socket, like SOCK_STREAM";
     SysctlName "sysctl.name" Text NoArgument, SYSCTL, "kernel parameter that is written, as a path below /proc/sys";

@@ -116,6 +116,7 @@ impl<'a> Loader<'a> {
             output,
             enabled: body.enabled.unwrap_or(true),
             asks_for_result: false,
+            asks_for_given: false,
             kinds: condition.holds.kinds(),
         };
         Some((rule, condition.node))

@@ -20,12 +20,19 @@ pub struct Alternative<'a> {
     checks: Vec<(&'a Check, bool)>,
     /// Whether the rule asks for the result of the system call.
     pub(crate) asks_for_result: bool,
+    /// Whether it asks for the path as the program gave it.
+    pub(crate) asks_for_given: bool,
 }
 
 impl Alternative<'_> {
     /// Whether the rule asks for the result of the system call.
     pub fn asks_for_result(&self) -> bool {
         self.asks_for_result
+    }
+
+    /// Whether the rule asks for the path as the program gave it (`fd.nameraw`).
+    pub fn asks_for_given(&self) -> bool {
+        self.asks_for_given
     }
 
     /// Whether an event can satisfy this if its `field` has this value, or none.

@@ -20,6 +20,7 @@ pub struct Rule {
     pub(crate) output: Output,
     pub(crate) enabled: bool,
     pub(crate) asks_for_result: bool,
+    pub(crate) asks_for_given: bool,
     pub(crate) kinds: KindSet,
 }
 

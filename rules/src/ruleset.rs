@@ -99,8 +99,10 @@ impl Ruleset {
         let mut buckets = vec![Vec::new(); usize::from(Kind::LIMIT)];
         let mut rules = Vec::with_capacity(compiled.len());
         for (mut rule, condition) in compiled {
-            rule.asks_for_result = program.mentions(condition, FieldId::is_result)
-                || rule.output.mentions(FieldId::is_result);
+            let mentions =
+                |field| program.mentions(condition, field) || rule.output.mentions(field);
+            (rule.asks_for_result, rule.asks_for_given) =
+                (mentions(FieldId::is_result), mentions(FieldId::is_given));
             if rule.enabled {
                 for kind in rule.kinds.iter() {
                     buckets[kind as usize].push(Entry { rule: rules.len(), condition });
@@ -129,10 +131,11 @@ impl Ruleset {
         known: &dyn Fn(FieldId) -> bool,
     ) -> Vec<Alternative<'_>> {
         let of_rule = |entry: &Entry| {
-            let asks_for_result = self.rules[entry.rule].asks_for_result;
+            let Rule { asks_for_result, asks_for_given, .. } = self.rules[entry.rule];
             let mut all = need::alternatives(&self.program, entry.condition, kind, known);
             for alternative in &mut all {
                 alternative.asks_for_result = asks_for_result;
+                alternative.asks_for_given = asks_for_given;
             }
             all
         };

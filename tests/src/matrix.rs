@@ -172,8 +172,10 @@ fn is_meant(event: &Value, report: &Report) -> Result<bool> {
     let fields = event.as_object_mut().context("no object")?;
     let time = fields.remove("time").context("no time")?;
     fields.remove("sequence");
-    if expected["raw"].is_null() {
-        expected["raw"] = fields["raw"].clone();
+    for name in ["raw", "syscall", "tid"] {
+        if expected[name].is_null() {
+            expected[name] = fields[name].clone();
+        }
     }
     // `/proc` counts them in ticks.
     if let Some(own) = fields.get_mut("fields").and_then(Value::as_object_mut) {

@@ -2,7 +2,7 @@
 
 use shrike_common::wire::Text;
 use shrike_common::{
-    Boundary, Bpf, Breach, BreachKind, CgroupAttach, CgroupId, Connect, Event, FileCreate,
+    Address, Boundary, Bpf, Breach, BreachKind, CgroupAttach, CgroupId, Connect, Event, FileCreate,
     FileOpen, Header, Membership, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, Namespaces,
     Noticed, NsId, NsType, Origin, Property, Ptrace, Socket, Sysctl, Way,
 };
@@ -51,6 +51,8 @@ fn file_open<'a>(open: &FileOpen<'a>, header: &Header, field: FieldId) -> Option
         }
         FieldId::EvtArgFlags => file::flag_names(open.flags).into(),
         FieldId::FdFstype => fstype::name(open.fs_magic)?.into(),
+        FieldId::FdNameraw if open.given.bytes.is_empty() => return None,
+        FieldId::FdNameraw => open.given.bytes.into(),
         FieldId::FdMountNs => open.mnt_ns.0.into(),
         FieldId::FdMountForeign => is_foreign(open.mnt_ns, header.ns.mnt).into(),
         FieldId::FdType | FieldId::FdTypechar if file::is_directory(open.mode) => {
@@ -112,23 +114,36 @@ fn connection<'a>(connect: &Connect<'a>, field: FieldId) -> Option<Value<'a>> {
         _ => {}
     }
     match (socket::Family::of(connect.family), field) {
-        (socket::Family::Unix, _) => unix_socket(connect, field),
-        (socket::Family::Ip(_), FieldId::FdName) => {
-            Some(socket::address(connect.address.ip(), connect.port).into())
-        }
-        (socket::Family::Ip(_), FieldId::SocketIp) => Some(connect.address.ip().to_string().into()),
-        (socket::Family::Ip(_), FieldId::SocketPort) => Some(connect.port.into()),
-        (socket::Family::Ip(name), _) => {
-            let letter = if name == "ipv6" { "6" } else { "4" };
-            descriptor(field, name, letter)
-        }
         (socket::Family::Other, _) => None,
+        // Who connects is the client.
+        (_, FieldId::FdIsServer) => Some(false.into()),
+        (socket::Family::Unix, _) => unix_socket(connect, field),
+        (socket::Family::Ip(name), _) => ip_socket(connect, name, field),
     }
+}
+
+fn ip_socket<'a>(connect: &Connect<'a>, family: &'static str, field: FieldId) -> Option<Value<'a>> {
+    let address = |address: Address| Value::from(address.ip().to_string());
+    Some(match field {
+        FieldId::FdName => socket::address(connect.address.ip(), connect.port).into(),
+        FieldId::FdSockfamily => "ip".into(),
+        FieldId::FdL4proto => socket::protocol(connect.protocol, connect.socket_type)?.into(),
+        FieldId::FdRip | FieldId::FdSip => address(connect.address),
+        FieldId::FdRport | FieldId::FdSport => connect.port.into(),
+        FieldId::FdLip | FieldId::FdCip => {
+            (!connect.own_address.ip().is_unspecified()).then(|| address(connect.own_address))?
+        }
+        FieldId::FdLport | FieldId::FdCport => {
+            (connect.own_port != 0).then_some(connect.own_port)?.into()
+        }
+        _ => descriptor(field, family, if family == "ipv6" { "6" } else { "4" })?,
+    })
 }
 
 fn unix_socket<'a>(connect: &Connect<'a>, field: FieldId) -> Option<Value<'a>> {
     let bound = connect.bound.bytes;
     match field {
+        FieldId::FdSockfamily => Some("unix".into()),
         FieldId::FdBoundFilename => {
             let name = bound.rsplit(|&byte| byte == b'/').next()?;
             Some(until_nul(name).into())

@@ -33,6 +33,18 @@ pub(super) fn address(ip: IpAddr, port: u32) -> String {
     }
 }
 
+/// The name of the protocol of an IP socket, as Falco has it; none if it is another one, or not known.
+pub(super) fn protocol(number: u32, socket_type: u32) -> Option<&'static str> {
+    let is = |value: i32, number: u32| i32::try_from(number) == Ok(value);
+    match number {
+        _ if is(libc::SOCK_RAW, socket_type) => Some("raw"),
+        _ if is(libc::IPPROTO_TCP, number) || is(libc::IPPROTO_MPTCP, number) => Some("tcp"),
+        _ if is(libc::IPPROTO_UDP, number) => Some("udp"),
+        _ if is(libc::IPPROTO_ICMP, number) || is(libc::IPPROTO_ICMPV6, number) => Some("icmp"),
+        _ => None,
+    }
+}
+
 /// The name of an address family, or its number.
 pub(super) fn family(number: u32) -> String {
     let name = FAMILIES.iter().find(|(family, _)| i32::try_from(number) == Ok(*family));

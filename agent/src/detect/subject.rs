@@ -55,7 +55,7 @@ pub(super) fn field<'a>(
             sight.processes.session_leader(header.tgid, header.start)?.name().into()
         }
         FieldId::ProcExeIno => sight.ancestor(0)?.exe_file()?.0.into(),
-        FieldId::ProcIsExeFromMemfd => sight.ancestor(0)?.exe().starts_with(b"/memfd:").into(),
+        FieldId::ProcIsExeFromMemfd => is_from_memory(sight.ancestor(0)?)?.into(),
         FieldId::ProcCwd => {
             let cwd = sight.ancestor(0)?.cwd();
             match cwd {
@@ -267,6 +267,11 @@ fn age(now: u64, start: StartTime) -> Value<'static> {
 
 fn executable(process: &Process) -> Option<Value<'_>> {
     (!process.exe().is_empty()).then(|| process.exe().into())
+}
+
+/// Whether what it executes is a memory file, if that is known.
+fn is_from_memory(process: &Process) -> Option<bool> {
+    (!process.exe().is_empty()).then(|| process.exe().starts_with(b"/memfd:"))
 }
 
 /// Falco's `proc.args`: the arguments behind the first, joined by blanks.

@@ -46,6 +46,7 @@ fn open(path: &'static [u8], flags: u32) -> Event<'static> {
         mnt_ns: NsId(0),
         reserved: 0,
         path: Text::new(path, 0),
+        given: Text::new(b"../given", 0),
     })
 }
 
@@ -184,6 +185,7 @@ fn samples() -> Vec<Event<'static>> {
             mnt_ns: HOST.mnt,
             reserved: 0,
             path: text("/dev/sda1"),
+            given: text("sda1"),
         }),
         Event::Mount(Mount { fs_magic: 0xEF53, dev: 1, bdev: 8 << 20, fs_type: text("ext4") }),
         Event::MoveMount(MoveMount {
@@ -211,13 +213,7 @@ fn samples() -> Vec<Event<'static>> {
             mnt_ns: NsId(1),
             path: text("/lib/libc.so"),
         }),
-        Event::CgroupAttach(CgroupAttach {
-            to: CgroupId(9),
-            target_start: StartTime(5),
-            target: Pid(8),
-            hierarchy: 0,
-            path: text("/system.slice"),
-        }),
+        attach(),
         Event::FileCreate(FileCreate {
             fs_magic: 0x9FA0,
             dev: 1,
@@ -440,13 +436,28 @@ fn ptrace_crosses_out_of_a_container_only() {
     assert_eq!(crosses(&header(0), 2), "false", "the host may");
 }
 
+fn attach() -> Event<'static> {
+    Event::CgroupAttach(CgroupAttach {
+        to: CgroupId(9),
+        target_start: StartTime(5),
+        target: Pid(8),
+        target_tid: Pid(8),
+        hierarchy: 0,
+        reserved: 0,
+        path: Text::new(b"/system.slice", 0),
+    })
+}
+
 fn connect(path: &'static str, bound: &'static str) -> Event<'static> {
     Event::Connect(Connect {
         family: 1,
         socket_type: 1,
         port: 0,
-        reserved: 0,
+        protocol: 0,
         address: Address::default(),
+        own_address: Address::default(),
+        own_port: 0,
+        reserved: 0,
         path: Text::new(path.as_bytes(), 0),
         bound: Text::new(bound.as_bytes(), 0),
     })
@@ -455,14 +466,30 @@ fn connect(path: &'static str, bound: &'static str) -> Event<'static> {
 fn connect_by_ip() -> Event<'static> {
     let Event::Connect(unix) = connect("", "") else { unreachable!() };
     let address = Address::v4([10, 0, 0, 1]);
-    Event::Connect(Connect { family: 2, port: 53, address, ..unix })
+    let own_address = Address::v4([10, 0, 0, 2]);
+    let (protocol, port, own_port) = (6, 53, 4711);
+    let ends = Connect { address, port, own_address, own_port, ..unix };
+    Event::Connect(Connect { family: 2, protocol, ..ends })
 }
 
 #[test]
-fn a_connection_over_ip_has_an_address_and_a_port() {
+fn a_connection_over_ip_has_two_ends() {
     let text = |name| field(&header(0), &connect_by_ip(), name);
+    let ends = |fields: [FieldId; 4]| fields.map(|name| text(name).unwrap());
+    let remote = [FieldId::FdRip, FieldId::FdSip, FieldId::FdRport, FieldId::FdSport];
+    assert_eq!(ends(remote), ["10.0.0.1", "10.0.0.1", "53", "53"]);
+    let local = [FieldId::FdLip, FieldId::FdCip, FieldId::FdLport, FieldId::FdCport];
+    assert_eq!(ends(local), ["10.0.0.2", "10.0.0.2", "4711", "4711"]);
+    let Event::Connect(bound) = connect_by_ip() else { unreachable!() };
+    let own_address = Address::v4([0, 0, 0, 0]);
+    let free = Event::Connect(Connect { own_address, own_port: 0, protocol: 17, ..bound });
+    let local = local.map(|name| field(&header(0), &free, name));
+    assert_eq!(local, [const { None }; 4], "the kernel has not chosen them yet");
+    assert_eq!(field(&header(0), &free, FieldId::FdL4proto).as_deref(), Some("udp"));
+    assert_eq!(text(FieldId::FdL4proto).as_deref(), Some("tcp"));
+    assert_eq!(text(FieldId::FdSockfamily).as_deref(), Some("ip"));
+    assert_eq!(text(FieldId::FdIsServer).as_deref(), Some("false"));
     assert_eq!(text(FieldId::FdName).as_deref(), Some("10.0.0.1:53"));
-    assert_eq!(text(FieldId::SocketIp).as_deref(), Some("10.0.0.1"));
     assert_eq!(text(FieldId::FdType).as_deref(), Some("ipv4"));
     assert_eq!(text(FieldId::SocketFamily).as_deref(), Some("AF_INET"));
     assert_eq!(text(FieldId::FdFilename), None);

@@ -47,6 +47,7 @@ pub(super) struct Row {
     name: Range<usize>,
     exe: Range<usize>,
     args: Range<usize>,
+    pub(super) is_args_cut: bool,
 }
 
 /// A place with what is known of it.
@@ -109,6 +110,7 @@ impl Look {
                 // That of the table is its own.
                 name: album.add(process.name()),
                 exe: album.text(process.exe()),
+                is_args_cut: process.is_arguments_cut(),
                 args: match process.raw_arguments() {
                     args if process.has_own_arguments() => album.add(args),
                     args => album.text(args),

@@ -224,7 +224,7 @@ impl Process {
             user: spot.user.as_deref().map(str::to_owned),
             name: text(name),
             exe: text(exe),
-            args_cut: kept.len() < arguments(args).count(),
+            args_cut: row.is_args_cut || kept.len() < arguments(args).count(),
             args: kept,
             cgroup: text(&spot.path),
             namespaces: place.ns,

@@ -19,7 +19,8 @@ use super::{Done, Scene, done};
 
 pub(super) const FILE: &str = "file";
 
-fn opened(scene: &Scene<'_>, flags: u32) -> Result<Value> {
+/// `given` is how its path is given.
+fn opened(scene: &Scene<'_>, flags: u32, given: &str) -> Result<Value> {
     let path = scene.dir.join(FILE);
     let file = fs::metadata(&path)?;
     Ok(json!({
@@ -31,6 +32,7 @@ fn opened(scene: &Scene<'_>, flags: u32) -> Result<Value> {
         "rdev": 0,
         "mnt_ns": scene.ns("mnt"),
         "path": path,
+        "given": given,
     }))
 }
 
@@ -41,7 +43,14 @@ const O_NOFOLLOW: u32 = libc::O_NOFOLLOW.cast_unsigned();
 pub(super) fn open(scene: &Scene<'_>) -> Result<Done> {
     let path = scene.path(FILE)?;
     let fd = call!(SYS_openat, libc::AT_FDCWD, path.as_ptr(), O_NOFOLLOW);
-    Ok(done("openat", fd, false, opened(scene, O_NOFOLLOW | O_LARGEFILE)?))
+    Ok(done("openat", fd, false, opened(scene, O_NOFOLLOW | O_LARGEFILE, &scene.text(FILE))?))
+}
+
+/// Its path leads there in a roundabout way.
+pub(super) fn open_around(scene: &Scene<'_>) -> Result<Done> {
+    let name = format!("dir/../{FILE}");
+    let fd = call!(SYS_openat, libc::AT_FDCWD, scene.path(&name)?.as_ptr(), O_NOFOLLOW);
+    Ok(done("openat", fd, false, opened(scene, O_NOFOLLOW | O_LARGEFILE, &scene.text(&name))?))
 }
 
 const I386_OPEN: u32 = 5;
@@ -49,7 +58,7 @@ const I386_OPEN: u32 = 5;
 pub(super) fn open_compat(scene: &Scene<'_>) -> Result<Done> {
     let path = low(scene.path(FILE)?.as_bytes_with_nul())?;
     let fd = compat(I386_OPEN, [path, O_NOFOLLOW, 0]);
-    let done = done("open", fd, false, opened(scene, O_NOFOLLOW)?);
+    let done = done("open", fd, false, opened(scene, O_NOFOLLOW, &scene.text(FILE))?);
     Ok(Done { abi: "i386", ..done })
 }
 
@@ -70,6 +79,7 @@ fn not_opened(path: &str) -> Value {
         "rdev": 0,
         "mnt_ns": 0,
         "path": path,
+        "given": path,
     })
 }
 
@@ -124,7 +134,7 @@ pub(super) fn open_by_ring(scene: &Scene<'_>) -> Result<Done> {
     ensure!(submitted == 1, "io_uring_enter: {submitted}");
     // The kernel tries first whether it can be had at once.
     let flags = O_NOFOLLOW | O_LARGEFILE | O_NONBLOCK;
-    let done = done("io_uring_enter", 0, false, opened(scene, flags)?);
+    let done = done("io_uring_enter", 0, false, opened(scene, flags, "")?);
     // What an entry of the ring came to, no system call returns.
     Ok(Done { result: None, ..done })
 }

@@ -57,7 +57,7 @@ struct Scene<'a> {
 
 /// What was done.
 struct Done {
-    /// The system call, and its table.
+    /// The system call, and its table; empty if the event is of any of several threads, which are in others.
     syscall: &'static str,
     abi: &'static str,
     /// What it returned, if the event tells.
@@ -94,6 +94,7 @@ deeds! {
     "fork" "allowed" Root process::fork;
     "file_open" "allowed" Root file::open;
     "file_open" "allowed, 32-bit caller" Root file::open_compat;
+    "file_open" "allowed, by another path" Root file::open_around;
     "file_open" "allowed, io_uring" Root file::open_by_ring;
     "file_open" "denied" User file::open_attempt;
     "file_open" "failed" Root file::open_attempt;
@@ -118,6 +119,7 @@ deeds! {
     "connect" "allowed, Unix path" Root socket::connect_path;
     "connect" "allowed, abstract" Root socket::connect_abstract;
     "connect" "allowed, IPv6" Root socket::connect_v6;
+    "connect" "allowed, from a port of its own" Root socket::connect_bound;
     "connect" "denied" User socket::connect_denied;
     "connect" "failed" Root socket::connect_refused;
     "connect" "failed, 32-bit caller" Root socket::connect_compat;
@@ -146,6 +148,7 @@ deeds! {
     "file_create" "failed" Root file::create_there;
     "exec" "allowed" Root process::exec;
     "exit" "allowed" Root process::exit;
+    "exit" "allowed, several threads" Root process::exit_with_threads;
 }
 
 /// Deeds that there cannot be, and why.
@@ -200,10 +203,11 @@ impl Deed {
     }
 
     fn report(&self, facts: Facts, done: &Done) -> Result<()> {
+        let is_known = !done.syscall.is_empty();
         let expected = json!({
             "kind": self.kind,
             "pid": facts.pid,
-            "tid": facts.tid,
+            "tid": is_known.then_some(facts.tid),
             "ppid": facts.ppid,
             "name": facts.comm,
             "uid": facts.uid,
@@ -215,7 +219,7 @@ impl Deed {
             "cgroup": facts.cgroup,
             "namespaces": facts.ns,
             "cpu": facts.cpu,
-            "syscall": done.syscall,
+            "syscall": is_known.then_some(done.syscall),
             "abi": done.abi,
             "raw": done.raw,
             "result": done.result,

@@ -99,11 +99,23 @@ pub(super) fn fork(_: &Scene<'_>) -> Result<Done> {
     Ok(done("fork", child, false, fields))
 }
 
-/// Says beforehand what it is about to do.
 pub(super) fn exit(scene: &Scene<'_>) -> Result<Done> {
-    let deed = Deed::find("exit", "allowed").context("no such deed")?;
+    exit_by(scene, "exit_group")
+}
+
+/// All of them end at once, of which there is one event, by any of them.
+pub(super) fn exit_with_threads(scene: &Scene<'_>) -> Result<Done> {
+    for _ in 0..32 {
+        thread::spawn(|| thread::sleep(Duration::from_mins(1)));
+    }
+    exit_by(scene, "")
+}
+
+/// Says beforehand what it is about to do.
+fn exit_by(scene: &Scene<'_>, syscall: &'static str) -> Result<Done> {
+    let deed = Deed::find("exit", scene.outcome).context("no such deed")?;
     let facts = Facts { before: scene.facts.before, ..Facts::read()? };
-    let mut done = done("exit_group", 0, false, json!({ "status": 3 << 8 }));
+    let mut done = done(syscall, 0, false, json!({ "status": 3 << 8 }));
     done.result = None;
     // A second more than enough.
     deed.report(Facts { after: facts.before + 10_000_000_000, ..facts }, &done)?;

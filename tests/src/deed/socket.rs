@@ -3,7 +3,8 @@
 #![allow(clippy::unnecessary_wraps, reason = "all deeds have one signature")]
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
@@ -29,12 +30,16 @@ fn unix(name: &[u8]) -> Vec<u8> {
     [&family.to_ne_bytes()[..], name].concat()
 }
 
-fn ip(family: i32, socket_type: i32, address: &str, port: u16) -> Value {
+/// What is told of a stream that has no address of its own yet.
+fn ip(family: i32, address: &str, port: u16) -> Value {
     json!({
         "family": family,
-        "socket_type": socket_type,
+        "socket_type": libc::SOCK_STREAM,
         "port": port,
+        "protocol": libc::IPPROTO_TCP,
         "address": address,
+        "own_address": if family == libc::AF_INET { "0.0.0.0" } else { "::" },
+        "own_port": 0,
         "path": "",
         "bound": "",
     })
@@ -48,7 +53,20 @@ pub(super) fn connect_tcp(_: &Scene<'_>) -> Result<Done> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     let result = connect(stream(libc::AF_INET), &v4(Ipv4Addr::LOCALHOST, port));
-    Ok(done("connect", result, false, ip(libc::AF_INET, libc::SOCK_STREAM, "127.0.0.1", port)))
+    Ok(done("connect", result, false, ip(libc::AF_INET, "127.0.0.1", port)))
+}
+
+/// From a port that it has chosen.
+pub(super) fn connect_bound(_: &Scene<'_>) -> Result<Done> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let own = socket.local_addr()?;
+    let result = connect(socket.as_raw_fd().into(), &v4(Ipv4Addr::LOCALHOST, 9));
+    let mut fields = ip(libc::AF_INET, "127.0.0.1", 9);
+    fields["socket_type"] = libc::SOCK_DGRAM.into();
+    fields["protocol"] = libc::IPPROTO_UDP.into();
+    fields["own_address"] = own.ip().to_string().into();
+    fields["own_port"] = own.port().into();
+    Ok(done("connect", result, false, fields))
 }
 
 pub(super) fn connect_v6(_: &Scene<'_>) -> Result<Done> {
@@ -59,12 +77,12 @@ pub(super) fn connect_v6(_: &Scene<'_>) -> Result<Done> {
     one[15] = 1;
     let address = [&family.to_ne_bytes()[..], &port.to_be_bytes(), &[0; 4], &one, &[0; 4]].concat();
     let result = connect(stream(libc::AF_INET6), &address);
-    Ok(done("connect", result, false, ip(libc::AF_INET6, libc::SOCK_STREAM, "::1", port)))
+    Ok(done("connect", result, false, ip(libc::AF_INET6, "::1", port)))
 }
 
 pub(super) fn connect_refused(_: &Scene<'_>) -> Result<Done> {
     let result = connect(stream(libc::AF_INET), &v4(Ipv4Addr::LOCALHOST, 9));
-    Ok(done("connect", result, false, ip(libc::AF_INET, libc::SOCK_STREAM, "127.0.0.1", 9)))
+    Ok(done("connect", result, false, ip(libc::AF_INET, "127.0.0.1", 9)))
 }
 
 /// By the one call for sockets of the 32-bit table.
@@ -75,7 +93,7 @@ pub(super) fn connect_compat(_: &Scene<'_>) -> Result<Done> {
     let socket = u32::try_from(stream(libc::AF_INET))?;
     let arguments = [socket, address, 16].map(u32::to_ne_bytes).concat();
     let result = compat(I386_SOCKETCALL, [SYS_CONNECT, low(&arguments)?, 0]);
-    let fields = ip(libc::AF_INET, libc::SOCK_STREAM, "127.0.0.1", 9);
+    let fields = ip(libc::AF_INET, "127.0.0.1", 9);
     Ok(Done { abi: "i386", ..done("socketcall", result, false, fields) })
 }
 
@@ -84,7 +102,10 @@ fn unix_fields(socket_type: i32, path: &str, bound: &str) -> Value {
         "family": libc::AF_UNIX,
         "socket_type": socket_type,
         "port": 0,
+        "protocol": 0,
         "address": "::",
+        "own_address": "::",
+        "own_port": 0,
         "path": path,
         "bound": bound,
     })

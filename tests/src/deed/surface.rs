@@ -70,6 +70,7 @@ pub(super) fn cgroup_attach(_: &Scene<'_>) -> Result<Done> {
         "to": fs::metadata(&cgroup)?.ino(),
         "target_start": actor::start_ticks(pid)?,
         "target": pid,
+        "target_tid": pid,
         "hierarchy": 0,
         "path": format!("/{name}"),
     });

@@ -83,9 +83,22 @@ impl Folder {
     /// The beginning of a file: what a process writes over its own arguments may have any length.
     pub(super) fn content(&self, name: &str, most: usize) -> io::Result<Vec<u8>> {
         let file = openat(&self.0, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        // Files of `/proc` tell no size: without room, they would be read by 32 bytes first.
-        let mut content = Vec::with_capacity(most.min(ROOM));
-        File::from(file).take(most as u64).read_to_end(&mut content)?;
+        let (mut file, mut content) = (File::from(file), vec![0; most.min(ROOM)]);
+        let mut length = 0;
+        // These files are read to the end or until there is no more room: where there is some left, there is no
+        // need to ask again.
+        while let Some(room) = content.get_mut(length..).filter(|room| !room.is_empty()) {
+            let read = file.read(room)?;
+            let is_all = read < room.len();
+            length += read;
+            if is_all {
+                break;
+            }
+            if length == content.len() {
+                content.resize((2 * length).min(most), 0);
+            }
+        }
+        content.truncate(length);
         Ok(content)
     }
 

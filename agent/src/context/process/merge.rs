@@ -77,9 +77,9 @@ impl Processes {
                     place.or_insert_with(|| Arc::new(found.place.found(&process.place))).clone();
             }
             process.heard = process.heard.max(found.time);
-            process.standing = found.standing();
             process.vpid = found.vpid;
             if process.image.since <= found.time {
+                process.standing = found.standing();
                 process.name = found.stat.name;
             }
             let has_parent = process.parent.1 != StartTime::default();
@@ -134,15 +134,27 @@ impl Processes {
                 self.table.get(&key).map(|process| process.image.exe.clone()).unwrap_or_default()
             }
         };
-        let [args, env, cwd] =
-            [&found.args, &found.env, &found.cwd].map(|text| self.texts.intern(text));
-        Image { exe, args, env, cwd, since: found.time, ..Image::default() }
+        let (args, is_args_cut) = self.texts.intern_cut(&found.args, found.is_args_cut);
+        let (env, is_env_cut) = self.texts.intern_cut(&found.env, found.is_env_cut);
+        let cwd = self.texts.intern(&found.cwd);
+        let since = found.time;
+        Image { exe, args, env, cwd, is_args_cut, is_env_cut, since, ..Image::default() }
     }
 
-    /// Has a process run another image, if what is known of its own is not newer.
+    /// Has a process run another image, if what is known of its own is neither newer nor sure: processes write
+    /// over their own arguments and variables, and go elsewhere, so what was told at the exec is better than what is
+    /// found later.
     fn correct(&mut self, key: Key, mut image: Image) {
-        let Some(process) = self.table.get_mut(&key) else { return self.release(image) };
-        if process.image.since > image.since {
+        let is_better = self.table.get(&key).is_none_or(|process| {
+            process.image.since > image.since || self.is_sure(&process.image)
+        });
+        let Some(process) = self.table.get_mut(&key).filter(|_| !is_better) else {
+            return self.release(image);
+        };
+        if process.image.since != 0
+            && (&process.image.exe, &process.image.args) == (&image.exe, &image.args)
+        {
+            process.image.since = image.since;
             return self.release(image);
         }
         if process.image.exe == image.exe {

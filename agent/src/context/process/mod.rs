@@ -2,6 +2,7 @@
 //! probes are attached, follows their events from then on, and is compared with `/proc` again when
 //! events were lost.
 
+mod environment;
 mod folder;
 mod merge;
 mod place;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use shrike_common::{Control, Exec, Pid, StartTime, Uid};
 
+pub(crate) use environment::without_password;
 pub(crate) use folder::Folder;
 pub(crate) use place::{Cgroup, Place};
 pub(crate) use scan::Scan;
@@ -73,7 +75,7 @@ pub(crate) struct Standing {
 }
 
 /// What a process runs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Image {
     exe: Arc<[u8]>,
     /// Each is ended by NUL.
@@ -86,6 +88,8 @@ struct Image {
     dev: u32,
     /// A set of `Exec::UPPER` and `Exec::UNLINKED`.
     file: u32,
+    /// Whether there may be more arguments.
+    is_args_cut: bool,
     /// Whether there may be more of its environment that would be told.
     is_env_cut: bool,
     /// The time of which this is known: of the exec, or of the scan; 0 if it is a guess. A child
@@ -137,6 +141,11 @@ impl Process {
         arguments(&self.image.env)
     }
 
+    /// Whether there may be more arguments, or more of the last one.
+    pub(crate) fn is_arguments_cut(&self) -> bool {
+        self.image.is_args_cut
+    }
+
     /// Whether there may be more of these.
     pub(crate) fn is_environment_cut(&self) -> bool {
         self.image.is_env_cut
@@ -179,12 +188,9 @@ impl Default for Standing {
 impl Image {
     /// The image of a child that was created at `time`.
     fn inherited(&self, time: u64) -> Self {
-        let Self { exe, args, env, cwd, inode, dev, file, is_env_cut, since } = self;
         // A scan may have seen later what its parent runs.
-        let since = if *since <= time { *since } else { 0 };
-        let [exe, args, env, cwd] = [exe, args, env, cwd].map(Arc::clone);
-        let (inode, dev, file, is_env_cut) = (*inode, *dev, *file, *is_env_cut);
-        Self { exe, args, env, cwd, inode, dev, file, is_env_cut, since }
+        let since = if self.since <= time { self.since } else { 0 };
+        Self { since, ..self.clone() }
     }
 }
 
@@ -215,12 +221,6 @@ impl Key {
 pub(crate) fn arguments(args: &[u8]) -> impl Iterator<Item = &[u8]> {
     let list = args.strip_suffix(b"\0").unwrap_or(args);
     list.split(|&byte| byte == 0).filter(|_| !args.is_empty())
-}
-
-/// The variables of an environment that are told, of more; each is ended by NUL.
-fn environment(all: &[u8]) -> Vec<u8> {
-    let told = arguments(all).filter(|variable| shrike_common::is_told(variable));
-    told.flat_map(|variable| variable.iter().copied().chain([0])).collect()
 }
 
 /// This process.

@@ -52,7 +52,12 @@ impl Place {
 
     /// Where a child is that was created with these flags. Which namespaces it was given, its exec will tell.
     pub(super) fn of_child(header: &Header, flags: u64) -> Self {
+        /// The child starts in another cgroup.
+        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
         let mut place = Self::told(header);
+        if flags & CLONE_INTO_CGROUP != 0 {
+            place.cgroup = Cgroup::default();
+        }
         for ty in NsType::ALL {
             if flags & clone_flag(ty) != 0 {
                 *place.ns.get_mut(ty) = NsId(0);

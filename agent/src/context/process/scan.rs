@@ -14,7 +14,7 @@ use shrike_common::{Namespaces, NsId, NsType, Pid, Uid};
 use super::folder::Folder;
 use super::stat::Stat;
 use super::text::{LONGEST, Texts};
-use super::{CAPACITY, Cgroup, Place, Standing};
+use super::{CAPACITY, Cgroup, Place, Standing, environment};
 use crate::context::cgroup;
 use crate::context::cgroup_path::CgroupPath;
 
@@ -52,7 +52,9 @@ pub(super) struct Found {
     /// `None` if the agent may not see it.
     pub(super) exe: Option<Arc<[u8]>>,
     pub(super) args: Arc<[u8]>,
+    pub(super) is_args_cut: bool,
     pub(super) env: Arc<[u8]>,
+    pub(super) is_env_cut: bool,
     pub(super) cwd: Arc<[u8]>,
 }
 
@@ -160,7 +162,11 @@ impl<Clock: Fn() -> u64> Taking<'_, Clock> {
             Place { uid, ns: namespaces(thread), cgroup: cgroup(folder)?, ..Place::default() };
         let loginuid = loginuid(folder)?;
         let args = thread.content("cmdline", LONGEST)?;
-        let env = environment(thread);
+        let (env, is_env_cut) = match thread.content("environ", ENVIRONMENT) {
+            Ok(all) => (environment::told(&all), all.len() == ENVIRONMENT),
+            // It has none, as a kernel thread, or the agent may not see it. Whether it has ended, others tell.
+            Err(error) => (Vec::new(), !is_gone(&error)),
+        };
         let (cwd, exe) = (thread.target("cwd")?, thread.target("exe")?);
         // Last: as long as it has that, it has the others.
         if exe.as_ref().is_none_or(Vec::is_empty) && thread.stat()?.is_exiting {
@@ -169,6 +175,8 @@ impl<Clock: Fn() -> u64> Taking<'_, Clock> {
         let mut scan = self.scan();
         let place = scan.place(place);
         let texts = &mut scan.texts;
+        let (args, is_args_cut) = texts.intern_cut(&args, args.len() == LONGEST);
+        let (env, is_env_cut) = texts.intern_cut(&env, is_env_cut);
         Ok(Some(Found {
             time,
             stat,
@@ -176,8 +184,10 @@ impl<Clock: Fn() -> u64> Taking<'_, Clock> {
             place,
             loginuid,
             exe: exe.map(|exe| texts.intern(&exe)),
-            args: texts.intern(&args),
-            env: texts.intern(&env),
+            args,
+            is_args_cut,
+            env,
+            is_env_cut,
             // That of now, which mostly is that of the exec.
             cwd: texts.intern(&cwd.unwrap_or_default()),
         }))
@@ -226,13 +236,6 @@ fn living(folder: &Folder) -> io::Result<Option<Folder>> {
         }
     }
     Ok(None)
-}
-
-/// The variables of its environment that are told; none if it has none, as a kernel thread, or the agent may not
-/// see them. Whether the process has ended, others tell.
-fn environment(thread: &Folder) -> Vec<u8> {
-    let all = thread.content("environ", ENVIRONMENT).unwrap_or_default();
-    super::environment(&all)
 }
 
 /// The pid in the process's own pid namespace, and the effective user; 0 if that is not told.

@@ -10,6 +10,7 @@ use shrike_common::{Event, Exec, Fork, Header, Pid, StartTime};
 
 use super::text::Texts;
 use super::{CAPACITY, Cgroup, Image, Key, Name, Place, Process, Standing, environment, same};
+use crate::context::cgroup::UNIFIED;
 
 /// How many ended processes are remembered.
 pub(super) const ENDED: usize = 4096;
@@ -55,7 +56,10 @@ impl Processes {
             Event::Exec(exec) => self.exec(header, exec),
             // It has just become a container's.
             Event::Boundary(_) => self.place(header),
-            Event::CgroupAttach(attach) if attach.hierarchy == 0 => {
+            // A thread may be moved alone.
+            Event::CgroupAttach(attach)
+                if attach.hierarchy == UNIFIED && attach.target_tid == attach.target =>
+            {
                 if let Some(moved) = self.known(attach.target, attach.target_start) {
                     Arc::make_mut(&mut moved.place).cgroup = Cgroup::Id(attach.to);
                     moved.heard = moved.heard.max(header.time);
@@ -223,15 +227,21 @@ impl Processes {
     }
 
     fn exec(&mut self, header: &Header, exec: &Exec<'_>) {
+        let is_cut = |text: Text<'_>| text.has(Text::TRUNCATED) || text.has(Text::UNREADABLE);
+        let texts = &mut self.texts;
+        let (args, is_args_cut) = texts.intern_cut(exec.args.bytes, is_cut(exec.args));
+        let (env, is_env_cut) =
+            texts.intern_cut(&environment::told(exec.env.bytes), is_cut(exec.env));
         let image = Image {
-            exe: self.texts.intern(exec.path.bytes),
-            args: self.texts.intern(exec.args.bytes),
-            env: self.texts.intern(&environment(exec.env.bytes)),
-            cwd: self.texts.intern(exec.cwd.bytes),
+            exe: texts.intern(exec.path.bytes),
+            args,
+            env,
+            cwd: texts.intern(exec.cwd.bytes),
             inode: exec.inode,
             dev: exec.dev,
             file: exec.file,
-            is_env_cut: exec.env.has(Text::TRUNCATED) || exec.env.has(Text::UNREADABLE),
+            is_args_cut,
+            is_env_cut,
             since: header.time,
         };
         self.place(header);

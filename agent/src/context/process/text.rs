@@ -47,6 +47,13 @@ impl Texts {
         stored
     }
 
+    /// The same of a text that may be cut already; and whether it is now.
+    pub(super) fn intern_cut(&mut self, text: &[u8], is_cut: bool) -> (Arc<[u8]>, bool) {
+        let stored = self.intern(text);
+        let is_cut = is_cut || stored.len() < text.len();
+        (stored, is_cut)
+    }
+
     /// Takes back a handle, which is to be dropped then. With the last one, the text is forgotten.
     pub(super) fn release(&mut self, text: &Arc<[u8]>) {
         // The other handle is the one in the set.

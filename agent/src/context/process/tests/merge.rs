@@ -252,9 +252,55 @@ fn the_file_of_an_executable_stays_known_while_the_path_is_the_same() {
     let file =
         |processes: &Processes| processes.get(Pid(100), StartTime(SHELL)).unwrap().exe_file();
     let with = |time, exe| [(100, found(time, 1, SHELL, exe, b"renamed\0"))];
+    processes.lost(12 * SECOND);
     processes.merge(&scan(13 * SECOND, 14 * SECOND, with(13 * SECOND, b"/bin/new")));
     assert_eq!(file(&processes), Some((1, 2)));
+    processes.lost(14 * SECOND);
     processes.merge(&scan(15 * SECOND, 16 * SECOND, with(15 * SECOND, b"/bin/other")));
     assert_eq!(file(&processes), None);
     assert_eq!(exe(&processes, 100, SHELL).as_deref(), Some("/bin/other"));
+}
+
+#[test]
+fn what_was_told_at_the_exec_is_better_than_what_is_found_later() {
+    let mut processes = seeded();
+    let shell = at(12 * SECOND, &header(100, SHELL, b"sh"));
+    exec(&mut processes, &shell, b"/bin/new", b"new\0");
+    let shown = |processes: &Processes| {
+        let process = processes.get(Pid(100), StartTime(SHELL)).unwrap();
+        let variable = process.environment().next().unwrap();
+        [process.raw_arguments(), process.cwd(), variable].map(<[u8]>::to_vec)
+    };
+    let told = shown(&processes);
+    assert_eq!(told, [b"new\0".to_vec(), b"/of/new".to_vec(), b"LD_PRELOAD=new".to_vec()]);
+    // It has written over its arguments since, and gone elsewhere. Nothing was lost but what somebody else did.
+    let later = |time, args| found(time, 1, SHELL, b"/bin/new", args);
+    let only = |found| [(100, found)];
+    processes.merge(&scan(13 * SECOND, 14 * SECOND, only(later(13 * SECOND, b"harmless\0"))));
+    assert_eq!(shown(&processes), told);
+    // An exec may have been lost, but it looks the same.
+    processes.lost(15 * SECOND);
+    let same = Found { cwd: Arc::from(*b"/else"), ..later(16 * SECOND, b"new\0") };
+    processes.merge(&scan(16 * SECOND, 17 * SECOND, only(same)));
+    assert_eq!(shown(&processes), told);
+    assert!(!processes.is_stale());
+    // Or it does not.
+    processes.lost(18 * SECOND);
+    processes.merge(&scan(19 * SECOND, 20 * SECOND, only(later(19 * SECOND, b"other\0"))));
+    assert_eq!(shown(&processes)[1], b"/of/other");
+    check_books(&processes);
+}
+
+#[test]
+fn what_a_process_belongs_to_is_as_told_after_the_scan() {
+    let mut processes = seeded();
+    let shell = at(14 * SECOND, &header(100, SHELL, b"sh"));
+    exec(&mut processes, &shell, b"/bin/new", b"new\0");
+    let session =
+        |processes: &Processes| processes.get(Pid(100), StartTime(SHELL)).unwrap().standing.session;
+    assert_eq!(session(&processes), Pid(0), "as the event has it");
+    processes.merge(&scan(12 * SECOND, 15 * SECOND, host(13 * SECOND)));
+    assert_eq!(session(&processes), Pid(0));
+    processes.merge(&scan(16 * SECOND, 17 * SECOND, host(16 * SECOND)));
+    assert_eq!(session(&processes), Pid(1), "it has changed that since");
 }

@@ -49,12 +49,15 @@ fn fork_with(processes: &mut Processes, caller: &Header, child: u32, start: u64,
 }
 
 fn exec(processes: &mut Processes, header: &Header, path: &[u8], args: &[u8]) {
+    let (env, cwd) = (variables(args), directory(args));
     let event = Event::Exec(Exec {
         inode: 1,
         dev: 2,
         vpid: Pid(7),
         path: Text::new(path, 0),
         args: Text::new(args, 0),
+        env: Text::new(&env, 0),
+        cwd: Text::new(&cwd, 0),
         ..Exec::default()
     });
     processes.apply(header, &event);
@@ -75,9 +78,20 @@ fn found(time: u64, ppid: u32, start: u64, exe: &[u8], args: &[u8]) -> Found {
         loginuid: Standing::NOBODY,
         exe: Some(Arc::from(exe)),
         args: Arc::from(args),
-        env: Arc::default(),
-        cwd: Arc::default(),
+        is_args_cut: false,
+        env: Arc::from(variables(args)),
+        is_env_cut: false,
+        cwd: Arc::from(directory(args)),
     }
+}
+
+/// Some for each program, different from others'.
+fn variables(args: &[u8]) -> Vec<u8> {
+    [b"LD_PRELOAD=", args.split(|&byte| byte == 0).next().unwrap_or_default(), b"\0"].concat()
+}
+
+fn directory(args: &[u8]) -> Vec<u8> {
+    [b"/of/", args.split(|&byte| byte == 0).next().unwrap_or_default()].concat()
 }
 
 fn scan(start: u64, end: u64, found: impl IntoIterator<Item = (u32, Found)>) -> Scan {

@@ -44,7 +44,6 @@ fn reads_itself_from_proc() {
     assert!(start.0 > 0 && start.0.is_multiple_of(TICK));
     let cwd = std::env::current_dir().unwrap();
     assert_eq!(process.cwd(), cwd.as_os_str().as_bytes());
-    assert!(process.environment().all(shrike_common::is_told));
 }
 
 /// Also the kernel's own, which have neither programs nor environments.
@@ -126,7 +125,30 @@ fn what_makes_no_sense_is_not_read() {
 fn arguments_have_a_bound() {
     let proc = tempfile::tempdir().unwrap();
     process(&proc.path().join("101"), &stat("x", 0, 300), None, &vec![b'a'; 3 << 20]);
-    assert_eq!(take(proc.path()).found[&Pid(101)].args.len(), 4096);
+    let scan = take(proc.path());
+    assert_eq!((scan.found[&Pid(101)].args.len(), scan.found[&Pid(101)].is_args_cut), (4096, true));
+}
+
+#[test]
+fn of_the_environment_that_is_kept_which_is_told() {
+    let proc = tempfile::tempdir().unwrap();
+    let long = [&b"LD_PRELOAD=x\0"[..], &vec![b'a'; 1 << 17]].concat();
+    for (pid, environ) in
+        [(101, &b"SECRET=1\0LD_PRELOAD=x\0HOME=/\0SUDO_USER=y\0"[..]), (102, &long)]
+    {
+        let folder = proc.path().join(pid.to_string());
+        process(&folder, &stat("x", 0, 300), None, b"");
+        fs::write(folder.join("environ"), environ).unwrap();
+    }
+    process(&proc.path().join("103"), &stat("x", 0, 300), None, b"");
+    let scan = take(proc.path());
+    let kept = |pid| {
+        let found = &scan.found[&Pid(pid)];
+        (&*found.env, found.is_env_cut)
+    };
+    assert_eq!(kept(101), (&b"LD_PRELOAD=x\0SUDO_USER=y\0"[..], false));
+    assert_eq!(kept(102), (&b"LD_PRELOAD=x\0"[..], true));
+    assert_eq!(kept(103), (&b""[..], false), "it has none");
 }
 
 #[test]
