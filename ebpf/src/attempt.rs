@@ -267,8 +267,8 @@ pub(crate) fn connect(end: End) {
     ended(Lane::Bulk, end.result, || connected(end.result, address, len));
 }
 
-/// `at` is where the address is.
-#[inline(always)]
+/// `at` is where the address is. Called, not inlined, as [`network::connect`](crate::network::connect) is.
+#[inline(never)]
 fn connected(result: i64, at: u64, len: u32) {
     /// The longest name of a Unix socket.
     const NAME: u32 = 108;
