@@ -7,10 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use shrike_common::wire::Text;
 use shrike_common::{
-    CgroupId, CgroupMkdir, ContainerId, Event, Exec, Fork, Header, Heartbeat, Membership,
-    Namespaces, NsId, NsType, Pid, StartTime, Uid,
+    ContainerId, Event, Fork, Header, Membership, Namespaces, NsId, NsType, Pid, Uid,
 };
 
 use super::snapshot::{Boundary, Process};
@@ -19,6 +17,7 @@ use crate::context::clock::Clock;
 use crate::context::container::Containers;
 use crate::context::names::Names;
 use crate::context::process::Processes;
+use crate::context::sample::{self, ACT, start};
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -68,27 +67,22 @@ impl Host {
     }
 
     fn cgroup(&mut self, id: u64, path: &str) {
-        let path = Text::new(path.as_bytes(), 0);
-        let event = CgroupMkdir { made: CgroupId(id), hierarchy: 0, level: 1, path };
-        self.containers.apply(&Header::default(), &Event::CgroupMkdir(event), &self.processes);
+        self.apply(&Header::default(), &sample::mkdir(id, path));
     }
 
     fn fork(&mut self, caller: &Header, child: u32, flags: u64) {
         let event = Event::Fork(Fork {
             clone_flags: flags,
-            child_start: start(child),
+            child_start: start(Pid(child)),
             child: Pid(child),
             child_vpid: Pid(child),
         });
-        self.apply(&Header { time: start(child).0, ..*caller }, &event);
+        self.apply(&Header { time: start(Pid(child)).0, ..*caller }, &event);
     }
 
     fn exec(&mut self, header: &Header, args: &str) {
-        let args = args.replace(' ', "\0") + "\0";
-        let args = Text::new(args.as_bytes(), 0);
-        let path = Text::new(b"/bin/x", 0);
-        let event = Event::Exec(Exec { vpid: header.tgid, path, args, ..Exec::default() });
-        self.apply(header, &event);
+        let args = sample::arguments(args);
+        self.apply(header, &sample::exec(header.tgid, "/bin/x", &args));
     }
 
     fn apply(&mut self, header: &Header, event: &Event<'_>) {
@@ -112,34 +106,23 @@ impl Host {
     }
 }
 
-fn start(pid: u32) -> StartTime {
-    StartTime(u64::from(pid) * 1_000_000_000 + 1)
-}
-
-/// A task of the host, the child of init.
+/// A task of the host.
 fn task(pid: u32, cgroup: u64) -> Header {
-    let mut header = Header {
-        tgid: Pid(pid),
-        tid: Pid(pid),
-        ppid: Pid(u32::from(pid != 1)),
-        start: start(pid),
-        time: start(pid).0 + 1,
-        cgroup: CgroupId(cgroup),
-        ns: namespaces(1),
-        ..Header::default()
-    };
-    header.comm[..1].copy_from_slice(b"x");
-    header
+    child(pid, namespaces(1), sample::header(0, cgroup, Membership::None))
 }
 
 /// A container's task.
 fn member(pid: u32, cgroup: u64, container: u64) -> Header {
-    Header {
-        container: ContainerId(container),
-        membership: Membership::Member as u32,
-        ns: Namespaces { net: NsId(1), ..namespaces(7) },
-        ..task(pid, cgroup)
-    }
+    let ns = Namespaces { net: NsId(1), ..namespaces(7) };
+    child(pid, ns, sample::header(container, cgroup, Membership::Member))
+}
+
+/// A child of init has acted.
+fn child(pid: u32, ns: Namespaces, header: Header) -> Header {
+    let ppid = Pid(u32::from(pid != 1));
+    let mut header = Header { ppid, ns, ..sample::of(pid, header) };
+    header.comm[..1].copy_from_slice(b"x");
+    header
 }
 
 fn containers(snapshot: &Snapshot) -> Vec<(&str, usize, Option<Boundary>)> {
@@ -185,7 +168,7 @@ fn who_is_left_behind_is_below_the_nearest_ancestor_that_is_there() {
     host.fork(&task(11, 0), 12, 0);
     for pid in [10, 11] {
         let event = Event::Exit(shrike_common::Exit { status: 0, reserved: 0 });
-        let header = Header { time: start(13).0, ..task(pid, 0) };
+        let header = Header { time: start(Pid(13)).0, ..task(pid, 0) };
         host.apply(&header, &event);
         host.processes.settle(&header, &event);
     }
@@ -283,8 +266,7 @@ fn names_of_users_are_those_of_who_acts() {
 fn containers_without_processes_do_not_run() {
     let mut host = Host::new();
     host.cgroup(7, "/shrike/web");
-    let beat = Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 });
-    host.apply(&member(10, 7, 1), &beat);
+    host.apply(&member(10, 7, 1), &ACT);
     assert_eq!(host.containers.len(), 1);
     assert_eq!(containers(&host.snapshot()), []);
 }
@@ -297,7 +279,7 @@ fn a_look_at_20_000_processes_is_short() {
     }
     for pid in 2..20_002 {
         let number = u64::from(pid % 200);
-        let header = Header { time: start(pid).0 + 1, ..member(pid, number + 10, number + 1) };
+        let header = member(pid, number + 10, number + 1);
         // The first one of a container is somebody else's child.
         let parent = pid % 200 + 200;
         let caller =
