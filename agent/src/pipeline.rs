@@ -373,9 +373,8 @@ impl Context {
     /// Follows what changes without an event.
     fn refresh(&mut self) {
         self.names.refresh();
-        match Clock::now() {
-            Ok(clock) => self.clock = clock,
-            Err(error) => tracing::warn!("cannot read the clock: {error}"),
+        if let Err(error) = self.clock.refresh() {
+            tracing::warn!("cannot read the clock: {error}");
         }
     }
 
