@@ -11,6 +11,7 @@ use shrike_common::Pid;
 
 use super::cgroup::{self, Line};
 use super::mountinfo::{MountInfo, below};
+use super::runtime::Endpoint;
 
 /// What was found.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -83,16 +84,11 @@ const DEVICES: [&[u8]; 7] = [
     b"/dev/zero",
 ];
 
-/// Where runtimes listen.
-const SOCKETS: [&str; 10] = [
+/// Where runtimes listen that nobody asks about containers, and where `/var/run` is a folder of its own.
+const UNASKED: [&str; 5] = [
     "/run/buildkit/buildkitd.sock",
-    "/run/containerd/containerd.sock",
     "/run/cri-dockerd.sock",
-    "/run/crio/crio.sock",
-    "/run/docker.sock",
     "/run/dockershim.sock",
-    "/run/k3s/containerd/containerd.sock",
-    "/run/podman/podman.sock",
     "/var/run/crio/crio.sock",
     "/var/run/docker.sock",
 ];
@@ -122,12 +118,12 @@ impl Inspector {
         let cgroup = fs::read(process.join("cgroup"))?;
         let is_limited = |controller, files| self.is_limited(&cgroup, controller, files);
         Ok(Inspection {
-            runtime_sockets: SOCKETS.into_iter().filter(|socket| reaches(socket)).collect(),
+            runtime_sockets: sockets().filter(reaches).collect(),
             host_paths: given
                 .iter()
                 .filter(|path| !is_within(path, &MANAGED) && !is_within(path, &DEVICES))
                 // Told by itself.
-                .filter(|path| !SOCKETS.iter().any(|socket| socket.as_bytes() == path.as_slice()))
+                .filter(|path| !sockets().any(|socket| socket.as_bytes() == path.as_slice()))
                 .cloned()
                 .collect(),
             is_memory_limited: is_limited("memory", ["memory.max", "memory.limit_in_bytes"]),
@@ -154,6 +150,11 @@ impl Inspector {
                 .any(|at| fs::read_to_string(at.join(file)).is_ok_and(|text| is_limit(&text)))
         })
     }
+}
+
+/// Where runtimes listen.
+fn sockets() -> impl Iterator<Item = &'static str> {
+    Endpoint::paths().chain(UNASKED)
 }
 
 /// What the security module knows a process by, which has this folder.
@@ -192,6 +193,7 @@ impl Inspection {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -230,6 +232,24 @@ mod tests {
         assert_eq!(found.runtime_sockets, ["/run/docker.sock"]);
         assert!(found.is_memory_limited && !found.is_pids_limited);
         assert_eq!(found.is_confined(), Some(true));
+    }
+
+    /// Whoever is asked about containers makes them as well.
+    #[test]
+    fn every_socket_that_is_asked_is_a_runtimes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mounts = "2 1 0:5 / /host rw - tmpfs t rw\n";
+        let inspector = host(dir.path(), mounts, "0::/\n", "");
+        for socket in ["k0s/containerd.sock", "crio/crio.sock"] {
+            let path = dir.path().join("proc/1/root/run").join(socket);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let found = inspector.inspect(Pid(7)).unwrap().runtime_sockets;
+        let expected = ["/run/crio/crio.sock", "/run/k0s/containerd.sock", "/run/docker.sock"];
+        assert_eq!(found, expected);
+        let once: BTreeSet<_> = sockets().collect();
+        assert_eq!(once.len(), sockets().count());
     }
 
     #[test]
