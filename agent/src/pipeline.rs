@@ -504,7 +504,7 @@ impl Context {
     fn inspect(&self, header: &Header, event: &Event<'_>) -> Option<Inspection> {
         let (Some(inspector), Event::Boundary(_)) = (&self.inspector, event) else { return None };
         inspector
-            .inspect(header.tgid)
+            .inspect(header.tgid, header.start)
             .inspect_err(|error| {
                 self.uninspected.update(|count| count + 1);
                 tracing::debug!("cannot look at the container of {}: {error}", header.tgid.0);

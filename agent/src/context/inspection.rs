@@ -3,14 +3,15 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use shrike_common::Pid;
+use shrike_common::{Pid, StartTime};
 
 use super::cgroup::{self, Line};
 use super::mountinfo::{MountInfo, below};
+use super::process::Folder;
 use super::runtime::Endpoint;
 
 /// What was found.
@@ -99,8 +100,8 @@ impl Inspector {
         Self { proc: "/proc".into(), cgroups: "/sys/fs/cgroup".into() }
     }
 
-    /// Looks at the container of a process.
-    pub(crate) fn inspect(&self, pid: Pid) -> io::Result<Inspection> {
+    /// Looks at the container of the process with this pid that started at that time.
+    pub(crate) fn inspect(&self, pid: Pid, start: StartTime) -> io::Result<Inspection> {
         let process = self.proc.join(pid.0.to_string());
         let host = MountInfo::read(&self.proc.join("1/mountinfo"))?;
         let own = MountInfo::read(&process.join("mountinfo"))?;
@@ -117,7 +118,7 @@ impl Inspector {
         };
         let cgroup = fs::read(process.join("cgroup"))?;
         let is_limited = |controller, files| self.is_limited(&cgroup, controller, files);
-        Ok(Inspection {
+        let found = Inspection {
             runtime_sockets: sockets().filter(reaches).collect(),
             host_paths: given
                 .iter()
@@ -130,7 +131,10 @@ impl Inspector {
             is_pids_limited: is_limited("pids", ["pids.max", "pids.max"]),
             label: label(&process),
             host_label: label(&self.proc.join("1")),
-        })
+        };
+        // Afterwards: if it is there still, nobody else had its pid before.
+        let still = Folder::of(&self.proc, pid, start);
+        still.map(|_| found).ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it has ended"))
     }
 
     /// Whether a cgroup, or one above it, has a limit: in the unified hierarchy, or that of the controller.
@@ -198,6 +202,9 @@ mod tests {
 
     use super::*;
 
+    /// When the first process of the container has started.
+    const START: StartTime = StartTime(900_000_000);
+
     /// A host with one container, whose first process is 7.
     fn host(dir: &Path, mounts: &str, cgroup: &str, label: &str) -> Inspector {
         let write = |file: &str, text: &str| {
@@ -208,6 +215,7 @@ mod tests {
         write("proc/1/mountinfo", "1 0 8:1 / / rw - ext4 d rw\n2 1 0:5 / /run rw - tmpfs t rw\n");
         write("proc/7/mountinfo", mounts);
         write("proc/7/cgroup", cgroup);
+        write("proc/7/stat", "7 (x) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 90 0 0\n");
         write("proc/7/attr/current", label);
         write("cgroup/pod/memory.max", "1048576\n");
         write("cgroup/pod/c/memory.max", "max\n");
@@ -227,7 +235,7 @@ mod tests {
             4 1 8:1 /srv/data /data rw - ext4 d rw\n5 1 0:5 / /host/run rw - tmpfs t rw\n\
             6 1 0:5 /docker.sock /docker.sock rw - tmpfs t rw\n";
         let inspector = host(dir.path(), mounts, "0::/pod/c\n", "docker-default (enforce)\n");
-        let found = inspector.inspect(Pid(7)).unwrap();
+        let found = inspector.inspect(Pid(7), START).unwrap();
         assert_eq!(found.host_paths, [b"/srv/data".to_vec(), b"/run".to_vec()]);
         assert_eq!(found.runtime_sockets, ["/run/docker.sock"]);
         assert!(found.is_memory_limited && !found.is_pids_limited);
@@ -245,7 +253,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
-        let found = inspector.inspect(Pid(7)).unwrap().runtime_sockets;
+        let found = inspector.inspect(Pid(7), START).unwrap().runtime_sockets;
         let expected = ["/run/crio/crio.sock", "/run/k0s/containerd.sock", "/run/docker.sock"];
         assert_eq!(found, expected);
         let once: BTreeSet<_> = sockets().collect();
@@ -257,10 +265,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cgroup = "5:pids:/v1\n4:memory:/v1\n0::/\n";
         let inspector = host(dir.path(), "1 0 0:9 / / rw - overlay o rw\n", cgroup, "unconfined\n");
-        let found = inspector.inspect(Pid(7)).unwrap();
+        let found = inspector.inspect(Pid(7), START).unwrap();
         assert!(!found.is_memory_limited && found.is_pids_limited);
         assert_eq!((found.is_confined(), found.host_paths.len()), (Some(false), 0));
-        assert!(inspector.inspect(Pid(8)).is_err(), "it has ended");
+    }
+
+    #[test]
+    fn who_has_the_pid_of_one_that_has_ended_is_not_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let inspector = host(dir.path(), "1 0 0:9 / / rw - overlay o rw\n", "0::/\n", "");
+        assert!(inspector.inspect(Pid(7), StartTime(START.0 + 1)).is_ok(), "within its tick");
+        for (pid, start) in [(7, StartTime(START.0 - 1)), (8, START)] {
+            let error = inspector.inspect(Pid(pid), start).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+        }
     }
 
     #[test]
