@@ -394,7 +394,18 @@ impl Context {
             self.processes.lost(sensor::boot_time());
         }
         if let Some(rescan) = &mut self.rescan {
-            rescan.go_on(&mut self.processes, &mut self.containers, seen);
+            let change = rescan.go_on(&mut self.processes, &mut self.containers, seen);
+            self.follow(&change);
+        }
+    }
+
+    /// What else there is to do about a change of the containers.
+    fn follow(&mut self, change: &Change) {
+        for &container in &change.gone {
+            self.names.forget(container);
+        }
+        if let Some(container) = change.known {
+            self.ask(container);
         }
     }
 
@@ -419,16 +430,8 @@ impl Context {
             return self.outcomes.wait(self.events, header, record);
         }
         self.processes.apply(header, event);
-        if let Some(change) = self.containers.apply(header, event, &self.processes) {
-            match change {
-                Change::Known(container) => self.ask(container),
-                Change::Gone(containers) => {
-                    for container in containers {
-                        self.names.forget(container);
-                    }
-                }
-            }
-        }
+        let change = self.containers.apply(header, event, &self.processes);
+        self.follow(&change);
         self.names.apply(header, event);
         if let Event::Boundary(boundary) = event
             && Entrances::is_one(boundary)

@@ -88,13 +88,13 @@ pub(crate) struct Containers {
     swept: u64,
 }
 
-/// What an event has changed.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Change {
-    /// A container has come to be known.
-    Known(ContainerId),
-    /// The cgroup of these was removed.
-    Gone(Vec<ContainerId>),
+/// What an event, or another look, has changed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Change {
+    /// It has come to be known.
+    pub(crate) known: Option<ContainerId>,
+    /// Their cgroup was removed.
+    pub(crate) gone: Vec<ContainerId>,
 }
 
 impl Container {
@@ -229,26 +229,10 @@ impl Containers {
         header: &Header,
         event: &Event<'_>,
         processes: &Processes,
-    ) -> Option<Change> {
+    ) -> Change {
+        let gone = self.end_former(event);
         self.cgroups.apply(event);
-        if let Event::CgroupRmdir(removed) = event {
-            return self.removed(removed.hierarchy, removed.path.bytes);
-        }
-        let number = container_of(header, event);
-        let witness = is_at_home(header, event).then_some(header);
-        // One that is known by its cgroup only has more to tell by a process.
-        let is_known = |known: &Container| known.started.is_some() || witness.is_none();
-        if number == ContainerId(0)
-            || self.table.get(&number).is_some_and(is_known)
-            || !self.has_room(number, header.time, processes)
-        {
-            return None;
-        }
-        let home = self.homes.get(&number).copied();
-        // Whoever was caught outside says nothing about where the container is.
-        let cgroup = home.or(witness.map(|header| header.cgroup))?;
-        self.know(number, cgroup, witness, processes);
-        Some(Change::Known(number))
+        Change { known: self.learn(header, event, processes), gone }
     }
 
     /// The container that a task with this header acts in, or for.
@@ -262,8 +246,10 @@ impl Containers {
     }
 
     /// Takes over the cgroups of another look.
-    pub(crate) fn merge(&mut self, cgroups: Cgroups) {
-        self.cgroups.merge(cgroups);
+    pub(crate) fn merge(&mut self, cgroups: Cgroups) -> Change {
+        let left = self.cgroups.merge(cgroups);
+        let gone = left.iter().flat_map(|path| self.removed(UNIFIED, path)).collect();
+        Change { known: None, gone }
     }
 
     /// The path of a cgroup of the unified hierarchy.
@@ -316,6 +302,30 @@ impl Containers {
         has_room
     }
 
+    /// The container of an event's task comes to be known, if that is new.
+    fn learn(
+        &mut self,
+        header: &Header,
+        event: &Event<'_>,
+        processes: &Processes,
+    ) -> Option<ContainerId> {
+        let number = container_of(header, event);
+        let witness = is_at_home(header, event).then_some(header);
+        // One that is known by its cgroup only has more to tell by a process.
+        let is_known = |known: &Container| known.started.is_some() || witness.is_none();
+        if number == ContainerId(0)
+            || self.table.get(&number).is_some_and(is_known)
+            || !self.has_room(number, header.time, processes)
+        {
+            return None;
+        }
+        let home = self.homes.get(&number).copied();
+        // Whoever was caught outside says nothing about where the container is.
+        let cgroup = home.or(witness.map(|header| header.cgroup))?;
+        self.know(number, cgroup, witness, processes);
+        Some(number)
+    }
+
     /// One comes to be known, by its cgroup and a process that is in it.
     fn know(
         &mut self,
@@ -353,9 +363,23 @@ impl Containers {
         })
     }
 
-    /// A cgroup was removed, which nobody was in any more.
-    fn removed(&mut self, hierarchy: Hierarchy, path: &[u8]) -> Option<Change> {
-        let neighbours = self.numbers.get_mut(path)?;
+    /// Has those end of whom an event tells that their cgroup is gone.
+    fn end_former(&mut self, event: &Event<'_>) -> Vec<ContainerId> {
+        match event {
+            Event::CgroupRmdir(removed) => self.removed(removed.hierarchy, removed.path.bytes),
+            // Another one by that path was there before, of whose end nobody has told.
+            Event::CgroupMkdir(made)
+                if made.hierarchy == UNIFIED && self.cgroups.path(made.made).is_none() =>
+            {
+                self.removed(UNIFIED, made.path.bytes)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A cgroup was removed, which nobody was in any more. Returns whose it was.
+    fn removed(&mut self, hierarchy: Hierarchy, path: &[u8]) -> Vec<ContainerId> {
+        let Some(neighbours) = self.numbers.get_mut(path) else { return Vec::new() };
         let gone: Vec<_> = neighbours
             .extract_if(.., |(own, _)| *own == hierarchy)
             .map(|(_, number)| number)
@@ -366,7 +390,7 @@ impl Containers {
         for &number in &gone {
             self.end(number);
         }
-        (!gone.is_empty()).then_some(Change::Gone(gone))
+        gone
     }
 
     /// Forgets those without a process: where several have one cgroup, its end is not theirs.

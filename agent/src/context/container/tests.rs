@@ -76,9 +76,9 @@ fn who_was_caught_outside_does_not_say_where_its_container_is() {
     // The rest is known by the first that acts at home.
     let own = of(5, header(3, 9, Membership::Member));
     let known = containers.apply(&own, &ACT, &Processes::default());
-    assert_eq!(known, Some(Change::Known(ContainerId(3))));
+    assert_eq!(known.known, Some(ContainerId(3)));
     assert_eq!(containers.of(&own, &ACT).unwrap().started, Some(own.start));
-    assert_eq!(containers.apply(&own, &ACT, &Processes::default()), None);
+    assert_eq!(containers.apply(&own, &ACT, &Processes::default()), Change::default());
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn one_without_a_cgroup_of_its_own_is_told_by_its_conmon() {
         let own = header(number.into(), 9, Membership::Member);
         let own = Header { ppid: Pid(conmon), ..of(first, own) };
         exec(&mut processes, &own, "/bin/sh", "sh -n other");
-        assert_eq!(containers.apply(&own, &ACT, &processes), Some(Change::Known(own.container)));
+        assert_eq!(containers.apply(&own, &ACT, &processes).known, Some(own.container));
         let container = containers.of(&own, &ACT).unwrap();
         assert_eq!((&*container.id, container.runtime), (&**id, Runtime::Podman));
         assert_eq!(container.name(), Some(&*name));
@@ -201,6 +201,34 @@ fn there_is_room_again_when_their_processes_have_ended() {
     }
     assert_eq!((containers.len(), containers.refused()), (2, 0));
     assert!(containers.of(&task(1), &ACT).is_some());
+}
+
+#[test]
+fn those_whose_end_was_lost_end_with_another_look() {
+    let mut containers = Containers::default();
+    for number in 1..=3 {
+        mkdir(&mut containers, number, &format!("/own-{number}"));
+        act(&mut containers, &header(number, number, Membership::Member));
+    }
+    let there = |containers: &Containers| {
+        let of = |number: &u64| containers.at(format!("/own-{number}").as_bytes());
+        [1, 2, 3].map(|number| of(&number)).map(|number| number.map(|number| number.0))
+    };
+    containers.begin();
+    // One has taken the place of another, of which there was an event.
+    mkdir(&mut containers, 12, "/own-2");
+    assert_eq!(there(&containers), [Some(1), None, Some(3)]);
+    act(&mut containers, &header(12, 12, Membership::Member));
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("own-3")).unwrap();
+    let found = Cgroups::scan(root.path()).unwrap();
+    let third = fs::metadata(root.path().join("own-3")).unwrap();
+    let third = CgroupId(std::os::unix::fs::MetadataExt::ino(&third));
+    assert!(containers.cgroup(third).is_none(), "another one than before");
+    assert_eq!(containers.merge(found).gone, [ContainerId(1)]);
+    assert_eq!(there(&containers), [None, Some(12), Some(3)]);
+    assert!(containers.get(ContainerId(1)).is_some(), "its last events may come later");
+    assert_eq!(containers.ended, [2, 1].map(ContainerId));
 }
 
 #[test]
