@@ -149,11 +149,7 @@ impl Container {
     /// With what its conmon tells.
     fn watched(self, conmon: &Conmon<'_>) -> Self {
         let Conmon { pid, start, uid, id, name, bundle } = *conmon;
-        let key = match self.key {
-            // Its cgroup is another's: it is in a container that Podman did not make.
-            Some(key) if key.id != id => return self,
-            _ => Key { scope: Scope::of_user(uid), id },
-        };
+        let key = Key { scope: Scope::of_user(uid), id };
         let bundle = Path::new(OsStr::from_bytes(bundle));
         Self {
             runtime: Runtime::Podman,
@@ -341,9 +337,12 @@ impl Containers {
         container.started = witness.map(|witness| started(witness, processes));
         if matches!(container.runtime, Runtime::Podman | Runtime::Unknown)
             && let Some(witness) = witness
-            && let Some(conmon) = Conmon::above(processes, witness.tgid, witness.start)
         {
-            container = container.watched(&conmon);
+            // What its cgroup says is whose it is, whoever else is above it.
+            let id = container.key.map(|key| key.id);
+            if let Some(conmon) = Conmon::above(processes, (witness.tgid, witness.start), id) {
+                container = container.watched(&conmon);
+            }
         }
         let neighbours = self.numbers.entry(container.cgroup.clone()).or_default();
         if !neighbours.contains(&(container.hierarchy, number)) {

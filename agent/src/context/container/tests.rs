@@ -157,7 +157,7 @@ fn one_without_a_cgroup_of_its_own_is_told_by_its_conmon() {
     let session = "/user.slice/user-1000.slice/session-3.scope";
     let (mut containers, mut processes) = (Containers::default(), Processes::default());
     mkdir(&mut containers, 9, session);
-    let mut ids = [ID.to_owned(), ID.replace('0', "f")];
+    let ids = [ID.to_owned(), ID.replace('0', "f")];
     for (number, id) in (1..).zip(&ids) {
         let [conmon, first] = [10, 20].map(|base| base + number);
         let name = format!("web-{number}");
@@ -174,20 +174,32 @@ fn one_without_a_cgroup_of_its_own_is_told_by_its_conmon() {
         assert_eq!(container.name(), Some(&*name));
         assert_eq!(container.key.unwrap().scope, Scope::User(1000));
     }
-    // Its cgroup says that it is another's.
-    ids.swap(0, 1);
-    let container =
-        Container::of_path(format!("/machine.slice/libpod-{ID}.scope").as_bytes()).unwrap();
-    let conmon = |id: &str| Conmon {
-        pid: Pid(1),
-        start: StartTime(1),
-        uid: Uid(0),
-        id: Id::parse(id.as_bytes()).unwrap(),
-        name: b"n",
-        bundle: b"/b",
+}
+
+/// Whoever runs `podman` may be below a program that is called like that.
+#[test]
+fn the_conmon_is_that_of_the_id_in_the_cgroup() {
+    let named = |conmons: &[(&str, &str)]| {
+        let (mut containers, mut processes) = (Containers::default(), Processes::default());
+        mkdir(&mut containers, 9, &format!("/machine.slice/libpod-{ID}.scope"));
+        let mut pid = 10;
+        for (id, name) in conmons {
+            let task = Header { ppid: Pid(pid - 1), ..of(pid, header(0, 1, Membership::None)) };
+            let line = format!("conmon -c {id} -n {name} -b /b");
+            exec(&mut processes, &task, "/usr/bin/conmon", &line);
+            pid += 1;
+        }
+        let own = header(1, 9, Membership::Member);
+        let own = Header { ppid: Pid(pid - 1), ..of(pid, own) };
+        exec(&mut processes, &own, "/bin/sh", "sh");
+        containers.apply(&own, &ACT, &processes);
+        let container = containers.of(&own, &ACT).unwrap();
+        assert_eq!((&*container.id, container.runtime), (ID, Runtime::Podman));
+        container.name().map(str::to_owned)
     };
-    let [other, own] = ids.map(|id| container.clone().watched(&conmon(&id)));
-    assert_eq!((other.name(), own.name()), (None, Some("n")));
+    let other = ID.replace('0', "f");
+    assert_eq!(named(&[(&other, "other"), (ID, "own")]).as_deref(), Some("own"));
+    assert_eq!(named(&[(&other, "other")]), None);
 }
 
 #[test]
