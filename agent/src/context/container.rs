@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use shrike_common::{CgroupId, ContainerId, Event, Header, Membership, StartTime};
+use shrike_common::{CgroupId, ContainerId, Event, Header, Membership, NsId, StartTime};
 
 use super::cgroup::{self, Cgroups, Hierarchy, UNIFIED};
 use super::cgroup_path::{self, CgroupPath, Qos, Runtime};
@@ -56,6 +56,8 @@ pub(crate) struct Container {
     pub(crate) since: Instant,
     /// When its first process has started, of those that led to the one by which it came to be known.
     pub(crate) started: Option<StartTime>,
+    /// The mount namespace of the process by which it came to be known; 0 if that is not known.
+    mnt: NsId,
     /// What its runtime has written down of it.
     pub(crate) record: Option<Arc<Record>>,
 }
@@ -117,6 +119,7 @@ impl Container {
             name: None,
             since: Instant::now(),
             started: None,
+            mnt: NsId(0),
             record: None,
         })
     }
@@ -125,13 +128,8 @@ impl Container {
     /// below the others, like runc, give it the container's id if nobody wants it otherwise; one of a user has
     /// none, but that of the session.
     fn unnamed(cgroup: CgroupId, path: &[u8]) -> Self {
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        let is_unit = UNITS.iter().any(|unit| name.ends_with(unit));
-        let id = if name.is_empty() || is_unit || *name == *HOST.as_bytes() {
-            by_number(cgroup).into()
-        } else {
-            shown(name)
-        };
+        let name = own_name(path).filter(|name| **name != *HOST.as_bytes());
+        let id = name.map_or_else(|| by_number(cgroup).into(), shown);
         Self {
             runtime: Runtime::Unknown,
             id,
@@ -142,6 +140,7 @@ impl Container {
             name: None,
             since: Instant::now(),
             started: None,
+            mnt: NsId(0),
             record: None,
         }
     }
@@ -181,6 +180,17 @@ impl Container {
     pub(crate) fn details(&self, runtimes: Option<&Directory>) -> Option<Arc<Details>> {
         let told = runtimes.and_then(|runtimes| runtimes.get(&self.key?));
         told.or_else(|| self.record.as_ref()?.details().cloned())
+    }
+
+    /// Its key, where nothing else tells it from others in its cgroup: that is not its own.
+    pub(crate) fn only_key(&self) -> Option<Key> {
+        self.key.filter(|_| CgroupPath::new(&self.cgroup).containers().next().is_none())
+    }
+
+    /// Whether its cgroup is its own, by all that is known.
+    fn has_own_cgroup(&self) -> bool {
+        self.only_key().is_none()
+            && (self.runtime != Runtime::Unknown || own_name(&self.cgroup).is_some())
     }
 
     /// Its id as it is mostly written.
@@ -258,11 +268,13 @@ impl Containers {
         self.table.get(&number)
     }
 
-    /// The container that has the cgroup with this path, or one above it.
-    pub(crate) fn at(&self, path: &[u8]) -> Option<ContainerId> {
+    /// The container of a process in this cgroup and mount namespace: of those that have the cgroup, or one above
+    /// it, the one with these mounts, or the only one if the cgroup is its own.
+    pub(crate) fn at(&self, path: &[u8], mnt: NsId) -> Option<ContainerId> {
         let mut path = path;
         while !path.is_empty() {
-            if let Some(&(_, number)) = self.numbers.get(path).and_then(|numbers| numbers.last()) {
+            let neighbours = self.numbers.get(path).map(Vec::as_slice).unwrap_or_default();
+            if let Some(number) = self.among(neighbours, mnt) {
                 return Some(number);
             }
             path = path.get(..path.iter().rposition(|&byte| byte == b'/')?)?;
@@ -296,6 +308,18 @@ impl Containers {
             self.refused.insert(number);
         }
         has_room
+    }
+
+    /// The one of those in a cgroup that a process with these mounts is of.
+    fn among(&self, neighbours: &[(Hierarchy, ContainerId)], mnt: NsId) -> Option<ContainerId> {
+        let known = |&(_, number): &_| Some((number, self.table.get(&number)?));
+        let mut all = neighbours.iter().filter_map(known);
+        let by_mounts = all.clone().rfind(|(_, one)| mnt != NsId(0) && one.mnt == mnt);
+        let (number, _) = by_mounts.or_else(|| {
+            let only = all.next().filter(|(_, one)| one.has_own_cgroup())?;
+            all.next().is_none().then_some(only)
+        })?;
+        Some(number)
     }
 
     /// The container of an event's task comes to be known, if that is new.
@@ -335,6 +359,7 @@ impl Containers {
             .or_else(|| self.ask(witness?))
             .unwrap_or_else(|| Container::unnamed(cgroup, path));
         container.started = witness.map(|witness| started(witness, processes));
+        container.mnt = witness.map(|witness| witness.ns.mnt).unwrap_or_default();
         if matches!(container.runtime, Runtime::Podman | Runtime::Unknown)
             && let Some(witness) = witness
         {
@@ -434,6 +459,13 @@ fn started(witness: &Header, processes: &Processes) -> StartTime {
     let lineage = processes.lineage(witness.tgid, witness.start);
     let own = lineage.take_while(|(_, process)| process.place.ns.mnt == witness.ns.mnt);
     own.last().map_or(witness.start, |(_, first)| first.start)
+}
+
+/// The name of a cgroup, unless it is one of systemd's: in there is more than one container.
+fn own_name(path: &[u8]) -> Option<&[u8]> {
+    let name = path.rsplit(|&byte| byte == b'/').next()?;
+    let is_unit = UNITS.iter().any(|unit| name.ends_with(unit));
+    (!name.is_empty() && !is_unit).then_some(name)
 }
 
 /// What one is called of which no more is known than a cgroup.

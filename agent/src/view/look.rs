@@ -171,7 +171,10 @@ impl Spot {
         let number = match place.membership {
             Some(_) => place.container,
             // It was there before the agent. One of the host's may be in the same cgroup.
-            None => containers.at(path).filter(|_| place.is_partly_apart(host)).unwrap_or_default(),
+            None if place.is_partly_apart(host) => {
+                containers.at(path, place.ns.mnt).unwrap_or_default()
+            }
+            None => ContainerId(0),
         };
         let is_hosts = number == ContainerId(0)
             && !place.is_apart(host)

@@ -13,7 +13,7 @@ use crate::context::cgroup_path::{CgroupPath, Runtime};
 use crate::context::container::{self, shown};
 use crate::context::mountinfo;
 use crate::context::process::arguments;
-use crate::context::runtime::Details;
+use crate::context::runtime::{self, Details};
 
 /// The most arguments of a process that are told.
 const ARGUMENTS: usize = 256;
@@ -145,6 +145,7 @@ pub(crate) struct Process {
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum Key {
     Cgroup(Box<[u8]>),
+    Runtime(runtime::Key),
     Number(ContainerId),
     PidNamespace(NsId),
 }
@@ -266,7 +267,9 @@ impl Finds {
     fn known(&mut self, spot: &Spot) -> Key {
         let mut found = if let Some(container) = &spot.container {
             let pod = container.pod.as_ref().map(|pod| Pod::new(&pod.uid, pod.qos.name()));
-            Found::new(container.id.to_string(), container.runtime, pod, &container.cgroup)
+            let id = container.id.to_string();
+            let found = Found::new(id, container.runtime, pod, &container.cgroup);
+            Found { name: container.name().map(str::to_owned), ..found }
         } else {
             // There was no room for it.
             Found::new(format!("number-{}", spot.number), Runtime::Unknown, None, &[])
@@ -274,9 +277,11 @@ impl Finds {
         if let Some(details) = &spot.details {
             found.learn(details);
         }
-        let key = match &*found.cgroup {
-            [] => Key::Number(spot.number),
-            cgroup => Key::Cgroup(cgroup.into()),
+        let only_key = spot.container.as_ref().and_then(container::Container::only_key);
+        let key = match (only_key, &*found.cgroup) {
+            (Some(key), _) => Key::Runtime(key),
+            (None, []) => Key::Number(spot.number),
+            (None, cgroup) => Key::Cgroup(cgroup.into()),
         };
         let found = self.0.entry(key.clone()).or_insert(found);
         if !found.numbers.contains(&spot.number.0) {
@@ -344,7 +349,7 @@ impl Found {
     /// Takes over what its runtime tells.
     fn learn(&mut self, details: &Details) {
         let known = |text: &String| (!text.is_empty()).then(|| text.clone());
-        self.name = known(&details.name);
+        self.name = known(&details.name).or(self.name.take());
         self.image = known(&details.image.name);
         if let (Some(pod), Some(told)) = (&mut self.pod, &details.pod) {
             pod.name = known(&told.name);

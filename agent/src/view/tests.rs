@@ -81,8 +81,12 @@ impl Host {
     }
 
     fn exec(&mut self, header: &Header, args: &str) {
+        self.exec_of("/bin/x", header, args);
+    }
+
+    fn exec_of(&mut self, path: &str, header: &Header, args: &str) {
         let args = sample::arguments(args);
-        self.apply(header, &sample::exec(header.tgid, "/bin/x", &args));
+        self.apply(header, &sample::exec(header.tgid, path, &args));
     }
 
     fn apply(&mut self, header: &Header, event: &Event<'_>) {
@@ -208,6 +212,40 @@ fn a_container_in_another_one_has_a_parent() {
     let nested = &snapshot.containers[1];
     assert_eq!((nested.parent.as_deref(), nested.runtime.as_str()), (Some(ID), "docker"));
     assert_eq!(nested.short_id(), "0123456789ab/f123456789ab");
+}
+
+/// A user's Podman without a systemd has no cgroups for its containers.
+#[test]
+fn containers_in_the_cgroup_of_a_session_are_several() {
+    let mut host = Host::new();
+    host.cgroup(7, "/user.slice/user-1000.slice/session-3.scope");
+    let mounts = |header: Header, mnt| {
+        let ns = Namespaces { mnt: NsId(mnt), ..header.ns };
+        Header { ns, ..header }
+    };
+    let ids = [ID.to_owned(), ID.replace('0', "f")];
+    for (number, id) in (1..).zip(&ids) {
+        let conmon = 10 + number;
+        let line = format!("conmon -c {id} -n web-{number} -b /b");
+        host.exec_of("/usr/bin/conmon", &task(conmon, 7), &line);
+        let first = Header { ppid: Pid(conmon), ..member(20 + number, 7, number.into()) };
+        host.exec(&mounts(first, 50 + number), "sh");
+    }
+    // Those of which no event has told yet: one of each, and the sandbox of a browser.
+    for (pid, mnt) in [(31, 51), (32, 52), (33, 60)] {
+        let found = Header { membership: u32::MAX, ..task(pid, 7) };
+        host.exec(&mounts(found, mnt), "x");
+    }
+    let snapshot = host.snapshot();
+    let watched = Some(Boundary::Watched);
+    assert_eq!(containers(&snapshot), [(&*ids[0], 2, watched), (&*ids[1], 2, watched)]);
+    let names: Vec<_> = snapshot.containers.iter().map(|one| one.name.as_deref()).collect();
+    assert_eq!(names, [Some("web-1"), Some("web-2")]);
+    let of = |pid| {
+        let mut all = snapshot.processes.iter();
+        all.find(|process| process.pid == pid).unwrap().container.as_deref()
+    };
+    assert_eq!([31, 32, 33].map(of), [Some(&*ids[0]), Some(&*ids[1]), None]);
 }
 
 #[test]

@@ -49,9 +49,9 @@ fn a_container_keeps_its_name_wherever_its_tasks_go() {
     assert!(containers.of(&header(0, 7, Membership::None), &ACT).is_none(), "that is the host's");
     // Another hierarchy may have a cgroup by that name.
     rmdir(&mut containers, 4, 7, &path);
-    assert_eq!(containers.at(path.as_bytes()), Some(ContainerId(1)));
+    assert_eq!(containers.at(path.as_bytes(), NsId(0)), Some(ContainerId(1)));
     rmdir(&mut containers, UNIFIED, 7, &path);
-    assert!(containers.at(path.as_bytes()).is_none());
+    assert!(containers.at(path.as_bytes(), NsId(0)).is_none());
     assert!(containers.of(&own, &ACT).is_some(), "its last events may come later");
 }
 
@@ -113,10 +113,33 @@ fn a_cgroup_is_of_the_container_above() {
     mkdir(&mut containers, 7, "/own");
     act(&mut containers, &header(3, 7, Membership::Member));
     for path in ["/own", "/own/a/b"] {
-        assert_eq!(containers.at(path.as_bytes()), Some(ContainerId(3)), "{path}");
+        assert_eq!(containers.at(path.as_bytes(), NsId(0)), Some(ContainerId(3)), "{path}");
     }
     for path in ["", "/", "/other", "/ow", "/owner", "own"] {
-        assert_eq!(containers.at(path.as_bytes()), None, "{path}");
+        assert_eq!(containers.at(path.as_bytes(), NsId(0)), None, "{path}");
+    }
+}
+
+#[test]
+fn of_several_in_a_cgroup_the_mounts_tell() {
+    let session = "/user.slice/user-1000.slice/session-3.scope";
+    for (path, alone) in [("/own", Some(1)), (session, None), ("/", None)] {
+        let mut containers = Containers::default();
+        mkdir(&mut containers, 9, path);
+        let of = |containers: &Containers, mnt: u32| {
+            containers.at(path.as_bytes(), NsId(mnt)).map(|number| number.0)
+        };
+        let know = |containers: &mut Containers, number: u64, mnt: u32| {
+            let mut task = header(number, 9, Membership::Member);
+            task.ns.mnt = NsId(mnt);
+            act(containers, &task);
+        };
+        know(&mut containers, 1, 51);
+        let found = [51, 53, 0].map(|mnt| of(&containers, mnt));
+        assert_eq!(found, [Some(1), alone, alone], "{path}");
+        know(&mut containers, 2, 52);
+        let found = [51, 52, 53, 0].map(|mnt| of(&containers, mnt));
+        assert_eq!(found, [Some(1), Some(2), None, None], "{path}");
     }
 }
 
@@ -223,7 +246,7 @@ fn those_whose_end_was_lost_end_with_another_look() {
         act(&mut containers, &header(number, number, Membership::Member));
     }
     let there = |containers: &Containers| {
-        let of = |number: &u64| containers.at(format!("/own-{number}").as_bytes());
+        let of = |number: &u64| containers.at(format!("/own-{number}").as_bytes(), NsId(0));
         [1, 2, 3].map(|number| of(&number)).map(|number| number.map(|number| number.0))
     };
     containers.begin();
