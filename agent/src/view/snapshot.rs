@@ -53,8 +53,8 @@ pub(crate) struct Container {
     /// Its id or name as its runtime has it; of a nested one, behind its parent's and a slash. No other
     /// container of the snapshot has this one.
     pub(crate) id: String,
-    /// The numbers by which the agent knows it; there are several if there are containers in it that nothing
-    /// names.
+    /// The numbers by which the agent knows it. The outermost container has those of all that are in it: what
+    /// the kernel tells apart in there need not be what is named so.
     pub(crate) numbers: Vec<u64>,
     /// Who made it.
     pub(crate) runtime: String,
@@ -359,12 +359,15 @@ impl Found {
 
     /// The container; `None` if nothing runs in it.
     fn container(&self, key: &Key, ids: &HashMap<Key, String>, look: &Look) -> Option<Container> {
-        let rows = self.rows.iter().filter_map(|&row| look.rows.get(row));
-        let first = rows.min_by_key(|row| (row.start, row.pid))?;
+        let rows = || self.rows.iter().filter_map(|&row| look.rows.get(row));
+        let first = rows().min_by_key(|row| (row.start, row.pid))?;
         let ns = look.spots.get(first.spot)?.place.ns;
         let is_hosts = |ty: &NsType| ns.get(*ty) == look.host.get(*ty) && ns.get(*ty) != NsId(0);
         let host = NsType::ALL.into_iter().filter(is_hosts);
-        let boundary = if self.numbers.is_empty() { Boundary::None } else { Boundary::Watched };
+        // The boundary is its own, or that of the one that it is in.
+        let is_within =
+            |row: &Row| look.spots.get(row.spot).is_some_and(|spot| spot.number != ContainerId(0));
+        let boundary = if rows().any(is_within) { Boundary::Watched } else { Boundary::None };
         let parent = self.parent.as_ref();
         let mut numbers = self.numbers.clone();
         numbers.sort_unstable();
