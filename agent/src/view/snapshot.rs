@@ -12,13 +12,14 @@ use super::namespaces;
 use crate::context::cgroup_path::{CgroupPath, Runtime};
 use crate::context::container::{self, shown};
 use crate::context::mountinfo;
-use crate::context::process::arguments;
+use crate::context::process::{Standing, arguments};
 use crate::context::runtime::{self, Details};
 
 /// The most arguments of a process that are told.
 const ARGUMENTS: usize = 256;
 
-/// The most memory for the arguments of all, in bytes: each process may have thousands of them.
+/// The most memory for the arguments and directories of all, in bytes: each process may have thousands of
+/// arguments, and they may be long.
 const ROOM: usize = 32 << 20;
 
 /// The containers and processes of this host.
@@ -125,11 +126,26 @@ pub(crate) struct Process {
     pub(crate) name: String,
     /// The path of its program; empty if not known, or of the kernel's own.
     pub(crate) exe: String,
+    /// Whether its program is in the layer of an overlay that is written to; `None` if no event told.
+    pub(crate) exe_upper_layer: Option<bool>,
     /// Its arguments, the program's own name first.
     pub(crate) args: Vec<String>,
     /// Whether there are more of them, which are left out for their number or length.
     #[serde(default)]
     pub(crate) args_cut: bool,
+    /// The directory that it was in when it executed its program; `None` if that is not known, or what is told
+    /// of all would be too long.
+    pub(crate) cwd: Option<String>,
+    /// Its process group; 0 if not known.
+    #[serde(default)]
+    pub(crate) group: u32,
+    /// Its session; 0 if not known.
+    #[serde(default)]
+    pub(crate) session: u32,
+    /// The device of its controlling terminal, as rules have it; `None` if it has none.
+    pub(crate) tty: Option<u32>,
+    /// The user who has logged in; `None` if nobody has.
+    pub(crate) loginuid: Option<u32>,
     /// The path of its cgroup; empty if not known.
     pub(crate) cgroup: String,
     /// Its namespaces.
@@ -208,13 +224,15 @@ impl Process {
         container: Option<&String>,
         room: &mut usize,
     ) -> Self {
-        let [name, exe, args] = look.texts(row);
+        let [name, exe, cwd, args] = look.texts(row);
+        let mut kept = |bytes: &[u8]| {
+            *room = room.checked_sub(bytes.len() + size_of::<String>())?;
+            Some(text(bytes))
+        };
+        let cwd = Some(cwd).filter(|cwd| !cwd.is_empty()).and_then(&mut kept);
         let list = arguments(args);
-        let kept = list.take(ARGUMENTS).map_while(|argument| {
-            *room = room.checked_sub(argument.len() + size_of::<String>())?;
-            Some(text(argument))
-        });
-        let kept: Vec<_> = kept.collect();
+        let kept: Vec<_> = list.take(ARGUMENTS).map_while(kept).collect();
+        let Standing { group, session, tty, loginuid } = row.standing;
         let place = &spot.place;
         Self {
             pid: row.pid.0,
@@ -225,8 +243,14 @@ impl Process {
             user: spot.user.as_deref().map(str::to_owned),
             name: text(name),
             exe: text(exe),
+            exe_upper_layer: row.is_upper,
             args_cut: kept.len() < arguments(args).count(),
             args: kept,
+            cwd,
+            group: group.0,
+            session: session.0,
+            tty: (tty != 0).then_some(tty),
+            loginuid: (loginuid != Standing::NOBODY).then_some(loginuid.0),
             cgroup: text(&spot.path),
             namespaces: place.ns,
             container: container.cloned(),

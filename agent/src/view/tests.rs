@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use jiff::Timestamp;
+use shrike_common::wire::Text;
 use shrike_common::{
-    ContainerId, Event, Fork, Header, Membership, Namespaces, NsId, NsType, Pid, Uid,
+    ContainerId, Event, Exec, Fork, Header, Membership, Namespaces, NsId, NsType, Pid, Uid,
 };
 
 use super::snapshot::{Boundary, Process};
@@ -16,7 +17,7 @@ use super::*;
 use crate::context::clock::Clock;
 use crate::context::container::Containers;
 use crate::context::names::Names;
-use crate::context::process::Processes;
+use crate::context::process::{Processes, Standing};
 use crate::context::sample::{self, ACT, start};
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -32,8 +33,14 @@ pub(super) fn process(pid: u32, parent: Option<u32>, started: i64) -> Process {
         user: None,
         name: "x".to_owned(),
         exe: String::new(),
+        exe_upper_layer: None,
         args: Vec::new(),
         args_cut: false,
+        cwd: None,
+        group: 0,
+        session: 0,
+        tty: None,
+        loginuid: None,
         cgroup: String::new(),
         namespaces: Namespaces::default(),
         container: None,
@@ -123,8 +130,8 @@ fn member(pid: u32, cgroup: u64, container: u64) -> Header {
 
 /// A child of init has acted.
 fn child(pid: u32, ns: Namespaces, header: Header) -> Header {
-    let ppid = Pid(u32::from(pid != 1));
-    let mut header = Header { ppid, ns, ..sample::of(pid, header) };
+    let parent = Pid(u32::from(pid != 1));
+    let mut header = Header { ppid: parent, ns, ..sample::of(pid, header) };
     header.comm[..1].copy_from_slice(b"x");
     header
 }
@@ -162,6 +169,33 @@ fn a_container_has_its_processes_wherever_they_go() {
     let first = &snapshot.processes[1];
     assert_eq!((first.args.join(" "), first.exe.as_str()), ("sleep 1".into(), "/bin/x"));
     assert_eq!(first.membership.as_deref(), Some("member"));
+}
+
+#[test]
+fn what_a_process_belongs_to_is_told() {
+    let mut host = Host::new();
+    let exec = Exec {
+        inode: 7,
+        file: Exec::UPPER,
+        cwd: Text::new(b"/srv", 0),
+        group: Pid(11),
+        session: Pid(10),
+        tty: 136 << 20 | 3,
+        loginuid: Uid(1000),
+        ..Exec::default()
+    };
+    host.apply(&task(11, 0), &Event::Exec(exec));
+    let nobody = Exec { loginuid: Standing::NOBODY, ..Exec::default() };
+    host.apply(&task(12, 0), &Event::Exec(nobody));
+    let snapshot = host.snapshot();
+    let told = |index: usize| {
+        let process: &Process = &snapshot.processes[index];
+        let login = (process.tty, process.loginuid);
+        (process.cwd.as_deref(), process.group, process.session, login, process.exe_upper_layer)
+    };
+    let login = (Some(136 << 20 | 3), Some(1000));
+    assert_eq!(told(1), (Some("/srv"), 11, 10, login, Some(true)));
+    assert_eq!(told(2), (None, 0, 0, (None, None), None));
 }
 
 #[test]
@@ -361,6 +395,20 @@ fn what_a_container_says_of_itself_has_a_bound() {
     assert_eq!(snapshot.processes.iter().map(arguments).max(), Some(257));
     let kept: usize = snapshot.processes.iter().map(|process| process.args.capacity()).sum();
     assert!(kept * size_of::<String>() <= 2 * (32 << 20), "{kept}");
+}
+
+#[test]
+fn directories_have_a_bound() {
+    let mut host = Host::new();
+    let long = "/x".repeat(2048);
+    let cwd = Text::new(long.as_bytes(), 0);
+    host.apply(&task(2, 7), &Event::Exec(Exec { cwd, ..Exec::default() }));
+    for pid in 3..10_000 {
+        host.fork(&task(2, 7), pid, 0);
+    }
+    let snapshot = host.snapshot();
+    let told: usize = snapshot.processes.iter().flat_map(|one| &one.cwd).map(String::len).sum();
+    assert!((16 << 20..=32 << 20).contains(&told), "{told}");
 }
 
 #[test]
