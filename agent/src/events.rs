@@ -80,7 +80,7 @@ impl<W: Write + AsFd> Watcher for Shown<W> {
     fn pause(&mut self) -> io::Result<bool> {
         self.printer.give_up(boot_time(), self.clock)?;
         self.printer.flush()?;
-        self.clock = Clock::now()?;
+        self.clock.refresh()?;
         Ok(!is_reader_gone(self.printer.out.get_ref())?)
     }
 }

@@ -373,9 +373,8 @@ impl Context {
     /// Follows what changes without an event.
     fn refresh(&mut self) {
         self.names.refresh();
-        match Clock::now() {
-            Ok(clock) => self.clock = clock,
-            Err(error) => tracing::warn!("cannot read the clock: {error}"),
+        if let Err(error) = self.clock.refresh() {
+            tracing::warn!("cannot read the clock: {error}");
         }
     }
 
@@ -395,7 +394,18 @@ impl Context {
             self.processes.lost(sensor::boot_time());
         }
         if let Some(rescan) = &mut self.rescan {
-            rescan.go_on(&mut self.processes, &mut self.containers, seen);
+            let change = rescan.go_on(&mut self.processes, &mut self.containers, seen);
+            self.follow(&change);
+        }
+    }
+
+    /// What else there is to do about a change of the containers.
+    fn follow(&mut self, change: &Change) {
+        for &container in &change.gone {
+            self.names.forget(container);
+        }
+        if let Some(container) = change.known {
+            self.ask(container);
         }
     }
 
@@ -420,16 +430,8 @@ impl Context {
             return self.outcomes.wait(self.events, header, record);
         }
         self.processes.apply(header, event);
-        if let Some(change) = self.containers.apply(header, event, &self.processes) {
-            match change {
-                Change::Known(container) => self.ask(container),
-                Change::Gone(containers) => {
-                    for container in containers {
-                        self.names.forget(container);
-                    }
-                }
-            }
-        }
+        let change = self.containers.apply(header, event, &self.processes);
+        self.follow(&change);
         self.names.apply(header, event);
         if let Event::Boundary(boundary) = event
             && Entrances::is_one(boundary)
@@ -505,7 +507,7 @@ impl Context {
     fn inspect(&self, header: &Header, event: &Event<'_>) -> Option<Inspection> {
         let (Some(inspector), Event::Boundary(_)) = (&self.inspector, event) else { return None };
         inspector
-            .inspect(header.tgid)
+            .inspect(header.tgid, header.start)
             .inspect_err(|error| {
                 self.uninspected.update(|count| count + 1);
                 tracing::debug!("cannot look at the container of {}: {error}", header.tgid.0);

@@ -19,7 +19,7 @@ use crate::view::{self, AskError, Proc, Snapshot, Source};
 /// Options of both.
 #[derive(Args, Debug)]
 pub(super) struct ViewArgs {
-    /// Print all that is known as JSON; with --watch, a document a line
+    /// Print it as JSON, with more of each process; with --watch, a document a line
     #[arg(long)]
     json: bool,
 

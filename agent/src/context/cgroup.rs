@@ -115,15 +115,18 @@ impl Cgroups {
         self.looks = self.looks.wrapping_add(1);
     }
 
-    /// Takes over those of that look that were not told of; others that it has not found are gone.
-    pub(crate) fn merge(&mut self, found: Self) {
+    /// Takes over those of that look that were not told of; others that it has not found are gone. Returns the
+    /// paths of which there is none any more.
+    pub(crate) fn merge(&mut self, found: Self) -> HashSet<Box<[u8]>> {
         let is_gone = |(id, known): &(&CgroupId, &Known)| {
             known.looks != self.looks && !found.paths.contains_key(id)
         };
         let gone: Vec<_> = self.paths.iter().filter(is_gone).map(|(&id, _)| id).collect();
         let told: HashSet<_> = self.removed.iter().copied().collect();
+        let mut left = HashSet::new();
         for id in gone {
             if !told.contains(&id) {
+                left.extend(self.path(id).map(Box::from));
                 self.remove(id);
             }
         }
@@ -132,6 +135,14 @@ impl Cgroups {
                 self.insert(id, &known.path);
             }
         }
+        // Another one may have been made there since.
+        let removed: HashSet<_> = self.removed.iter().collect();
+        for (id, known) in &self.paths {
+            if !removed.contains(id) {
+                left.remove(&known.path);
+            }
+        }
+        left
     }
 
     /// The path of a cgroup below the root of the hierarchy.
@@ -165,9 +176,7 @@ impl Cgroups {
 
 #[cfg(test)]
 mod tests {
-    use shrike_common::CgroupMkdir;
-    use shrike_common::wire::Text;
-
+    use super::super::sample;
     use super::*;
 
     #[test]
@@ -179,16 +188,16 @@ mod tests {
             }
             cgroups
         };
-        let mut known = cgroups(&[(1, "/"), (2, "/gone")]);
+        let mut known = cgroups(&[(1, "/"), (2, "/gone"), (5, "/later")]);
         known.begin();
-        let path = Text::new(b"/later", 0);
-        let made = CgroupMkdir { made: CgroupId(4), hierarchy: 0, level: 1, path };
-        known.apply(&Event::CgroupMkdir(made));
-        known.merge(cgroups(&[(1, "/"), (3, "/missed")]));
+        known.apply(&sample::mkdir(4, "/later"));
+        let left = known.merge(cgroups(&[(1, "/"), (3, "/missed")]));
+        assert_eq!(left, HashSet::from([Box::from(&b"/gone"[..])]), "one is there later");
         assert_eq!(known.path(CgroupId(3)), Some(&b"/missed"[..]));
         assert_eq!(known.path(CgroupId(4)), Some(&b"/later"[..]));
-        assert_eq!(known.removed, [CgroupId(2)], "its last events may come later");
-        assert!(known.path(CgroupId(2)).is_some());
+        known.removed.make_contiguous().sort_unstable();
+        assert_eq!(known.removed, [CgroupId(2), CgroupId(5)]);
+        assert!(known.path(CgroupId(2)).is_some(), "its last events may come later");
     }
 
     #[test]

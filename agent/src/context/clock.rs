@@ -5,6 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
+/// What a measurement may be off by, in nanoseconds, on a machine that has much to do. Clocks are set by more.
+const NOISE: u128 = 10_000_000;
+
 /// The distance between boot time and the time of day. It changes when the clock is set, so it is
 /// measured again now and then.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,16 @@ impl Clock {
         }
         let (_, boot) = best;
         Ok(Self { boot })
+    }
+
+    /// Measures again. What was told of a time stays true unless the clock was set.
+    pub(crate) fn refresh(&mut self) -> Result<(), nix::Error> {
+        *self = self.followed_by(Self::now()?);
+        Ok(())
+    }
+
+    fn followed_by(self, measured: Self) -> Self {
+        if measured.boot.abs_diff(self.boot) < NOISE { self } else { measured }
     }
 
     /// The clock of another host, or another time.
@@ -62,5 +75,21 @@ mod tests {
         let now = clock.timestamp(u64::try_from(boot.as_nanos()).unwrap());
         let off = Timestamp::now().duration_since(now);
         assert!(off.abs() < jiff::SignedDuration::from_secs(5), "{off}");
+    }
+
+    #[test]
+    fn a_time_stays_the_same_until_the_clock_is_set() {
+        const SECOND: i64 = 1_000_000_000;
+        let first = Clock::at(SECOND);
+        let after = |measured: &[i64]| {
+            let clocks = measured.iter().map(|&boot| Clock::at(boot));
+            clocks.fold(first, Clock::followed_by).timestamp(7)
+        };
+        assert_eq!(after(&[SECOND + 90_000, SECOND - 2_000_000]), first.timestamp(7));
+        assert_eq!(after(&[3 * SECOND]), Clock::at(3 * SECOND).timestamp(7));
+        assert_eq!(after(&[0]), Clock::at(0).timestamp(7));
+        // By little each time, it is set all the same.
+        let steps = [1, 2, 3].map(|step| SECOND + step * 4_000_000);
+        assert_eq!(after(&steps), Clock::at(steps[2]).timestamp(7));
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use shrike_common::{CgroupId, ContainerId, Event, Header, Membership, StartTime};
+use shrike_common::{CgroupId, ContainerId, Event, Header, Membership, NsId, StartTime};
 
 use super::cgroup::{self, Cgroups, Hierarchy, UNIFIED};
 use super::cgroup_path::{self, CgroupPath, Qos, Runtime};
@@ -56,6 +56,8 @@ pub(crate) struct Container {
     pub(crate) since: Instant,
     /// When its first process has started, of those that led to the one by which it came to be known.
     pub(crate) started: Option<StartTime>,
+    /// The mount namespace of the process by which it came to be known; 0 if that is not known.
+    mnt: NsId,
     /// What its runtime has written down of it.
     pub(crate) record: Option<Arc<Record>>,
 }
@@ -88,13 +90,13 @@ pub(crate) struct Containers {
     swept: u64,
 }
 
-/// What an event has changed.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Change {
-    /// A container has come to be known.
-    Known(ContainerId),
-    /// The cgroup of these was removed.
-    Gone(Vec<ContainerId>),
+/// What an event, or another look, has changed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Change {
+    /// It has come to be known.
+    pub(crate) known: Option<ContainerId>,
+    /// Their cgroup was removed.
+    pub(crate) gone: Vec<ContainerId>,
 }
 
 impl Container {
@@ -117,6 +119,7 @@ impl Container {
             name: None,
             since: Instant::now(),
             started: None,
+            mnt: NsId(0),
             record: None,
         })
     }
@@ -125,13 +128,8 @@ impl Container {
     /// below the others, like runc, give it the container's id if nobody wants it otherwise; one of a user has
     /// none, but that of the session.
     fn unnamed(cgroup: CgroupId, path: &[u8]) -> Self {
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        let is_unit = UNITS.iter().any(|unit| name.ends_with(unit));
-        let id = if name.is_empty() || is_unit || *name == *HOST.as_bytes() {
-            by_number(cgroup).into()
-        } else {
-            shown(name)
-        };
+        let name = own_name(path).filter(|name| **name != *HOST.as_bytes());
+        let id = name.map_or_else(|| by_number(cgroup).into(), shown);
         Self {
             runtime: Runtime::Unknown,
             id,
@@ -142,6 +140,7 @@ impl Container {
             name: None,
             since: Instant::now(),
             started: None,
+            mnt: NsId(0),
             record: None,
         }
     }
@@ -149,11 +148,7 @@ impl Container {
     /// With what its conmon tells.
     fn watched(self, conmon: &Conmon<'_>) -> Self {
         let Conmon { pid, start, uid, id, name, bundle } = *conmon;
-        let key = match self.key {
-            // Its cgroup is another's: it is in a container that Podman did not make.
-            Some(key) if key.id != id => return self,
-            _ => Key { scope: Scope::of_user(uid), id },
-        };
+        let key = Key { scope: Scope::of_user(uid), id };
         let bundle = Path::new(OsStr::from_bytes(bundle));
         Self {
             runtime: Runtime::Podman,
@@ -185,6 +180,17 @@ impl Container {
     pub(crate) fn details(&self, runtimes: Option<&Directory>) -> Option<Arc<Details>> {
         let told = runtimes.and_then(|runtimes| runtimes.get(&self.key?));
         told.or_else(|| self.record.as_ref()?.details().cloned())
+    }
+
+    /// Its key, where nothing else tells it from others in its cgroup: that is not its own.
+    pub(crate) fn only_key(&self) -> Option<Key> {
+        self.key.filter(|_| CgroupPath::new(&self.cgroup).containers().next().is_none())
+    }
+
+    /// Whether its cgroup is its own, by all that is known.
+    fn has_own_cgroup(&self) -> bool {
+        self.only_key().is_none()
+            && (self.runtime != Runtime::Unknown || own_name(&self.cgroup).is_some())
     }
 
     /// Its id as it is mostly written.
@@ -229,26 +235,10 @@ impl Containers {
         header: &Header,
         event: &Event<'_>,
         processes: &Processes,
-    ) -> Option<Change> {
+    ) -> Change {
+        let gone = self.end_former(event);
         self.cgroups.apply(event);
-        if let Event::CgroupRmdir(removed) = event {
-            return self.removed(removed.hierarchy, removed.path.bytes);
-        }
-        let number = container_of(header, event);
-        let witness = is_at_home(header, event).then_some(header);
-        // One that is known by its cgroup only has more to tell by a process.
-        let is_known = |known: &Container| known.started.is_some() || witness.is_none();
-        if number == ContainerId(0)
-            || self.table.get(&number).is_some_and(is_known)
-            || !self.has_room(number, header.time, processes)
-        {
-            return None;
-        }
-        let home = self.homes.get(&number).copied();
-        // Whoever was caught outside says nothing about where the container is.
-        let cgroup = home.or(witness.map(|header| header.cgroup))?;
-        self.know(number, cgroup, witness, processes);
-        Some(Change::Known(number))
+        Change { known: self.learn(header, event, processes), gone }
     }
 
     /// The container that a task with this header acts in, or for.
@@ -262,8 +252,10 @@ impl Containers {
     }
 
     /// Takes over the cgroups of another look.
-    pub(crate) fn merge(&mut self, cgroups: Cgroups) {
-        self.cgroups.merge(cgroups);
+    pub(crate) fn merge(&mut self, cgroups: Cgroups) -> Change {
+        let left = self.cgroups.merge(cgroups);
+        let gone = left.iter().flat_map(|path| self.removed(UNIFIED, path)).collect();
+        Change { known: None, gone }
     }
 
     /// The path of a cgroup of the unified hierarchy.
@@ -276,11 +268,13 @@ impl Containers {
         self.table.get(&number)
     }
 
-    /// The container that has the cgroup with this path, or one above it.
-    pub(crate) fn at(&self, path: &[u8]) -> Option<ContainerId> {
+    /// The container of a process in this cgroup and mount namespace: of those that have the cgroup, or one above
+    /// it, the one with these mounts, or the only one if the cgroup is its own.
+    pub(crate) fn at(&self, path: &[u8], mnt: NsId) -> Option<ContainerId> {
         let mut path = path;
         while !path.is_empty() {
-            if let Some(&(_, number)) = self.numbers.get(path).and_then(|numbers| numbers.last()) {
+            let neighbours = self.numbers.get(path).map(Vec::as_slice).unwrap_or_default();
+            if let Some(number) = self.among(neighbours, mnt) {
                 return Some(number);
             }
             path = path.get(..path.iter().rposition(|&byte| byte == b'/')?)?;
@@ -316,6 +310,42 @@ impl Containers {
         has_room
     }
 
+    /// The one of those in a cgroup that a process with these mounts is of.
+    fn among(&self, neighbours: &[(Hierarchy, ContainerId)], mnt: NsId) -> Option<ContainerId> {
+        let known = |&(_, number): &_| Some((number, self.table.get(&number)?));
+        let mut all = neighbours.iter().filter_map(known);
+        let by_mounts = all.clone().rfind(|(_, one)| mnt != NsId(0) && one.mnt == mnt);
+        let (number, _) = by_mounts.or_else(|| {
+            let only = all.next().filter(|(_, one)| one.has_own_cgroup())?;
+            all.next().is_none().then_some(only)
+        })?;
+        Some(number)
+    }
+
+    /// The container of an event's task comes to be known, if that is new.
+    fn learn(
+        &mut self,
+        header: &Header,
+        event: &Event<'_>,
+        processes: &Processes,
+    ) -> Option<ContainerId> {
+        let number = container_of(header, event);
+        let witness = is_at_home(header, event).then_some(header);
+        // One that is known by its cgroup only has more to tell by a process.
+        let is_known = |known: &Container| known.started.is_some() || witness.is_none();
+        if number == ContainerId(0)
+            || self.table.get(&number).is_some_and(is_known)
+            || !self.has_room(number, header.time, processes)
+        {
+            return None;
+        }
+        let home = self.homes.get(&number).copied();
+        // Whoever was caught outside says nothing about where the container is.
+        let cgroup = home.or(witness.map(|header| header.cgroup))?;
+        self.know(number, cgroup, witness, processes);
+        Some(number)
+    }
+
     /// One comes to be known, by its cgroup and a process that is in it.
     fn know(
         &mut self,
@@ -329,11 +359,15 @@ impl Containers {
             .or_else(|| self.ask(witness?))
             .unwrap_or_else(|| Container::unnamed(cgroup, path));
         container.started = witness.map(|witness| started(witness, processes));
+        container.mnt = witness.map(|witness| witness.ns.mnt).unwrap_or_default();
         if matches!(container.runtime, Runtime::Podman | Runtime::Unknown)
             && let Some(witness) = witness
-            && let Some(conmon) = Conmon::above(processes, witness.tgid, witness.start)
         {
-            container = container.watched(&conmon);
+            // What its cgroup says is whose it is, whoever else is above it.
+            let id = container.key.map(|key| key.id);
+            if let Some(conmon) = Conmon::above(processes, (witness.tgid, witness.start), id) {
+                container = container.watched(&conmon);
+            }
         }
         let neighbours = self.numbers.entry(container.cgroup.clone()).or_default();
         if !neighbours.contains(&(container.hierarchy, number)) {
@@ -353,9 +387,23 @@ impl Containers {
         })
     }
 
-    /// A cgroup was removed, which nobody was in any more.
-    fn removed(&mut self, hierarchy: Hierarchy, path: &[u8]) -> Option<Change> {
-        let neighbours = self.numbers.get_mut(path)?;
+    /// Has those end of whom an event tells that their cgroup is gone.
+    fn end_former(&mut self, event: &Event<'_>) -> Vec<ContainerId> {
+        match event {
+            Event::CgroupRmdir(removed) => self.removed(removed.hierarchy, removed.path.bytes),
+            // Another one by that path was there before, of whose end nobody has told.
+            Event::CgroupMkdir(made)
+                if made.hierarchy == UNIFIED && self.cgroups.path(made.made).is_none() =>
+            {
+                self.removed(UNIFIED, made.path.bytes)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A cgroup was removed, which nobody was in any more. Returns whose it was.
+    fn removed(&mut self, hierarchy: Hierarchy, path: &[u8]) -> Vec<ContainerId> {
+        let Some(neighbours) = self.numbers.get_mut(path) else { return Vec::new() };
         let gone: Vec<_> = neighbours
             .extract_if(.., |(own, _)| *own == hierarchy)
             .map(|(_, number)| number)
@@ -366,7 +414,7 @@ impl Containers {
         for &number in &gone {
             self.end(number);
         }
-        (!gone.is_empty()).then_some(Change::Gone(gone))
+        gone
     }
 
     /// Forgets those without a process: where several have one cgroup, its end is not theirs.
@@ -413,6 +461,13 @@ fn started(witness: &Header, processes: &Processes) -> StartTime {
     own.last().map_or(witness.start, |(_, first)| first.start)
 }
 
+/// The name of a cgroup, unless it is one of systemd's: in there is more than one container.
+fn own_name(path: &[u8]) -> Option<&[u8]> {
+    let name = path.rsplit(|&byte| byte == b'/').next()?;
+    let is_unit = UNITS.iter().any(|unit| name.ends_with(unit));
+    (!name.is_empty() && !is_unit).then_some(name)
+}
+
 /// What one is called of which no more is known than a cgroup.
 pub(crate) fn by_number(cgroup: CgroupId) -> String {
     format!("cgroup-{}", cgroup.0)
@@ -436,275 +491,4 @@ pub(crate) fn short(id: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use shrike_common::wire::Text;
-    use shrike_common::{Breach, CgroupMkdir, CgroupRmdir, Exec, Heartbeat, Pid, Uid};
-
-    use super::super::process;
-    use super::*;
-
-    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-    fn mkdir(containers: &mut Containers, id: u64, path: &str) {
-        let path = Text::new(path.as_bytes(), 0);
-        let event = CgroupMkdir { made: CgroupId(id), hierarchy: 0, level: 1, path };
-        containers.apply(&Header::default(), &Event::CgroupMkdir(event), &Processes::default());
-    }
-
-    fn rmdir(containers: &mut Containers, hierarchy: Hierarchy, id: u64, path: &str) {
-        let path = Text::new(path.as_bytes(), 0);
-        let event = CgroupRmdir { removed: CgroupId(id), hierarchy, level: 1, path };
-        containers.apply(&Header::default(), &Event::CgroupRmdir(event), &Processes::default());
-    }
-
-    const ACT: Event<'_> = Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 });
-
-    fn act(containers: &mut Containers, header: &Header) {
-        containers.apply(header, &ACT, &Processes::default());
-    }
-
-    fn start(pid: Pid) -> StartTime {
-        StartTime(u64::from(pid.0) * 1_000_000_001)
-    }
-
-    fn exec(processes: &mut Processes, header: &Header, path: &str, words: &[&str]) {
-        let args = words.join("\0") + "\0";
-        let (path, args) = (Text::new(path.as_bytes(), 0), Text::new(args.as_bytes(), 0));
-        let exec = Exec { vpid: header.tgid, path, args, ..Exec::default() };
-        processes.apply(header, &Event::Exec(exec));
-    }
-
-    fn header(container: u64, cgroup: u64, membership: Membership) -> Header {
-        Header {
-            container: ContainerId(container),
-            cgroup: CgroupId(cgroup),
-            membership: membership as u32,
-            ..Header::default()
-        }
-    }
-
-    #[test]
-    fn a_container_keeps_its_name_wherever_its_tasks_go() {
-        let mut containers = Containers::default();
-        let path = format!("/system.slice/docker-{ID}.scope");
-        mkdir(&mut containers, 7, &path);
-        let own = header(1, 7, Membership::Member);
-        // A runtime at work says where itself is, not more.
-        act(&mut containers, &header(1, 7, Membership::Entering));
-        assert!(containers.of(&own, &ACT).is_none());
-        act(&mut containers, &own);
-        assert_eq!(containers.of(&own, &ACT).unwrap().short_id(), "0123456789ab");
-        // It has moved to the root.
-        let escaped = header(1, 1, Membership::Member);
-        for header in [&own, &escaped] {
-            let container = containers.of(header, &ACT).unwrap();
-            assert_eq!((&*container.id, container.runtime), (ID, Runtime::Docker));
-        }
-        assert!(
-            containers.of(&header(0, 7, Membership::None), &ACT).is_none(),
-            "that is the host's"
-        );
-        // Another hierarchy may have a cgroup by that name.
-        rmdir(&mut containers, 4, 7, &path);
-        assert_eq!(containers.at(path.as_bytes()), Some(ContainerId(1)));
-        rmdir(&mut containers, UNIFIED, 7, &path);
-        assert!(containers.at(path.as_bytes()).is_none());
-        assert!(containers.of(&own, &ACT).is_some(), "its last events may come later");
-    }
-
-    #[test]
-    fn who_was_caught_outside_does_not_say_where_its_container_is() {
-        let mut containers = Containers::default();
-        let [own, other] = [ID.to_owned(), ID.replace('0', "f")].map(|id| format!("/docker/{id}"));
-        mkdir(&mut containers, 7, &own);
-        mkdir(&mut containers, 8, &other);
-        mkdir(&mut containers, 9, &format!("{own}/below"));
-        let breach = Event::Breach(Breach { container: ContainerId(3), ..Breach::default() });
-        let escaped = header(3, 8, Membership::Member);
-        let caught = |containers: &mut Containers| {
-            containers.apply(&escaped, &breach, &Processes::default());
-            containers.of(&escaped, &breach).map(|container| container.id.clone())
-        };
-        assert_eq!(caught(&mut containers), None);
-        // The tables of a former agent tell.
-        containers.homes = HashMap::from([(ContainerId(3), CgroupId(7))]);
-        assert_eq!(caught(&mut containers).as_deref(), Some(ID));
-        assert_eq!(containers.of(&escaped, &breach).unwrap().started, None);
-        // The rest is known by the first that acts at home.
-        let own = Header { tgid: Pid(5), start: start(Pid(5)), ..header(3, 9, Membership::Member) };
-        let known = containers.apply(&own, &ACT, &Processes::default());
-        assert_eq!(known, Some(Change::Known(ContainerId(3))));
-        assert_eq!(containers.of(&own, &ACT).unwrap().started, Some(own.start));
-        assert_eq!(containers.apply(&own, &ACT, &Processes::default()), None);
-    }
-
-    #[test]
-    fn the_shortest_of_its_cgroups_is_a_containers_home() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("docker").join(ID).join("below");
-        fs::create_dir_all(&path).unwrap();
-        let id = |path: &Path| {
-            CgroupId(std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap()))
-        };
-        let [below, own] = [id(&path), id(path.parent().unwrap())];
-        let homes = [(below, ContainerId(3)), (own, ContainerId(3)), (CgroupId(0), ContainerId(3))];
-        let containers = Containers::of_host(root.path(), Path::new("/proc"), &homes).unwrap();
-        assert_eq!(containers.homes, HashMap::from([(ContainerId(3), own)]));
-    }
-
-    #[test]
-    fn none_is_called_as_the_host() {
-        for (path, expected) in
-            [("/lxc.payload.host", "lxc:host"), ("/host", "cgroup-7"), ("/a/hosts", "hosts")]
-        {
-            let mut containers = Containers::default();
-            mkdir(&mut containers, 7, path);
-            let task = header(3, 7, Membership::Member);
-            act(&mut containers, &task);
-            assert_eq!(containers.of(&task, &ACT).unwrap().short_id(), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn a_cgroup_is_of_the_container_above() {
-        let mut containers = Containers::default();
-        mkdir(&mut containers, 7, "/own");
-        act(&mut containers, &header(3, 7, Membership::Member));
-        for path in ["/own", "/own/a/b"] {
-            assert_eq!(containers.at(path.as_bytes()), Some(ContainerId(3)), "{path}");
-        }
-        for path in ["", "/", "/other", "/ow", "/owner", "own"] {
-            assert_eq!(containers.at(path.as_bytes()), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn what_calls_itself_a_container_in_one_is_nested() {
-        let other = ID.replace('0', "f");
-        let path = format!("/docker/{ID}/docker/{other}");
-        let mut containers = Containers::default();
-        mkdir(&mut containers, 8, &path);
-        let inner = header(2, 8, Membership::Member);
-        act(&mut containers, &inner);
-        let outer = containers.of(&inner, &ACT).unwrap();
-        assert_eq!(&*outer.id, ID);
-        assert_eq!(outer.nested(path.as_bytes()).unwrap().id, other.as_bytes());
-        // Where its tasks are that have left it, nothing is within it.
-        let elsewhere = format!("/docker/{other}/docker/{ID}");
-        for path in [format!("/docker/{ID}/init.scope"), format!("/docker/{ID}"), elsewhere] {
-            assert!(outer.nested(path.as_bytes()).is_none(), "{path}");
-        }
-    }
-
-    #[test]
-    fn one_whose_runtime_is_not_known_has_its_cgroups_name_or_number() {
-        let session = "/user.slice/user-1000.slice/session-3.scope";
-        for (path, id) in [("/own", "own"), (session, "cgroup-9"), ("/", "cgroup-9")] {
-            let mut containers = Containers::default();
-            mkdir(&mut containers, 9, path);
-            let task = header(3, 9, Membership::Member);
-            act(&mut containers, &task);
-            let container = containers.of(&task, &ACT).unwrap();
-            assert_eq!((container.short_id(), container.runtime), (id, Runtime::Unknown));
-        }
-    }
-
-    /// A user's Podman without a systemd: all containers are in the cgroup of the session.
-    #[test]
-    fn one_without_a_cgroup_of_its_own_is_told_by_its_conmon() {
-        let session = "/user.slice/user-1000.slice/session-3.scope";
-        let (mut containers, mut processes) = (Containers::default(), Processes::default());
-        mkdir(&mut containers, 9, session);
-        let mut ids = [ID.to_owned(), ID.replace('0', "f")];
-        for (number, id) in (1..).zip(&ids) {
-            let [conmon, first] = [10, 20].map(|base| Pid(base + number));
-            let bundle = format!("/home/u/c/overlay-containers/{id}/userdata");
-            let name = format!("web-{number}");
-            let words = ["conmon", "-c", id, "-b", &bundle, "-n", &name, "--exit-dir", "/x"];
-            let of_host = Header {
-                tgid: conmon,
-                euid: Uid(1000),
-                start: start(conmon),
-                ..header(0, 9, Membership::None)
-            };
-            exec(&mut processes, &of_host, "/usr/bin/conmon", &words);
-            let own = header(number.into(), 9, Membership::Member);
-            let own = Header {
-                tgid: first,
-                ppid: conmon,
-                start: start(first),
-                time: start(first).0,
-                ..own
-            };
-            exec(&mut processes, &own, "/bin/sh", &["sh", "-n", "other"]);
-            let event = Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 });
-            assert_eq!(
-                containers.apply(&own, &event, &processes),
-                Some(Change::Known(own.container))
-            );
-            let container = containers.of(&own, &ACT).unwrap();
-            assert_eq!((&*container.id, container.runtime), (&**id, Runtime::Podman));
-            assert_eq!(container.name(), Some(&*name));
-            assert_eq!(container.key.unwrap().scope, Scope::User(1000));
-        }
-        // Its cgroup says that it is another's.
-        ids.swap(0, 1);
-        let container =
-            Container::of_path(format!("/machine.slice/libpod-{ID}.scope").as_bytes()).unwrap();
-        let conmon = |id: &str| Conmon {
-            pid: Pid(1),
-            start: StartTime(1),
-            uid: Uid(0),
-            id: Id::parse(id.as_bytes()).unwrap(),
-            name: b"n",
-            bundle: b"/b",
-        };
-        let [other, own] = ids.map(|id| container.clone().watched(&conmon(&id)));
-        assert_eq!((other.name(), own.name()), (None, Some("n")));
-    }
-
-    #[test]
-    fn there_is_room_again_when_their_processes_have_ended() {
-        let (mut containers, mut processes) = (Containers::default(), Processes::default());
-        mkdir(&mut containers, 9, "/session-3.scope");
-        let task = |number: u32| {
-            let task = header(number.into(), 9, Membership::Member);
-            Header { tgid: Pid(number), start: start(Pid(number)), ..task }
-        };
-        exec(&mut processes, &task(1), "/bin/sh", &["sh"]);
-        for number in 1..=u32::try_from(CAPACITY).unwrap() + 1 {
-            containers.apply(&task(number), &ACT, &processes);
-        }
-        assert_eq!((containers.len(), containers.refused()), (2, 0));
-        assert!(containers.of(&task(1), &ACT).is_some());
-    }
-
-    #[test]
-    fn those_that_are_gone_are_forgotten_in_time() {
-        let mut containers = Containers::default();
-        for number in 1..=u64::try_from(2 * ENDED).unwrap() {
-            let path = format!("/own-{number}");
-            mkdir(&mut containers, number, &path);
-            act(&mut containers, &header(number, number, Membership::Member));
-            rmdir(&mut containers, UNIFIED, number, &path);
-        }
-        assert_eq!(containers.len(), ENDED);
-    }
-
-    #[test]
-    fn other_hierarchies_are_asked_where_the_unified_one_has_no_name() {
-        let proc = tempfile::tempdir().unwrap();
-        fs::create_dir(proc.path().join("5")).unwrap();
-        let text = format!("3:memory:/docker/{ID}\n0::/\n");
-        fs::write(proc.path().join("5/cgroup"), text).unwrap();
-        let mut containers =
-            Containers { proc: Some(proc.path().to_owned()), ..Containers::default() };
-        fs::write(proc.path().join("5/stat"), fs::read("/proc/self/stat").unwrap()).unwrap();
-        let (_, start) = process::own().unwrap();
-        let task = Header { tgid: Pid(5), start, ..header(4, 1, Membership::Member) };
-        act(&mut containers, &task);
-        assert_eq!(&*containers.of(&task, &ACT).unwrap().id, ID);
-    }
-}
+mod tests;

@@ -3,14 +3,16 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use shrike_common::Pid;
+use shrike_common::{Pid, StartTime};
 
 use super::cgroup::{self, Line};
 use super::mountinfo::{MountInfo, below};
+use super::process::Folder;
+use super::runtime::Endpoint;
 
 /// What was found.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -83,16 +85,11 @@ const DEVICES: [&[u8]; 7] = [
     b"/dev/zero",
 ];
 
-/// Where runtimes listen.
-const SOCKETS: [&str; 10] = [
+/// Where runtimes listen that nobody asks about containers, and where `/var/run` is a folder of its own.
+const UNASKED: [&str; 5] = [
     "/run/buildkit/buildkitd.sock",
-    "/run/containerd/containerd.sock",
     "/run/cri-dockerd.sock",
-    "/run/crio/crio.sock",
-    "/run/docker.sock",
     "/run/dockershim.sock",
-    "/run/k3s/containerd/containerd.sock",
-    "/run/podman/podman.sock",
     "/var/run/crio/crio.sock",
     "/var/run/docker.sock",
 ];
@@ -103,8 +100,8 @@ impl Inspector {
         Self { proc: "/proc".into(), cgroups: "/sys/fs/cgroup".into() }
     }
 
-    /// Looks at the container of a process.
-    pub(crate) fn inspect(&self, pid: Pid) -> io::Result<Inspection> {
+    /// Looks at the container of the process with this pid that started at that time.
+    pub(crate) fn inspect(&self, pid: Pid, start: StartTime) -> io::Result<Inspection> {
         let process = self.proc.join(pid.0.to_string());
         let host = MountInfo::read(&self.proc.join("1/mountinfo"))?;
         let own = MountInfo::read(&process.join("mountinfo"))?;
@@ -121,20 +118,23 @@ impl Inspector {
         };
         let cgroup = fs::read(process.join("cgroup"))?;
         let is_limited = |controller, files| self.is_limited(&cgroup, controller, files);
-        Ok(Inspection {
-            runtime_sockets: SOCKETS.into_iter().filter(|socket| reaches(socket)).collect(),
+        let found = Inspection {
+            runtime_sockets: sockets().filter(reaches).collect(),
             host_paths: given
                 .iter()
                 .filter(|path| !is_within(path, &MANAGED) && !is_within(path, &DEVICES))
                 // Told by itself.
-                .filter(|path| !SOCKETS.iter().any(|socket| socket.as_bytes() == path.as_slice()))
+                .filter(|path| !sockets().any(|socket| socket.as_bytes() == path.as_slice()))
                 .cloned()
                 .collect(),
             is_memory_limited: is_limited("memory", ["memory.max", "memory.limit_in_bytes"]),
             is_pids_limited: is_limited("pids", ["pids.max", "pids.max"]),
             label: label(&process),
             host_label: label(&self.proc.join("1")),
-        })
+        };
+        // Afterwards: if it is there still, nobody else had its pid before.
+        let still = Folder::of(&self.proc, pid, start);
+        still.map(|_| found).ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it has ended"))
     }
 
     /// Whether a cgroup, or one above it, has a limit: in the unified hierarchy, or that of the controller.
@@ -154,6 +154,11 @@ impl Inspector {
                 .any(|at| fs::read_to_string(at.join(file)).is_ok_and(|text| is_limit(&text)))
         })
     }
+}
+
+/// Where runtimes listen.
+fn sockets() -> impl Iterator<Item = &'static str> {
+    Endpoint::paths().chain(UNASKED)
 }
 
 /// What the security module knows a process by, which has this folder.
@@ -192,9 +197,13 @@ impl Inspection {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    /// When the first process of the container has started.
+    const START: StartTime = StartTime(900_000_000);
 
     /// A host with one container, whose first process is 7.
     fn host(dir: &Path, mounts: &str, cgroup: &str, label: &str) -> Inspector {
@@ -206,6 +215,7 @@ mod tests {
         write("proc/1/mountinfo", "1 0 8:1 / / rw - ext4 d rw\n2 1 0:5 / /run rw - tmpfs t rw\n");
         write("proc/7/mountinfo", mounts);
         write("proc/7/cgroup", cgroup);
+        write("proc/7/stat", "7 (x) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 90 0 0\n");
         write("proc/7/attr/current", label);
         write("cgroup/pod/memory.max", "1048576\n");
         write("cgroup/pod/c/memory.max", "max\n");
@@ -225,11 +235,29 @@ mod tests {
             4 1 8:1 /srv/data /data rw - ext4 d rw\n5 1 0:5 / /host/run rw - tmpfs t rw\n\
             6 1 0:5 /docker.sock /docker.sock rw - tmpfs t rw\n";
         let inspector = host(dir.path(), mounts, "0::/pod/c\n", "docker-default (enforce)\n");
-        let found = inspector.inspect(Pid(7)).unwrap();
+        let found = inspector.inspect(Pid(7), START).unwrap();
         assert_eq!(found.host_paths, [b"/srv/data".to_vec(), b"/run".to_vec()]);
         assert_eq!(found.runtime_sockets, ["/run/docker.sock"]);
         assert!(found.is_memory_limited && !found.is_pids_limited);
         assert_eq!(found.is_confined(), Some(true));
+    }
+
+    /// Whoever is asked about containers makes them as well.
+    #[test]
+    fn every_socket_that_is_asked_is_a_runtimes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mounts = "2 1 0:5 / /host rw - tmpfs t rw\n";
+        let inspector = host(dir.path(), mounts, "0::/\n", "");
+        for socket in ["k0s/containerd.sock", "crio/crio.sock"] {
+            let path = dir.path().join("proc/1/root/run").join(socket);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let found = inspector.inspect(Pid(7), START).unwrap().runtime_sockets;
+        let expected = ["/run/crio/crio.sock", "/run/k0s/containerd.sock", "/run/docker.sock"];
+        assert_eq!(found, expected);
+        let once: BTreeSet<_> = sockets().collect();
+        assert_eq!(once.len(), sockets().count());
     }
 
     #[test]
@@ -237,10 +265,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cgroup = "5:pids:/v1\n4:memory:/v1\n0::/\n";
         let inspector = host(dir.path(), "1 0 0:9 / / rw - overlay o rw\n", cgroup, "unconfined\n");
-        let found = inspector.inspect(Pid(7)).unwrap();
+        let found = inspector.inspect(Pid(7), START).unwrap();
         assert!(!found.is_memory_limited && found.is_pids_limited);
         assert_eq!((found.is_confined(), found.host_paths.len()), (Some(false), 0));
-        assert!(inspector.inspect(Pid(8)).is_err(), "it has ended");
+    }
+
+    #[test]
+    fn who_has_the_pid_of_one_that_has_ended_is_not_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let inspector = host(dir.path(), "1 0 0:9 / / rw - overlay o rw\n", "0::/\n", "");
+        assert!(inspector.inspect(Pid(7), StartTime(START.0 + 1)).is_ok(), "within its tick");
+        for (pid, start) in [(7, StartTime(START.0 - 1)), (8, START)] {
+            let error = inspector.inspect(Pid(pid), start).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+        }
     }
 
     #[test]

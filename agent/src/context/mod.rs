@@ -13,4 +13,6 @@ pub(crate) mod names;
 pub(crate) mod process;
 pub(crate) mod rescan;
 pub(crate) mod runtime;
+#[cfg(test)]
+pub(crate) mod sample;
 mod user;

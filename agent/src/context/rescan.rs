@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use super::cgroup::Cgroups;
-use super::container::Containers;
+use super::container::{Change, Containers};
 use super::process::{Processes, Scan};
 use crate::sensor::boot_time;
 
@@ -41,13 +41,14 @@ impl Rescan {
         Self { proc, cgroups, state: State::Idle, not_before: 0, done: 0 }
     }
 
-    /// Does what is next; all events that were sent before `seen` are in the table.
+    /// Does what is next; all events that were sent before `seen` are in the table. Returns what that has changed.
     pub(crate) fn go_on(
         &mut self,
         processes: &mut Processes,
         containers: &mut Containers,
         seen: u64,
-    ) {
+    ) -> Change {
+        let mut change = Change::default();
         self.state = match mem::replace(&mut self.state, State::Idle) {
             State::Idle if processes.is_stale() && boot_time() >= self.not_before => {
                 containers.begin();
@@ -61,12 +62,13 @@ impl Rescan {
             State::Waiting(found) if seen >= found.0.end() => {
                 let (scan, cgroups) = *found;
                 processes.merge(&scan);
-                containers.merge(cgroups);
+                change = containers.merge(cgroups);
                 self.done += 1;
                 self.pause()
             }
             state => state,
         };
+        change
     }
 
     /// How many were done.

@@ -14,6 +14,7 @@ use shrike_rules::Event as _;
 use tempfile::TempDir;
 
 use crate::context::runtime::{self, Family, HostNamespaces, Id, Image, Pod};
+use crate::context::sample;
 
 use super::*;
 
@@ -275,18 +276,21 @@ fn ptrace(target_container: ContainerId) -> Event<'static> {
     })
 }
 
+/// The same by a task of the container.
+fn inside(task: Header) -> Header {
+    let Header { container, cgroup, membership, .. } = sample::header(1, 5, Membership::Member);
+    Header { container, cgroup, membership, ..task }
+}
+
 /// A container of a pod in a container's pod.
 fn containers() -> Containers {
     const PATH: &str = "/kubepods/burstable/pod0f6e6cb5-6c15-4c5a-8d7e-4d2c9a52f1a0/\
         0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/docker/\
         fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
     let mut containers = Containers::default();
-    let path = Text::new(PATH.as_bytes(), 0);
-    let made = CgroupMkdir { made: CgroupId(5), hierarchy: 0, level: 5, path };
-    containers.apply(&Header::default(), &Event::CgroupMkdir(made), &Processes::default());
-    let membership = Membership::Member as u32;
-    let first =
-        Header { container: ContainerId(1), cgroup: CgroupId(5), membership, ..header(EXECVE) };
+    let made = sample::mkdir(5, PATH);
+    containers.apply(&Header::default(), &made, &Processes::default());
+    let first = inside(header(EXECVE));
     containers.apply(&first, &executed(), &Processes::default());
     containers
 }
@@ -339,8 +343,7 @@ fn root() -> TempDir {
 #[test]
 fn every_field_has_a_value_in_each_of_its_kinds() {
     let child = Header { tgid: Pid(8), tid: Pid(8), start: StartTime(80), ..header(OPENAT) };
-    let membership = Membership::Member as u32;
-    let child = Header { container: ContainerId(1), cgroup: CgroupId(5), membership, ..child };
+    let child = inside(child);
     let mut processes = Processes::default();
     processes.apply(&leader(), &executed());
     processes.apply(&header(EXECVE), &executed());

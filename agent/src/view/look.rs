@@ -13,7 +13,7 @@ use crate::context::cgroup_path::CgroupPath;
 use crate::context::clock::Clock;
 use crate::context::container::{Container, Containers};
 use crate::context::names::Names;
-use crate::context::process::{Cgroup, Place, Process, Processes};
+use crate::context::process::{Cgroup, Place, Process, Processes, Standing};
 use crate::context::runtime::{Details, Directory};
 
 /// The processes of the host at some time, and what is known of where they are.
@@ -42,10 +42,15 @@ pub(super) struct Row {
     pub(super) start: StartTime,
     /// The nearest ancestor that is still there.
     pub(super) parent: Option<Pid>,
+    /// What it belongs to.
+    pub(super) standing: Standing,
+    /// Whether its program is in the layer of an overlay that is written to, if an event told.
+    pub(super) is_upper: Option<bool>,
     /// The index of its spot.
     pub(super) spot: usize,
     name: Range<usize>,
     exe: Range<usize>,
+    cwd: Range<usize>,
     args: Range<usize>,
     pub(super) is_args_cut: bool,
 }
@@ -106,11 +111,14 @@ impl Look {
                 vpid: process.vpid,
                 start: process.start,
                 parent: processes.living_ancestor(process).map(|(pid, _)| pid),
+                standing: process.standing,
+                is_upper: process.is_upper(),
                 spot: album.spot(process, tables),
                 // That of the table is its own.
                 name: album.add(process.name()),
                 exe: album.text(process.exe()),
                 is_args_cut: process.is_arguments_cut(),
+                cwd: album.text(process.cwd()),
                 args: match process.raw_arguments() {
                     args if process.has_own_arguments() => album.add(args),
                     args => album.text(args),
@@ -126,9 +134,10 @@ impl Look {
         Self { source, clock, host, rows, spots, texts }
     }
 
-    /// The name of a process's main thread, the path of its program, and its arguments.
-    pub(super) fn texts(&self, row: &Row) -> [&[u8]; 3] {
-        [&row.name, &row.exe, &row.args]
+    /// The name of a process's main thread, the path of its program, the directory that it was in, and its
+    /// arguments.
+    pub(super) fn texts(&self, row: &Row) -> [&[u8]; 4] {
+        [&row.name, &row.exe, &row.cwd, &row.args]
             .map(|range| self.texts.get(range.clone()).unwrap_or_default())
     }
 }
@@ -173,7 +182,10 @@ impl Spot {
         let number = match place.membership {
             Some(_) => place.container,
             // It was there before the agent. One of the host's may be in the same cgroup.
-            None => containers.at(path).filter(|_| place.is_partly_apart(host)).unwrap_or_default(),
+            None if place.is_partly_apart(host) => {
+                containers.at(path, place.ns.mnt).unwrap_or_default()
+            }
+            None => ContainerId(0),
         };
         let is_hosts = number == ContainerId(0)
             && !place.is_apart(host)

@@ -16,23 +16,29 @@ use crate::context::process::Processes;
 use crate::node;
 use crate::sensor::boot_time;
 
+const CLOCK: &str = "cannot read the clock";
+
 /// What looks around, again and again.
 pub(crate) struct Proc<'a> {
     path: &'a Path,
     host: Namespaces,
     names: Names,
+    clock: Clock,
 }
 
 impl<'a> Proc<'a> {
     /// Of a folder like `/proc`.
     pub(crate) fn open(path: &'a Path) -> anyhow::Result<Self> {
         let host = node::host_namespaces(path).context("cannot tell containers apart")?;
-        Ok(Self { path, host, names: Names::of_roots(&path.join("1/root"), &[]) })
+        let names = Names::of_roots(&path.join("1/root"), &[]);
+        let clock = Clock::now().context(CLOCK)?;
+        Ok(Self { path, host, names, clock })
     }
 
     /// Looks around.
     pub(crate) fn read(&mut self) -> anyhow::Result<Snapshot> {
         self.names.refresh();
+        self.clock.refresh().context(CLOCK)?;
         let processes =
             Processes::scan(self.path, boot_time).context("cannot read the processes")?;
         let look = Look::take(
@@ -42,7 +48,7 @@ impl<'a> Proc<'a> {
                 runtimes: None,
                 names: &self.names,
                 host: self.host,
-                clock: Clock::now().context("cannot read the clock")?,
+                clock: self.clock,
             },
             Source::Proc,
         );

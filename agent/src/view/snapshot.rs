@@ -12,13 +12,14 @@ use super::namespaces;
 use crate::context::cgroup_path::{CgroupPath, Runtime};
 use crate::context::container::{self, shown};
 use crate::context::mountinfo;
-use crate::context::process::arguments;
-use crate::context::runtime::Details;
+use crate::context::process::{Standing, arguments};
+use crate::context::runtime::{self, Details};
 
 /// The most arguments of a process that are told.
 const ARGUMENTS: usize = 256;
 
-/// The most memory for the arguments of all, in bytes: each process may have thousands of them.
+/// The most memory for the arguments and directories of all, in bytes: each process may have thousands of
+/// arguments, and they may be long.
 const ROOM: usize = 32 << 20;
 
 /// The containers and processes of this host.
@@ -53,8 +54,8 @@ pub(crate) struct Container {
     /// Its id or name as its runtime has it; of a nested one, behind its parent's and a slash. No other
     /// container of the snapshot has this one.
     pub(crate) id: String,
-    /// The numbers by which the agent knows it; there are several if there are containers in it that nothing
-    /// names.
+    /// The numbers by which the agent knows it. The outermost container has those of all that are in it: what
+    /// the kernel tells apart in there need not be what is named so.
     pub(crate) numbers: Vec<u64>,
     /// Who made it.
     pub(crate) runtime: String,
@@ -125,11 +126,26 @@ pub(crate) struct Process {
     pub(crate) name: String,
     /// The path of its program; empty if not known, or of the kernel's own.
     pub(crate) exe: String,
+    /// Whether its program is in the layer of an overlay that is written to; `None` if no event told.
+    pub(crate) exe_upper_layer: Option<bool>,
     /// Its arguments, the program's own name first.
     pub(crate) args: Vec<String>,
     /// Whether there are more of them, which are left out for their number or length.
     #[serde(default)]
     pub(crate) args_cut: bool,
+    /// The directory that it was in when it executed its program; `None` if that is not known, or what is told
+    /// of all would be too long.
+    pub(crate) cwd: Option<String>,
+    /// Its process group; 0 if not known.
+    #[serde(default)]
+    pub(crate) group: u32,
+    /// Its session; 0 if not known.
+    #[serde(default)]
+    pub(crate) session: u32,
+    /// The device of its controlling terminal, as rules have it; `None` if it has none.
+    pub(crate) tty: Option<u32>,
+    /// The user who has logged in; `None` if nobody has.
+    pub(crate) loginuid: Option<u32>,
     /// The path of its cgroup; empty if not known.
     pub(crate) cgroup: String,
     /// Its namespaces.
@@ -145,6 +161,7 @@ pub(crate) struct Process {
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum Key {
     Cgroup(Box<[u8]>),
+    Runtime(runtime::Key),
     Number(ContainerId),
     PidNamespace(NsId),
 }
@@ -207,13 +224,15 @@ impl Process {
         container: Option<&String>,
         room: &mut usize,
     ) -> Self {
-        let [name, exe, args] = look.texts(row);
+        let [name, exe, cwd, args] = look.texts(row);
+        let mut kept = |bytes: &[u8]| {
+            *room = room.checked_sub(bytes.len() + size_of::<String>())?;
+            Some(text(bytes))
+        };
+        let cwd = Some(cwd).filter(|cwd| !cwd.is_empty()).and_then(&mut kept);
         let list = arguments(args);
-        let kept = list.take(ARGUMENTS).map_while(|argument| {
-            *room = room.checked_sub(argument.len() + size_of::<String>())?;
-            Some(text(argument))
-        });
-        let kept: Vec<_> = kept.collect();
+        let kept: Vec<_> = list.take(ARGUMENTS).map_while(kept).collect();
+        let Standing { group, session, tty, loginuid } = row.standing;
         let place = &spot.place;
         Self {
             pid: row.pid.0,
@@ -224,8 +243,14 @@ impl Process {
             user: spot.user.as_deref().map(str::to_owned),
             name: text(name),
             exe: text(exe),
+            exe_upper_layer: row.is_upper,
             args_cut: row.is_args_cut || kept.len() < arguments(args).count(),
             args: kept,
+            cwd,
+            group: group.0,
+            session: session.0,
+            tty: (tty != 0).then_some(tty),
+            loginuid: (loginuid != Standing::NOBODY).then_some(loginuid.0),
             cgroup: text(&spot.path),
             namespaces: place.ns,
             container: container.cloned(),
@@ -266,7 +291,9 @@ impl Finds {
     fn known(&mut self, spot: &Spot) -> Key {
         let mut found = if let Some(container) = &spot.container {
             let pod = container.pod.as_ref().map(|pod| Pod::new(&pod.uid, pod.qos.name()));
-            Found::new(container.id.to_string(), container.runtime, pod, &container.cgroup)
+            let id = container.id.to_string();
+            let found = Found::new(id, container.runtime, pod, &container.cgroup);
+            Found { name: container.name().map(str::to_owned), ..found }
         } else {
             // There was no room for it.
             Found::new(format!("number-{}", spot.number), Runtime::Unknown, None, &[])
@@ -274,9 +301,11 @@ impl Finds {
         if let Some(details) = &spot.details {
             found.learn(details);
         }
-        let key = match &*found.cgroup {
-            [] => Key::Number(spot.number),
-            cgroup => Key::Cgroup(cgroup.into()),
+        let only_key = spot.container.as_ref().and_then(container::Container::only_key);
+        let key = match (only_key, &*found.cgroup) {
+            (Some(key), _) => Key::Runtime(key),
+            (None, []) => Key::Number(spot.number),
+            (None, cgroup) => Key::Cgroup(cgroup.into()),
         };
         let found = self.0.entry(key.clone()).or_insert(found);
         if !found.numbers.contains(&spot.number.0) {
@@ -344,7 +373,7 @@ impl Found {
     /// Takes over what its runtime tells.
     fn learn(&mut self, details: &Details) {
         let known = |text: &String| (!text.is_empty()).then(|| text.clone());
-        self.name = known(&details.name);
+        self.name = known(&details.name).or(self.name.take());
         self.image = known(&details.image.name);
         if let (Some(pod), Some(told)) = (&mut self.pod, &details.pod) {
             pod.name = known(&told.name);
@@ -354,12 +383,15 @@ impl Found {
 
     /// The container; `None` if nothing runs in it.
     fn container(&self, key: &Key, ids: &HashMap<Key, String>, look: &Look) -> Option<Container> {
-        let rows = self.rows.iter().filter_map(|&row| look.rows.get(row));
-        let first = rows.min_by_key(|row| (row.start, row.pid))?;
+        let rows = || self.rows.iter().filter_map(|&row| look.rows.get(row));
+        let first = rows().min_by_key(|row| (row.start, row.pid))?;
         let ns = look.spots.get(first.spot)?.place.ns;
         let is_hosts = |ty: &NsType| ns.get(*ty) == look.host.get(*ty) && ns.get(*ty) != NsId(0);
         let host = NsType::ALL.into_iter().filter(is_hosts);
-        let boundary = if self.numbers.is_empty() { Boundary::None } else { Boundary::Watched };
+        // The boundary is its own, or that of the one that it is in.
+        let is_within =
+            |row: &Row| look.spots.get(row.spot).is_some_and(|spot| spot.number != ContainerId(0));
+        let boundary = if rows().any(is_within) { Boundary::Watched } else { Boundary::None };
         let parent = self.parent.as_ref();
         let mut numbers = self.numbers.clone();
         numbers.sort_unstable();

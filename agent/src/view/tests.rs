@@ -9,8 +9,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use shrike_common::wire::Text;
 use shrike_common::{
-    CgroupId, CgroupMkdir, ContainerId, Event, Exec, Fork, Header, Heartbeat, Membership,
-    Namespaces, NsId, NsType, Pid, StartTime, Uid,
+    ContainerId, Event, Exec, Fork, Header, Membership, Namespaces, NsId, NsType, Pid, Uid,
 };
 
 use super::snapshot::{Boundary, Process};
@@ -18,7 +17,8 @@ use super::*;
 use crate::context::clock::Clock;
 use crate::context::container::Containers;
 use crate::context::names::Names;
-use crate::context::process::Processes;
+use crate::context::process::{Processes, Standing};
+use crate::context::sample::{self, ACT, start};
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -33,8 +33,14 @@ pub(super) fn process(pid: u32, parent: Option<u32>, started: i64) -> Process {
         user: None,
         name: "x".to_owned(),
         exe: String::new(),
+        exe_upper_layer: None,
         args: Vec::new(),
         args_cut: false,
+        cwd: None,
+        group: 0,
+        session: 0,
+        tty: None,
+        loginuid: None,
         cgroup: String::new(),
         namespaces: Namespaces::default(),
         container: None,
@@ -68,27 +74,26 @@ impl Host {
     }
 
     fn cgroup(&mut self, id: u64, path: &str) {
-        let path = Text::new(path.as_bytes(), 0);
-        let event = CgroupMkdir { made: CgroupId(id), hierarchy: 0, level: 1, path };
-        self.containers.apply(&Header::default(), &Event::CgroupMkdir(event), &self.processes);
+        self.apply(&Header::default(), &sample::mkdir(id, path));
     }
 
     fn fork(&mut self, caller: &Header, child: u32, flags: u64) {
         let event = Event::Fork(Fork {
             clone_flags: flags,
-            child_start: start(child),
+            child_start: start(Pid(child)),
             child: Pid(child),
             child_vpid: Pid(child),
         });
-        self.apply(&Header { time: start(child).0, ..*caller }, &event);
+        self.apply(&Header { time: start(Pid(child)).0, ..*caller }, &event);
     }
 
     fn exec(&mut self, header: &Header, args: &str) {
-        let args = args.replace(' ', "\0") + "\0";
-        let args = Text::new(args.as_bytes(), 0);
-        let path = Text::new(b"/bin/x", 0);
-        let event = Event::Exec(Exec { vpid: header.tgid, path, args, ..Exec::default() });
-        self.apply(header, &event);
+        self.exec_of("/bin/x", header, args);
+    }
+
+    fn exec_of(&mut self, path: &str, header: &Header, args: &str) {
+        let args = sample::arguments(args);
+        self.apply(header, &sample::exec(header.tgid, path, &args));
     }
 
     fn apply(&mut self, header: &Header, event: &Event<'_>) {
@@ -112,34 +117,23 @@ impl Host {
     }
 }
 
-fn start(pid: u32) -> StartTime {
-    StartTime(u64::from(pid) * 1_000_000_000 + 1)
-}
-
-/// A task of the host, the child of init.
+/// A task of the host.
 fn task(pid: u32, cgroup: u64) -> Header {
-    let mut header = Header {
-        tgid: Pid(pid),
-        tid: Pid(pid),
-        ppid: Pid(u32::from(pid != 1)),
-        start: start(pid),
-        time: start(pid).0 + 1,
-        cgroup: CgroupId(cgroup),
-        ns: namespaces(1),
-        ..Header::default()
-    };
-    header.comm[..1].copy_from_slice(b"x");
-    header
+    child(pid, namespaces(1), sample::header(0, cgroup, Membership::None))
 }
 
 /// A container's task.
 fn member(pid: u32, cgroup: u64, container: u64) -> Header {
-    Header {
-        container: ContainerId(container),
-        membership: Membership::Member as u32,
-        ns: Namespaces { net: NsId(1), ..namespaces(7) },
-        ..task(pid, cgroup)
-    }
+    let ns = Namespaces { net: NsId(1), ..namespaces(7) };
+    child(pid, ns, sample::header(container, cgroup, Membership::Member))
+}
+
+/// A child of init has acted.
+fn child(pid: u32, ns: Namespaces, header: Header) -> Header {
+    let parent = Pid(u32::from(pid != 1));
+    let mut header = Header { ppid: parent, ns, ..sample::of(pid, header) };
+    header.comm[..1].copy_from_slice(b"x");
+    header
 }
 
 fn containers(snapshot: &Snapshot) -> Vec<(&str, usize, Option<Boundary>)> {
@@ -178,6 +172,33 @@ fn a_container_has_its_processes_wherever_they_go() {
 }
 
 #[test]
+fn what_a_process_belongs_to_is_told() {
+    let mut host = Host::new();
+    let exec = Exec {
+        inode: 7,
+        file: Exec::UPPER,
+        cwd: Text::new(b"/srv", 0),
+        group: Pid(11),
+        session: Pid(10),
+        tty: 136 << 20 | 3,
+        loginuid: Uid(1000),
+        ..Exec::default()
+    };
+    host.apply(&task(11, 0), &Event::Exec(exec));
+    let nobody = Exec { loginuid: Standing::NOBODY, ..Exec::default() };
+    host.apply(&task(12, 0), &Event::Exec(nobody));
+    let snapshot = host.snapshot();
+    let told = |index: usize| {
+        let process: &Process = &snapshot.processes[index];
+        let login = (process.tty, process.loginuid);
+        (process.cwd.as_deref(), process.group, process.session, login, process.exe_upper_layer)
+    };
+    let login = (Some(136 << 20 | 3), Some(1000));
+    assert_eq!(told(1), (Some("/srv"), 11, 10, login, Some(true)));
+    assert_eq!(told(2), (None, 0, 0, (None, None), None));
+}
+
+#[test]
 fn who_is_left_behind_is_below_the_nearest_ancestor_that_is_there() {
     let mut host = Host::new();
     host.fork(&task(1, 0), 10, 0);
@@ -185,7 +206,7 @@ fn who_is_left_behind_is_below_the_nearest_ancestor_that_is_there() {
     host.fork(&task(11, 0), 12, 0);
     for pid in [10, 11] {
         let event = Event::Exit(shrike_common::Exit { status: 0, reserved: 0 });
-        let header = Header { time: start(13).0, ..task(pid, 0) };
+        let header = Header { time: start(Pid(13)).0, ..task(pid, 0) };
         host.apply(&header, &event);
         host.processes.settle(&header, &event);
     }
@@ -220,11 +241,47 @@ fn a_container_in_another_one_has_a_parent() {
     let snapshot = host.snapshot();
     let id = format!("{ID}/{inner}");
     let watched = Some(Boundary::Watched);
+    assert_eq!(containers(&snapshot), [(ID, 1, watched), (&id, 1, watched)]);
     // The agent numbers both, and calls both by the outer one, which nobody in there has chosen.
-    assert_eq!(containers(&snapshot), [(ID, 1, watched), (&id, 1, Some(Boundary::None))]);
+    let numbers: Vec<_> = snapshot.containers.iter().map(|one| &*one.numbers).collect();
+    assert_eq!(numbers, [&[1, 2][..], &[]]);
     let nested = &snapshot.containers[1];
     assert_eq!((nested.parent.as_deref(), nested.runtime.as_str()), (Some(ID), "docker"));
     assert_eq!(nested.short_id(), "0123456789ab/f123456789ab");
+}
+
+/// A user's Podman without a systemd has no cgroups for its containers.
+#[test]
+fn containers_in_the_cgroup_of_a_session_are_several() {
+    let mut host = Host::new();
+    host.cgroup(7, "/user.slice/user-1000.slice/session-3.scope");
+    let mounts = |header: Header, mnt| {
+        let ns = Namespaces { mnt: NsId(mnt), ..header.ns };
+        Header { ns, ..header }
+    };
+    let ids = [ID.to_owned(), ID.replace('0', "f")];
+    for (number, id) in (1..).zip(&ids) {
+        let conmon = 10 + number;
+        let line = format!("conmon -c {id} -n web-{number} -b /b");
+        host.exec_of("/usr/bin/conmon", &task(conmon, 7), &line);
+        let first = Header { ppid: Pid(conmon), ..member(20 + number, 7, number.into()) };
+        host.exec(&mounts(first, 50 + number), "sh");
+    }
+    // Those of which no event has told yet: one of each, and the sandbox of a browser.
+    for (pid, mnt) in [(31, 51), (32, 52), (33, 60)] {
+        let found = Header { membership: u32::MAX, ..task(pid, 7) };
+        host.exec(&mounts(found, mnt), "x");
+    }
+    let snapshot = host.snapshot();
+    let watched = Some(Boundary::Watched);
+    assert_eq!(containers(&snapshot), [(&*ids[0], 2, watched), (&*ids[1], 2, watched)]);
+    let names: Vec<_> = snapshot.containers.iter().map(|one| one.name.as_deref()).collect();
+    assert_eq!(names, [Some("web-1"), Some("web-2")]);
+    let of = |pid| {
+        let mut all = snapshot.processes.iter();
+        all.find(|process| process.pid == pid).unwrap().container.as_deref()
+    };
+    assert_eq!([31, 32, 33].map(of), [Some(&*ids[0]), Some(&*ids[1]), None]);
 }
 
 #[test]
@@ -283,8 +340,7 @@ fn names_of_users_are_those_of_who_acts() {
 fn containers_without_processes_do_not_run() {
     let mut host = Host::new();
     host.cgroup(7, "/shrike/web");
-    let beat = Event::Heartbeat(Heartbeat { backend: 0, reserved: 0 });
-    host.apply(&member(10, 7, 1), &beat);
+    host.apply(&member(10, 7, 1), &ACT);
     assert_eq!(host.containers.len(), 1);
     assert_eq!(containers(&host.snapshot()), []);
 }
@@ -297,7 +353,7 @@ fn a_look_at_20_000_processes_is_short() {
     }
     for pid in 2..20_002 {
         let number = u64::from(pid % 200);
-        let header = Header { time: start(pid).0 + 1, ..member(pid, number + 10, number + 1) };
+        let header = member(pid, number + 10, number + 1);
         // The first one of a container is somebody else's child.
         let parent = pid % 200 + 200;
         let caller =
@@ -339,6 +395,20 @@ fn what_a_container_says_of_itself_has_a_bound() {
     assert_eq!(snapshot.processes.iter().map(arguments).max(), Some(257));
     let kept: usize = snapshot.processes.iter().map(|process| process.args.capacity()).sum();
     assert!(kept * size_of::<String>() <= 2 * (32 << 20), "{kept}");
+}
+
+#[test]
+fn directories_have_a_bound() {
+    let mut host = Host::new();
+    let long = "/x".repeat(2048);
+    let cwd = Text::new(long.as_bytes(), 0);
+    host.apply(&task(2, 7), &Event::Exec(Exec { cwd, ..Exec::default() }));
+    for pid in 3..10_000 {
+        host.fork(&task(2, 7), pid, 0);
+    }
+    let snapshot = host.snapshot();
+    let told: usize = snapshot.processes.iter().flat_map(|one| &one.cwd).map(String::len).sum();
+    assert!((16 << 20..=32 << 20).contains(&told), "{told}");
 }
 
 #[test]

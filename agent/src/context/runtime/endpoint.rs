@@ -57,6 +57,11 @@ impl Endpoint {
         WELL_KNOWN.into_iter().map(|(protocol, path)| Self::new(protocol, path)).collect()
     }
 
+    /// Their paths.
+    pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
+        WELL_KNOWN.into_iter().map(|(_, path)| path)
+    }
+
     /// The users of this host that have a folder for sockets.
     pub(super) fn users(host: &Path) -> Vec<u32> {
         // There is no such folder on hosts that nobody logs in to.
