@@ -2,7 +2,6 @@
 //! once it is known, by a thread that may have to wait for it, never by the one of the events.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -13,6 +12,7 @@ use shrike_common::{ContainerId, Event, Gid, Header, Pid, StartTime, Uid};
 use super::container::is_at_home;
 use super::process::Folder;
 use super::user::{ContainerUsers, Users};
+use crate::node;
 
 /// How many containers may wait to be read: those that an agent finds when it starts come at once.
 const QUEUE: usize = 4096;
@@ -57,10 +57,7 @@ enum Read {
 impl Names {
     /// Those of this host.
     pub(crate) fn of_host() -> io::Result<Self> {
-        // Where the first process is hidden, the kernel's own show the host, as for its namespaces.
-        let roots = ["/proc/1/root", "/proc/2/root"].map(Path::new);
-        let root = roots.into_iter().find(|root| fs::metadata(root).is_ok()).unwrap_or(roots[0]);
-        let host = Users::read(root);
+        let host = Users::read(node::host_root());
         Ok(Self { host, reader: Some(Reader::start()?), ..Self::default() })
     }
 
