@@ -8,6 +8,7 @@ use prometheus::{
 use shrike_common::{Backend, Counter, Kind, Lane};
 
 use crate::alert::Alert;
+use crate::context::names::Names;
 use crate::context::process::Processes;
 use crate::context::runtime::{Directory, Family, Reason};
 use crate::gap::Gap;
@@ -85,9 +86,13 @@ series! {
     containers_refused: IntCounter = "shrike_containers_refused_total" []
         "Containers, and control groups, that found no room in their tables.";
     names_refused: IntCounter = "shrike_names_refused_total" []
-        "Files of users or groups that were not read: too large, no file, or too many waited.";
+        "Files of users or groups that were not read: too large, no file, or too many waited, or kept \
+         others waiting.";
     names_evicted: IntCounter = "shrike_names_evicted_total" []
         "Containers whose users' names had to go, as there was no room for all.";
+    names_late: IntCounter = "shrike_names_late_total" []
+        "Containers whose files of users or groups took longer than 2 s to read, and have others' read \
+         meanwhile.";
     runtimes: IntGaugeVec = "shrike_runtimes_connected" ["runtime"]
         "Container runtimes that are connected, to be asked about their containers: containerd and cri-o \
          over CRI, docker, podman.";
@@ -104,6 +109,8 @@ series! {
         "Events of runtimes that came faster than they could be taken; the next list makes up for them.";
     runtime_records_failed: IntCounter = "shrike_runtime_records_failed_total" []
         "Records of Podman's containers that could not be read.";
+    runtime_records_late: IntCounter = "shrike_runtime_records_late_total" []
+        "Records of Podman's containers that took longer than 2 s to read, and have others' read meanwhile.";
     runtime_questions: IntCounterVec = "shrike_runtime_questions_total" ["outcome"]
         "Containers that were asked for: asked, refused (too many wait), unowned (no runtime that is \
          connected could know it), absent (none did).";
@@ -227,9 +234,10 @@ impl Metrics {
     }
 
     /// The state of the names of users and groups.
-    pub(crate) fn names(&self, refused: u64, evicted: u64) {
-        advance(&self.names_refused, refused);
-        advance(&self.names_evicted, evicted);
+    pub(crate) fn names(&self, names: &Names) {
+        advance(&self.names_refused, names.refused());
+        advance(&self.names_evicted, names.evicted());
+        advance(&self.names_late, names.late());
     }
 
     /// How it stands with the runtimes.
@@ -249,6 +257,7 @@ impl Metrics {
         advance(&self.runtime_containers_refused, counters.overflown.value());
         advance(&self.runtime_events_lost, counters.notices_lost.value());
         advance(&self.runtime_records_failed, counters.records_failed.value());
+        advance(&self.runtime_records_late, counters.records_late.value());
         for (outcome, counter) in [
             ("asked", &counters.wants),
             ("refused", &counters.refused),

@@ -22,6 +22,8 @@ pub(crate) struct Counters {
     pub(crate) notices_lost: Counter,
     /// Records of containers that could not be read.
     pub(crate) records_failed: Counter,
+    /// Those that took long, and had others go on without them.
+    pub(crate) records_late: Counter,
     connected: [Counter; Family::ALL.len()],
     connections: [Counter; Family::ALL.len()],
     failures: [Counter; Reason::ALL.len()],

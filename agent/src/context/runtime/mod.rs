@@ -212,10 +212,7 @@ impl Directory {
 
     /// Has it read what a runtime has written down of a container. Never waits.
     pub(crate) fn read(&self, record: &Arc<Record>) {
-        if !self.records.read(record) {
-            record.close(None);
-            self.shared.counters.refused.add();
-        }
+        self.records.read(record);
     }
 
     /// Whether a runtime is connected that answers for such containers, and promptly. Never waits.
