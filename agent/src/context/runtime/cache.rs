@@ -151,23 +151,29 @@ impl Cache {
         self.forget(&mut self.book(), |_, entry| entry.until.is_some_and(|until| until <= now));
     }
 
-    /// Whether there is room for one more of these, at the cost of what has ended if need be.
+    /// Whether there is room for one more of these, at the cost of what has ended if need be. Who needs more than a
+    /// share has it at no cost of others, and users at none of the host.
     fn has_room(&self, book: &mut HashMap<Key, Entry>, scope: Scope) -> bool {
-        let has_share = |book: &HashMap<Key, Entry>| {
-            let of_scope = || book.keys().filter(|key| key.scope == scope).count();
-            scope == Scope::Host || of_scope() < OF_USER
+        let has_share = |book: &mut HashMap<Key, Entry>| {
+            self.make_room(book, OF_USER, |key| key.scope == scope)
+                && self.make_room(book, self.capacity / 2, |key| key.scope != Scope::Host)
         };
-        // Who needs more than a share does so at no cost of others.
-        if !has_share(book) {
-            self.forget(book, |key, entry| key.scope == scope && entry.until.is_some());
+        (scope == Scope::Host || has_share(book)) && self.make_room(book, self.capacity, |_| true)
+    }
+
+    /// Whether there are fewer of such than `most`, once those that have ended are forgotten if need be.
+    fn make_room(
+        &self,
+        book: &mut HashMap<Key, Entry>,
+        most: usize,
+        is_such: impl Fn(&Key) -> bool,
+    ) -> bool {
+        let is_full =
+            |book: &HashMap<Key, Entry>| book.keys().filter(|key| is_such(key)).count() >= most;
+        if is_full(book) {
+            self.forget(book, |key, entry| is_such(key) && entry.until.is_some());
         }
-        if !has_share(book) {
-            return false;
-        }
-        if book.len() >= self.capacity {
-            self.forget(book, |_, entry| entry.until.is_some());
-        }
-        book.len() < self.capacity
+        !is_full(book)
     }
 
     fn forget(&self, book: &mut HashMap<Key, Entry>, is_old: impl Fn(&Key, &Entry) -> bool) {
@@ -252,6 +258,25 @@ mod tests {
         cache.learn(SOURCE, of_user(OF_USER), details("c"), &counters);
         assert_eq!((counters.overflown.value(), cache.len()), (0, OF_USER + 1));
         assert!(cache.details(&of_user(7)).is_none() && cache.details(&key(0)).is_some());
+    }
+
+    #[test]
+    fn users_together_leave_room_for_the_host() {
+        let (cache, counters) = filled(100, 0);
+        for number in 0..100 {
+            let scope = Scope::User(u32::try_from(number).unwrap());
+            cache.learn(SOURCE, Key { scope, ..key(number) }, details("c"), &counters);
+        }
+        assert_eq!((cache.len(), counters.overflown.value()), (50, 50));
+        for number in 0..50 {
+            cache.learn(SOURCE, key(number), details("c"), &counters);
+        }
+        assert_eq!((cache.len(), counters.overflown.value()), (100, 50));
+        // One of a user's that has ended makes room for another user's.
+        cache.end(Key { scope: Scope::User(7), ..key(7) });
+        let other = Key { scope: Scope::User(99), ..key(99) };
+        cache.learn(SOURCE, other, details("c"), &counters);
+        assert!(cache.details(&other).is_some() && cache.len() == 100);
     }
 
     #[test]
