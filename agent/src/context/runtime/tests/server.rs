@@ -373,7 +373,6 @@ fn status(sandbox: Id) -> message::ContainerStatusResponse {
     message::ContainerStatusResponse {
         status: Some(message::ContainerStatus {
             metadata: Some(message::ContainerMetadata { name: "web".to_owned(), attempt: 3 }),
-            created_at: 1_000_000_000,
             started_at: 2_000_000_000,
             image: Some(message::ImageSpec {
                 image: "docker.io/library/nginx:2".to_owned(),
@@ -402,7 +401,6 @@ fn pod() -> message::PodSandboxStatusResponse {
                 name: "cart".to_owned(),
                 uid: "u-1".to_owned(),
                 namespace: "shop".to_owned(),
-                attempt: 0,
             }),
             created_at: 1_000_000_000,
             linux: Some(message::LinuxPodSandboxStatus { namespaces: Some(namespaces) }),
