@@ -42,6 +42,8 @@ pub(super) struct Cache {
 struct Entry {
     /// Who told of it.
     source: Option<SourceId>,
+    /// When something was told of it last, other than by a list.
+    told: Instant,
     /// Until when it is kept; of one that runs as long as it does.
     until: Option<Instant>,
 }
@@ -83,7 +85,7 @@ impl Cache {
             counters.overflown.add();
             return;
         }
-        book.insert(key, Entry { source: Some(source), until: None });
+        book.insert(key, Entry { source: Some(source), told: Instant::now(), until: None });
         self.change(|table| {
             table.insert(key, Answer::Known(Arc::new(details)));
         });
@@ -96,8 +98,8 @@ impl Cache {
         if book.contains_key(&key) || !self.has_room(&mut book, key.scope) {
             return;
         }
-        let until = Some(Instant::now() + ABSENCE);
-        book.insert(key, Entry { source: None, until });
+        let told = Instant::now();
+        book.insert(key, Entry { source: None, told, until: Some(told + ABSENCE) });
         self.change(|table| {
             table.insert(key, Answer::Absent);
         });
@@ -108,7 +110,8 @@ impl Cache {
         if let Some(entry) = self.book().get_mut(&key)
             && entry.source.is_some()
         {
-            entry.until.get_or_insert(Instant::now() + FAREWELL);
+            entry.told = Instant::now();
+            entry.until.get_or_insert(entry.told + FAREWELL);
         }
     }
 
@@ -125,15 +128,24 @@ impl Cache {
         }
     }
 
-    /// A runtime told of all its containers: of each other one that it told of, that has ended. Returns
-    /// those of them of which nothing is known, or not yet what is only known once they are started.
-    pub(super) fn compare(&self, source: SourceId, scope: Scope, ids: &[Id]) -> Vec<Id> {
+    /// A runtime told of all its containers, after it was asked to at `start`: of each other one that it told of,
+    /// that has ended. What it told of one since then is newer. Returns those of them of which nothing is known,
+    /// or not yet what is only known once they are started.
+    pub(super) fn compare(
+        &self,
+        source: SourceId,
+        scope: Scope,
+        ids: &[Id],
+        start: Instant,
+    ) -> Vec<Id> {
         let until = Instant::now() + FAREWELL;
         let listed: HashSet<_> = ids.iter().copied().collect();
         let mut book = self.book();
-        let own = book.iter_mut().filter(|(_, entry)| entry.source == Some(source));
-        for (key, entry) in own {
-            if !listed.contains(&key.id) {
+        let is_older = |entry: &Entry| entry.source == Some(source) && entry.told < start;
+        for (key, entry) in book.iter_mut().filter(|(_, entry)| is_older(entry)) {
+            if listed.contains(&key.id) {
+                entry.until = None;
+            } else {
                 entry.until.get_or_insert(until);
             }
         }
@@ -247,20 +259,6 @@ mod tests {
     }
 
     #[test]
-    fn a_full_share_costs_others_nothing() {
-        let (cache, counters) = filled(10_000, 1);
-        cache.end(key(0));
-        let of_user = |number| Key { scope: Scope::User(1000), ..key(number) };
-        for number in 0..OF_USER {
-            cache.learn(SOURCE, of_user(number), details("c"), &counters);
-        }
-        cache.end(of_user(7));
-        cache.learn(SOURCE, of_user(OF_USER), details("c"), &counters);
-        assert_eq!((counters.overflown.value(), cache.len()), (0, OF_USER + 1));
-        assert!(cache.details(&of_user(7)).is_none() && cache.details(&key(0)).is_some());
-    }
-
-    #[test]
     fn users_together_leave_room_for_the_host() {
         let (cache, counters) = filled(100, 0);
         for number in 0..100 {
@@ -277,6 +275,20 @@ mod tests {
         let other = Key { scope: Scope::User(99), ..key(99) };
         cache.learn(SOURCE, other, details("c"), &counters);
         assert!(cache.details(&other).is_some() && cache.len() == 100);
+    }
+
+    #[test]
+    fn a_full_share_costs_others_nothing() {
+        let (cache, counters) = filled(10_000, 1);
+        cache.end(key(0));
+        let of_user = |number| Key { scope: Scope::User(1000), ..key(number) };
+        for number in 0..OF_USER {
+            cache.learn(SOURCE, of_user(number), details("c"), &counters);
+        }
+        cache.end(of_user(7));
+        cache.learn(SOURCE, of_user(OF_USER), details("c"), &counters);
+        assert_eq!((counters.overflown.value(), cache.len()), (0, OF_USER + 1));
+        assert!(cache.details(&of_user(7)).is_none() && cache.details(&key(0)).is_some());
     }
 
     #[test]
@@ -337,10 +349,26 @@ mod tests {
         let unstarted = Details { started: None, ..details("created") };
         cache.learn(SOURCE, key(3), unstarted, &counters);
         let ids = [key(1).id, key(3).id, key(4).id];
-        assert_eq!(cache.compare(SOURCE, Scope::Host, &ids), [key(3).id, key(4).id]);
+        let unknown = cache.compare(SOURCE, Scope::Host, &ids, Instant::now());
+        assert_eq!(unknown, [key(3).id, key(4).id]);
         expire(&cache);
         let known = [0, 1, 2, 3].map(|number| cache.details(&key(number)).is_some());
         assert_eq!(known, [false, true, true, true]);
+    }
+
+    #[test]
+    fn what_was_told_since_a_list_was_asked_for_is_newer() {
+        let (cache, counters) = filled(10, 2);
+        let start = Instant::now();
+        // One has started meanwhile, and one has ended.
+        cache.learn(SOURCE, key(2), details("new"), &counters);
+        cache.end(key(1));
+        cache.compare(SOURCE, Scope::Host, &[key(0).id, key(1).id], start);
+        let ends = || [0, 1, 2].map(|number| cache.ends(&key(number)));
+        assert_eq!(ends(), [false, true, false]);
+        // The next list has what is so.
+        cache.compare(SOURCE, Scope::Host, &[key(1).id, key(2).id], Instant::now());
+        assert_eq!(ends(), [true, false, false]);
     }
 
     /// Times are told, not asserted: they are up to the machine, and to what else it does.

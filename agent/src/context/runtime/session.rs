@@ -51,6 +51,7 @@ pub(super) struct Session {
     tickets: HashMap<Id, Ticket>,
     lookups: JoinSet<(Id, Result<Option<Details>, Failure>)>,
     lists: JoinSet<Result<Vec<Id>, Failure>>,
+    /// When the last list was asked for.
     listed: Instant,
     next_list: Instant,
     follower: JoinSet<Result<(), Failure>>,
@@ -93,8 +94,8 @@ impl Session {
             has_complained: false,
         };
         session.follow();
-        let ids = session.client.list().await?;
         session.listed = Instant::now();
+        let ids = session.client.list().await?;
         session.next_list = session.listed + CHECK;
         let ids = session.bounded(ids);
         session.compare(&ids);
@@ -268,8 +269,8 @@ impl Session {
     }
 
     /// What ended is let go; returns what there is to ask for.
-    fn compare(&mut self, ids: &[Id]) -> Vec<Id> {
-        self.shared.cache.compare(self.source, self.scope, ids)
+    fn compare(&self, ids: &[Id]) -> Vec<Id> {
+        self.shared.cache.compare(self.source, self.scope, ids, self.listed.into_std())
     }
 
     fn list(&mut self) {
