@@ -74,6 +74,8 @@ impl Engine {
     /// Asks for a container; `None` if there is no such thing.
     pub(super) async fn inspect(&self, id: Id) -> Result<Option<Details>, Failure> {
         let answer: Option<Container> = self.ask(&format!("/containers/{id}/json")).await?;
+        // Where no container has this id, Docker takes it for a name, or for the start of one.
+        let answer = answer.filter(|container| container.id == Some(id));
         let Some(container) = answer else { return Ok(None) };
         // Of what was said no more is left than is kept, however long the next answer takes.
         let mut details = self.details(container);
@@ -131,7 +133,7 @@ impl Engine {
 
     /// What is kept of a container, but for the digest of its image.
     fn details(&self, container: Container) -> Details {
-        let Container { name, image, restart_count, state, host_config, mounts, config } =
+        let Container { id: _, name, image, restart_count, state, host_config, mounts, config } =
             container;
         let mut room = Room::new();
         let name = room.text(name.strip_prefix('/').unwrap_or(&name));

@@ -280,6 +280,16 @@ fn a_thousand_containers_have_a_bound() {
 }
 
 #[test]
+fn a_name_is_no_id() {
+    let host = Host::new();
+    let docker = Fake::docker(&host.socket(), Manner::Well);
+    docker.add(key(1).id, &key(2).id.to_string());
+    let directory = host.start(Protocol::Docker);
+    until("known", || directory.get(&host.key(1)).is_some());
+    until("denied", || directory.want(Runtime::Docker, host.key(2)) == Want::Absent);
+}
+
+#[test]
 fn whoever_is_not_the_owner_is_told_nothing() {
     let host = Host::new();
     let docker = Fake::docker(&host.socket(), Manner::Well);

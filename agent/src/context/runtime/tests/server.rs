@@ -186,16 +186,24 @@ impl Fake {
         if path.starts_with("/images/") {
             return (200, json!({ "RepoDigests": ["base@sha256:7"] }).to_string());
         }
-        let id = path.strip_prefix("/containers/").and_then(|path| path.strip_suffix("/json"));
-        match id.and_then(|id| containers.get(id)) {
-            Some(name) => {
+        let asked = path.strip_prefix("/containers/").and_then(|path| path.strip_suffix("/json"));
+        let found = asked.and_then(|asked| {
+            // As Docker does: by id, then by name.
+            let named = || containers.iter().find(|(_, name)| *name == asked);
+            containers.get_key_value(asked).or_else(named)
+        });
+        match found {
+            Some((id, name)) => {
                 let state = json!({ "Pid": 7, "StartedAt": "2026-11-30T10:00:00Z" });
                 let config = json!({ "Image": "base:1", "Labels": { "l": "v" } });
                 let name = format!("/{name}");
                 (
                     200,
-                    json!({ "Name": name, "State": state, "Config": config, "Image": "sha256:9" })
-                        .to_string(),
+                    json!({
+                        "Id": id, "Name": name, "State": state, "Config": config,
+                        "Image": "sha256:9",
+                    })
+                    .to_string(),
                 )
             }
             None => (404, json!({ "message": "no such container" }).to_string()),
