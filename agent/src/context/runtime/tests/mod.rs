@@ -290,6 +290,21 @@ fn a_name_is_no_id() {
 }
 
 #[test]
+fn a_runtime_without_containers_is_no_failure_again_and_again() {
+    let host = Host::new();
+    let docker = Fake::docker(&host.socket(), Manner::Unsupported);
+    for (is_asked_for, more) in [(false, false), (true, true)] {
+        let endpoint = Endpoint { is_asked_for, ..host.endpoint(Protocol::Docker) };
+        let requests = || docker.requests.load(std::sync::atomic::Ordering::Relaxed);
+        let before = requests();
+        let directory = host.start_with(endpoint, CONTAINERS, Duration::from_secs(30));
+        until("tried", || requests() >= before + 4);
+        let failures = directory.counters().failures(Reason::Unsupported);
+        assert_eq!(failures > 1, more, "{failures}");
+    }
+}
+
+#[test]
 fn whoever_is_not_the_owner_is_told_nothing() {
     let host = Host::new();
     let docker = Fake::docker(&host.socket(), Manner::Well);

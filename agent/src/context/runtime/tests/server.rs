@@ -36,6 +36,8 @@ pub(super) enum Manner {
     Hung,
     /// Answers all but questions for one container.
     HungAtContainers,
+    /// Does not offer the interface.
+    Unsupported,
     /// Takes its time for each answer.
     Slow(Duration),
     Garbage,
@@ -148,6 +150,7 @@ impl Fake {
         match manner {
             Manner::Hung => return wait(stream),
             Manner::HungAtContainers if is_container => return wait(stream),
+            Manner::Unsupported => return refuse(stream, 404),
             Manner::Slow(time) => thread::sleep(time),
             Manner::Garbage => return stream.write_all(&[0xff; 4096]),
             Manner::Huge if path == "/containers/json" => {
@@ -209,6 +212,11 @@ impl Fake {
             None => (404, json!({ "message": "no such container" }).to_string()),
         }
     }
+}
+
+/// Answers with an error.
+fn refuse(mut stream: UnixStream, status: u16) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\n{{}}")
 }
 
 /// Keeps a connection until the client gives up.
