@@ -112,8 +112,9 @@ series! {
     runtime_records_late: IntCounter = "shrike_runtime_records_late_total" []
         "Records of Podman's containers that took longer than 2 s to read, and have others' read meanwhile.";
     runtime_questions: IntCounterVec = "shrike_runtime_questions_total" ["outcome"]
-        "Containers that were asked for: asked, refused (too many wait), unowned (no runtime that is \
-         connected could know it), absent (none did).";
+        "What became of containers that were to be asked for: asked, refused (too many wait, or it could \
+         not be asked for shortly before), absent (none of those that were asked knew it); and unowned (no \
+         runtime that is connected could know it), anew with each alert.";
     held: IntGauge = "shrike_alerts_held" []
         "Alerts that wait for what a runtime will tell, at most for 500 ms; or that are out and will be \
          told again with it.";

@@ -31,6 +31,7 @@ mod notice;
 mod place;
 mod queue;
 mod record;
+mod retry;
 mod service_account;
 mod session;
 mod shared;
@@ -66,6 +67,8 @@ pub(crate) use details::{Details, Mount, Pod};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use failure::Reason;
 pub(crate) use family::Family;
+#[cfg(test)]
+pub(crate) use family::Protocol;
 #[cfg(test)]
 pub(crate) use image::Image;
 pub(crate) use key::{Id, Key, Scope};
@@ -351,4 +354,4 @@ fn run(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
