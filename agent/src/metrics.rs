@@ -111,6 +111,9 @@ series! {
         "Records of Podman's containers that could not be read.";
     runtime_records_late: IntCounter = "shrike_runtime_records_late_total" []
         "Records of Podman's containers that took longer than 2 s to read, and have others' read meanwhile.";
+    runtime_details_cut: IntCounter = "shrike_runtime_details_cut_total" []
+        "Containers of which more was told than is kept: some of their texts, labels or mounts are cut or \
+         left out.";
     runtime_questions: IntCounterVec = "shrike_runtime_questions_total" ["outcome"]
         "What became of containers that were to be asked for: asked, refused (too many wait, or it could \
          not be asked for shortly before), absent (none of those that were asked knew it); and unowned (no \
@@ -259,6 +262,7 @@ impl Metrics {
         advance(&self.runtime_events_lost, counters.notices_lost.value());
         advance(&self.runtime_records_failed, counters.records_failed.value());
         advance(&self.runtime_records_late, counters.records_late.value());
+        advance(&self.runtime_details_cut, counters.cut.value());
         for (outcome, counter) in [
             ("asked", &counters.wants),
             ("refused", &counters.refused),

@@ -86,9 +86,12 @@ impl Cache {
             return;
         }
         book.insert(key, Entry { source: Some(source), told: Instant::now(), until: None });
-        self.change(|table| {
-            table.insert(key, Answer::Known(Arc::new(details)));
-        });
+        let is_cut = details.is_cut;
+        let former = self.change(|table| table.insert(key, Answer::Known(Arc::new(details))));
+        let was_cut = matches!(former, Some(Answer::Known(former)) if former.is_cut);
+        if is_cut && !was_cut {
+            counters.cut.add();
+        }
     }
 
     /// No runtime knows a container.
@@ -100,9 +103,7 @@ impl Cache {
         }
         let told = Instant::now();
         book.insert(key, Entry { source: None, told, until: Some(told + ABSENCE) });
-        self.change(|table| {
-            table.insert(key, Answer::Absent);
-        });
+        self.change(|table| table.insert(key, Answer::Absent));
     }
 
     /// A container has ended.
@@ -197,10 +198,11 @@ impl Cache {
     }
 
     /// Only called by who has the book.
-    fn change(&self, change: impl FnOnce(&mut HashMap<Key, Answer>)) {
+    fn change<T>(&self, change: impl FnOnce(&mut HashMap<Key, Answer>) -> T) -> T {
         let mut table = HashMap::clone(&self.table.load());
-        change(&mut table);
+        let changed = change(&mut table);
         self.table.store(Arc::new(table));
+        changed
     }
 
     fn book(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
@@ -369,6 +371,16 @@ mod tests {
         // The next list has what is so.
         cache.compare(SOURCE, Scope::Host, &[key(1).id, key(2).id], Instant::now());
         assert_eq!(ends(), [true, false, false]);
+    }
+
+    #[test]
+    fn what_is_cut_is_counted_once_for_each_container() {
+        let (cache, counters) = filled(10, 1);
+        let cut = || Details { is_cut: true, ..details("c") };
+        for number in [0, 0, 1] {
+            cache.learn(SOURCE, key(number), cut(), &counters);
+        }
+        assert_eq!(counters.cut.value(), 2);
     }
 
     /// Times are told, not asserted: they are up to the machine, and to what else it does.

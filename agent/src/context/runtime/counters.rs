@@ -18,6 +18,8 @@ pub(crate) struct Counters {
     pub(crate) absent: Counter,
     /// Containers that were not kept because there are too many, anew with each list.
     pub(crate) overflown: Counter,
+    /// Containers of which more was told than is kept.
+    pub(crate) cut: Counter,
     /// Events of runtimes that came faster than they could be taken.
     pub(crate) notices_lost: Counter,
     /// Records of containers that could not be read.

@@ -225,8 +225,12 @@ impl Errand for Reading {
 
     fn run(&self) {
         let read = self.record.read();
-        if let Err(failure) = &read {
-            self.complain(&self.counters.records_failed, failure);
+        match &read {
+            Ok(details) if details.is_cut => {
+                self.counters.cut.add();
+            }
+            Ok(_) => {}
+            Err(failure) => self.complain(&self.counters.records_failed, failure),
         }
         self.record.close(read.ok());
     }
