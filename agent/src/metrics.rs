@@ -122,7 +122,8 @@ series! {
         "Alerts that wait for what a runtime will tell, at most for 500 ms; or that are out and will be \
          told again with it.";
     hurried: IntCounter = "shrike_alerts_hurried_total" []
-        "Alerts that left without waiting for what a runtime will tell, as too many wait.";
+        "Alerts that left without waiting for what a runtime will tell, or, being urgent, will not come \
+         again with it, as too many wait.";
     uninspected: IntCounter = "shrike_containers_uninspected_total" []
         "Containers whose first process had ended before its mounts, limits and label were read: rules \
          that ask for those saw nothing.";

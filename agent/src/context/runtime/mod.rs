@@ -167,9 +167,14 @@ impl Directory {
         self.shared.cache.details(key)
     }
 
-    /// Whether it was asked for a container, and no runtime knew it. Never waits.
-    pub(crate) fn is_unknown(&self, key: &Key) -> bool {
-        matches!(self.shared.cache.answer(key), Some(Answer::Absent))
+    /// Whether a runtime that is connected may still tell of a container, or has done so. Asks nobody, and never waits.
+    pub(crate) fn may_tell(&self, runtime: Runtime, key: &Key) -> bool {
+        let is_served = || {
+            let sources = self.shared.sources.load();
+            sources.iter().any(|source| source.serves(runtime, key.scope))
+        };
+        let is_known = |answer| matches!(answer, Answer::Known(_));
+        self.shared.cache.answer(key).map_or_else(is_served, is_known)
     }
 
     /// Asks for a container that the path of a cgroup says is of `runtime`. Never waits.
