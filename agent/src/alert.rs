@@ -34,9 +34,9 @@ pub(crate) struct Alert {
     /// The fields of the message, in its order, and the time in nanoseconds since 1970.
     #[serde(serialize_with = "fields")]
     pub(crate) output_fields: Vec<(String, Json)>,
-    /// Whether what the container's runtime tells is in it; not there if there is no such container, or no runtime
-    /// is to be asked. An urgent one that left without it comes again, with the same `uuid`, if the runtime tells
-    /// soon.
+    /// Whether what the container's runtime tells is in it, or what that has written down where no more is to be
+    /// told; not there if there is no such container, or no runtime is to be asked. An urgent one that left without
+    /// it comes again, with the same `uuid`, if the runtime tells soon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) enriched: Option<bool>,
     /// The message alone.

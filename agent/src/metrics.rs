@@ -8,6 +8,7 @@ use prometheus::{
 use shrike_common::{Backend, Counter, Kind, Lane};
 
 use crate::alert::Alert;
+use crate::context::names::Names;
 use crate::context::process::Processes;
 use crate::context::runtime::{Directory, Family, Reason};
 use crate::gap::Gap;
@@ -85,9 +86,13 @@ series! {
     containers_refused: IntCounter = "shrike_containers_refused_total" []
         "Containers, and control groups, that found no room in their tables.";
     names_refused: IntCounter = "shrike_names_refused_total" []
-        "Files of users or groups that were not read: too large, no file, or too many waited.";
+        "Files of users or groups that were not read: too large, no file, or too many waited, or kept \
+         others waiting.";
     names_evicted: IntCounter = "shrike_names_evicted_total" []
         "Containers whose users' names had to go, as there was no room for all.";
+    names_late: IntCounter = "shrike_names_late_total" []
+        "Containers whose files of users or groups took longer than 2 s to read, and have others' read \
+         meanwhile.";
     runtimes: IntGaugeVec = "shrike_runtimes_connected" ["runtime"]
         "Container runtimes that are connected, to be asked about their containers: containerd and cri-o \
          over CRI, docker, podman.";
@@ -104,14 +109,21 @@ series! {
         "Events of runtimes that came faster than they could be taken; the next list makes up for them.";
     runtime_records_failed: IntCounter = "shrike_runtime_records_failed_total" []
         "Records of Podman's containers that could not be read.";
+    runtime_records_late: IntCounter = "shrike_runtime_records_late_total" []
+        "Records of Podman's containers that took longer than 2 s to read, and have others' read meanwhile.";
+    runtime_details_cut: IntCounter = "shrike_runtime_details_cut_total" []
+        "Containers of which more was told than is kept: some of their texts, labels or mounts are cut or \
+         left out.";
     runtime_questions: IntCounterVec = "shrike_runtime_questions_total" ["outcome"]
-        "Containers that were asked for: asked, refused (too many wait), unowned (no runtime that is \
-         connected could know it), absent (none did).";
+        "What became of containers that were to be asked for: asked, refused (too many wait, or it could \
+         not be asked for shortly before), absent (none of those that were asked knew it); and unowned (no \
+         runtime that is connected could know it), anew with each alert.";
     held: IntGauge = "shrike_alerts_held" []
         "Alerts that wait for what a runtime will tell, at most for 500 ms; or that are out and will be \
          told again with it.";
     hurried: IntCounter = "shrike_alerts_hurried_total" []
-        "Alerts that left without waiting for what a runtime will tell, as too many wait.";
+        "Alerts that left without waiting for what a runtime will tell, or, being urgent, will not come \
+         again with it, as too many wait.";
     uninspected: IntCounter = "shrike_containers_uninspected_total" []
         "Containers whose first process had ended before its mounts, limits and label were read: rules \
          that ask for those saw nothing.";
@@ -227,9 +239,10 @@ impl Metrics {
     }
 
     /// The state of the names of users and groups.
-    pub(crate) fn names(&self, refused: u64, evicted: u64) {
-        advance(&self.names_refused, refused);
-        advance(&self.names_evicted, evicted);
+    pub(crate) fn names(&self, names: &Names) {
+        advance(&self.names_refused, names.refused());
+        advance(&self.names_evicted, names.evicted());
+        advance(&self.names_late, names.late());
     }
 
     /// How it stands with the runtimes.
@@ -249,6 +262,8 @@ impl Metrics {
         advance(&self.runtime_containers_refused, counters.overflown.value());
         advance(&self.runtime_events_lost, counters.notices_lost.value());
         advance(&self.runtime_records_failed, counters.records_failed.value());
+        advance(&self.runtime_records_late, counters.records_late.value());
+        advance(&self.runtime_details_cut, counters.cut.value());
         for (outcome, counter) in [
             ("asked", &counters.wants),
             ("refused", &counters.refused),

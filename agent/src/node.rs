@@ -138,6 +138,15 @@ pub(crate) fn host_namespaces(proc: &Path) -> Result<Namespaces, HostError> {
     namespaces_of(proc, INIT).or_else(|error| namespaces_of(proc, KTHREADD).map_err(|_| error))
 }
 
+/// The root of the host, also from within a container that sees the host's processes. Where the first process is
+/// hidden, the kernel's own show it, as for its namespaces.
+pub(crate) fn host_root() -> &'static Path {
+    let roots = ["/proc/1/root", "/proc/2/root"].map(Path::new);
+    let is_seen = |root: &&Path| fs::metadata(root).is_ok();
+    // What needs it says what it cannot read, rather than take another root for the host's.
+    roots.into_iter().find(is_seen).unwrap_or(Path::new("/proc/1/root"))
+}
+
 fn namespaces_of(proc: &Path, pid: u32) -> Result<Namespaces, HostError> {
     /// The initial pid namespace (`PROC_PID_INIT_INO`).
     const INITIAL_PID: NsId = NsId(0xEFFF_FFFC);

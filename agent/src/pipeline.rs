@@ -236,7 +236,7 @@ impl Pipeline {
         if let Some(runtimes) = &context.runtimes {
             metrics.runtimes(runtimes);
         }
-        metrics.names(context.names.refused(), context.names.evicted());
+        metrics.names(&context.names);
         metrics.uninspected(context.uninspected.get());
         for &kind in Kind::ALL {
             for counter in Counter::ALL {

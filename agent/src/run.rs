@@ -1,7 +1,6 @@
 //! `shrike run`: puts the parts together, and takes them apart again when it is told to end.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -128,12 +127,9 @@ async fn serve(
 
 /// Starts to ask container runtimes, unless nobody is to be asked.
 fn start_runtimes(config: &Config) -> anyhow::Result<Option<Directory>> {
-    /// The root of the host, also from within a container that sees the host's processes.
-    const HOST: &str = "/proc/1/root";
     let Some(endpoints) = &config.runtimes else { return Ok(None) };
-    let host = if fs::metadata(HOST).is_ok() { HOST } else { "/" };
     let options = runtime::Config {
-        host: host.into(),
+        host: node::host_root().to_owned(),
         endpoints: endpoints.clone(),
         service_accounts: config.service_accounts,
         ..runtime::Config::default()

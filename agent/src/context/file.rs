@@ -71,7 +71,7 @@ impl Found {
             return Err(Refusal::NotAFile);
         }
         let mut text = Vec::new();
-        // So do the files of the kernel's other file systems.
+        // Most of the kernel's other file systems give their files no size.
         if stat.st_size == 0 {
             return Ok(text);
         }

@@ -6,6 +6,7 @@ pub(crate) mod cgroup_path;
 pub(crate) mod clock;
 mod conmon;
 pub(crate) mod container;
+mod errand;
 mod file;
 pub(crate) mod inspection;
 pub(crate) mod mountinfo;

@@ -201,6 +201,14 @@ impl ContainerUsers {
         }
     }
 
+    /// Has others refreshed before those of a container, which takes long.
+    pub(crate) fn postpone(&mut self, container: ContainerId) {
+        let turn = self.next_turn();
+        if let Some(kept) = self.tables.get_mut(&container) {
+            kept.read = turn;
+        }
+    }
+
     /// Forgets a container that is gone.
     pub(crate) fn remove(&mut self, container: ContainerId) -> Option<Users> {
         let kept = self.tables.remove(&container)?;

@@ -10,7 +10,7 @@ use crate::capability::Capabilities;
 use crate::context::cgroup_path;
 use crate::context::container::{self, Container};
 use crate::context::process::{Process, Standing};
-use crate::context::runtime::{Details, Directory, Mount, Pod};
+use crate::context::runtime::{Details, Mount, Pod};
 
 /// A field of these; `index` is its argument.
 pub(super) fn field<'a>(
@@ -146,14 +146,7 @@ impl Sight<'_, '_> {
         Some(self.details().is_some())
     }
 
-    /// The container that the event is about, if nothing was told of it yet and somebody can be asked.
-    pub(crate) fn untold(&self) -> Option<(&Directory, &Container)> {
-        let (directory, container) = (self.runtimes?, self.its_container()?);
-        container.key.filter(|_| self.details().is_none())?;
-        Some((directory, container))
-    }
-
-    /// What the runtime of that container has told of it.
+    /// What the runtime of the container that the event is about has told of it.
     pub(crate) fn details(&self) -> Option<&Details> {
         let told = || self.its_container()?.details(self.runtimes);
         self.details.get_or_init(told).as_deref()

@@ -86,6 +86,14 @@ pub(crate) fn start(
 }
 
 impl Sinks {
+    /// One that a test listens to.
+    #[cfg(test)]
+    pub(crate) fn heard(metrics: &Arc<Metrics>) -> (Self, Receiver<Arc<Alert>>) {
+        let mut sinks = Self { queues: Vec::new(), metrics: metrics.clone() };
+        let inbox = sinks.open("test");
+        (sinks, inbox.receiver)
+    }
+
     /// Hands an alert to every sink.
     pub(crate) fn send(&self, alert: &Arc<Alert>) {
         for Queue { name, sender, depth } in &self.queues {

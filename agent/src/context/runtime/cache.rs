@@ -42,6 +42,8 @@ pub(super) struct Cache {
 struct Entry {
     /// Who told of it.
     source: Option<SourceId>,
+    /// When something was told of it last, other than by a list.
+    told: Instant,
     /// Until when it is kept; of one that runs as long as it does.
     until: Option<Instant>,
 }
@@ -83,10 +85,13 @@ impl Cache {
             counters.overflown.add();
             return;
         }
-        book.insert(key, Entry { source: Some(source), until: None });
-        self.change(|table| {
-            table.insert(key, Answer::Known(Arc::new(details)));
-        });
+        book.insert(key, Entry { source: Some(source), told: Instant::now(), until: None });
+        let is_cut = details.is_cut;
+        let former = self.change(|table| table.insert(key, Answer::Known(Arc::new(details))));
+        let was_cut = matches!(former, Some(Answer::Known(former)) if former.is_cut);
+        if is_cut && !was_cut {
+            counters.cut.add();
+        }
     }
 
     /// No runtime knows a container.
@@ -96,11 +101,9 @@ impl Cache {
         if book.contains_key(&key) || !self.has_room(&mut book, key.scope) {
             return;
         }
-        let until = Some(Instant::now() + ABSENCE);
-        book.insert(key, Entry { source: None, until });
-        self.change(|table| {
-            table.insert(key, Answer::Absent);
-        });
+        let told = Instant::now();
+        book.insert(key, Entry { source: None, told, until: Some(told + ABSENCE) });
+        self.change(|table| table.insert(key, Answer::Absent));
     }
 
     /// A container has ended.
@@ -108,7 +111,8 @@ impl Cache {
         if let Some(entry) = self.book().get_mut(&key)
             && entry.source.is_some()
         {
-            entry.until.get_or_insert(Instant::now() + FAREWELL);
+            entry.told = Instant::now();
+            entry.until.get_or_insert(entry.told + FAREWELL);
         }
     }
 
@@ -125,15 +129,24 @@ impl Cache {
         }
     }
 
-    /// A runtime told of all its containers: of each other one that it told of, that has ended. Returns
-    /// those of them of which nothing is known, or not yet what is only known once they are started.
-    pub(super) fn compare(&self, source: SourceId, scope: Scope, ids: &[Id]) -> Vec<Id> {
+    /// A runtime told of all its containers, after it was asked to at `start`: of each other one that it told of,
+    /// that has ended. What it told of one since then is newer. Returns those of them of which nothing is known,
+    /// or not yet what is only known once they are started.
+    pub(super) fn compare(
+        &self,
+        source: SourceId,
+        scope: Scope,
+        ids: &[Id],
+        start: Instant,
+    ) -> Vec<Id> {
         let until = Instant::now() + FAREWELL;
         let listed: HashSet<_> = ids.iter().copied().collect();
         let mut book = self.book();
-        let own = book.iter_mut().filter(|(_, entry)| entry.source == Some(source));
-        for (key, entry) in own {
-            if !listed.contains(&key.id) {
+        let is_older = |entry: &Entry| entry.source == Some(source) && entry.told < start;
+        for (key, entry) in book.iter_mut().filter(|(_, entry)| is_older(entry)) {
+            if listed.contains(&key.id) {
+                entry.until = None;
+            } else {
                 entry.until.get_or_insert(until);
             }
         }
@@ -151,23 +164,29 @@ impl Cache {
         self.forget(&mut self.book(), |_, entry| entry.until.is_some_and(|until| until <= now));
     }
 
-    /// Whether there is room for one more of these, at the cost of what has ended if need be.
+    /// Whether there is room for one more of these, at the cost of what has ended if need be. Who needs more than a
+    /// share has it at no cost of others, and users at none of the host.
     fn has_room(&self, book: &mut HashMap<Key, Entry>, scope: Scope) -> bool {
-        let has_share = |book: &HashMap<Key, Entry>| {
-            let of_scope = || book.keys().filter(|key| key.scope == scope).count();
-            scope == Scope::Host || of_scope() < OF_USER
+        let has_share = |book: &mut HashMap<Key, Entry>| {
+            self.make_room(book, OF_USER, |key| key.scope == scope)
+                && self.make_room(book, self.capacity / 2, |key| key.scope != Scope::Host)
         };
-        // Who needs more than a share does so at no cost of others.
-        if !has_share(book) {
-            self.forget(book, |key, entry| key.scope == scope && entry.until.is_some());
+        (scope == Scope::Host || has_share(book)) && self.make_room(book, self.capacity, |_| true)
+    }
+
+    /// Whether there are fewer of such than `most`, once those that have ended are forgotten if need be.
+    fn make_room(
+        &self,
+        book: &mut HashMap<Key, Entry>,
+        most: usize,
+        is_such: impl Fn(&Key) -> bool,
+    ) -> bool {
+        let is_full =
+            |book: &HashMap<Key, Entry>| book.keys().filter(|key| is_such(key)).count() >= most;
+        if is_full(book) {
+            self.forget(book, |key, entry| is_such(key) && entry.until.is_some());
         }
-        if !has_share(book) {
-            return false;
-        }
-        if book.len() >= self.capacity {
-            self.forget(book, |_, entry| entry.until.is_some());
-        }
-        book.len() < self.capacity
+        !is_full(book)
     }
 
     fn forget(&self, book: &mut HashMap<Key, Entry>, is_old: impl Fn(&Key, &Entry) -> bool) {
@@ -179,10 +198,11 @@ impl Cache {
     }
 
     /// Only called by who has the book.
-    fn change(&self, change: impl FnOnce(&mut HashMap<Key, Answer>)) {
+    fn change<T>(&self, change: impl FnOnce(&mut HashMap<Key, Answer>) -> T) -> T {
         let mut table = HashMap::clone(&self.table.load());
-        change(&mut table);
+        let changed = change(&mut table);
         self.table.store(Arc::new(table));
+        changed
     }
 
     fn book(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
@@ -238,6 +258,25 @@ mod tests {
         assert_eq!(counters.overflown.value(), 1);
         cache.learn(SOURCE, key(1), details("c"), &counters);
         assert_eq!(cache.len(), OF_USER + 1);
+    }
+
+    #[test]
+    fn users_together_leave_room_for_the_host() {
+        let (cache, counters) = filled(100, 0);
+        for number in 0..100 {
+            let scope = Scope::User(u32::try_from(number).unwrap());
+            cache.learn(SOURCE, Key { scope, ..key(number) }, details("c"), &counters);
+        }
+        assert_eq!((cache.len(), counters.overflown.value()), (50, 50));
+        for number in 0..50 {
+            cache.learn(SOURCE, key(number), details("c"), &counters);
+        }
+        assert_eq!((cache.len(), counters.overflown.value()), (100, 50));
+        // One of a user's that has ended makes room for another user's.
+        cache.end(Key { scope: Scope::User(7), ..key(7) });
+        let other = Key { scope: Scope::User(99), ..key(99) };
+        cache.learn(SOURCE, other, details("c"), &counters);
+        assert!(cache.details(&other).is_some() && cache.len() == 100);
     }
 
     #[test]
@@ -312,10 +351,36 @@ mod tests {
         let unstarted = Details { started: None, ..details("created") };
         cache.learn(SOURCE, key(3), unstarted, &counters);
         let ids = [key(1).id, key(3).id, key(4).id];
-        assert_eq!(cache.compare(SOURCE, Scope::Host, &ids), [key(3).id, key(4).id]);
+        let unknown = cache.compare(SOURCE, Scope::Host, &ids, Instant::now());
+        assert_eq!(unknown, [key(3).id, key(4).id]);
         expire(&cache);
         let known = [0, 1, 2, 3].map(|number| cache.details(&key(number)).is_some());
         assert_eq!(known, [false, true, true, true]);
+    }
+
+    #[test]
+    fn what_was_told_since_a_list_was_asked_for_is_newer() {
+        let (cache, counters) = filled(10, 2);
+        let start = Instant::now();
+        // One has started meanwhile, and one has ended.
+        cache.learn(SOURCE, key(2), details("new"), &counters);
+        cache.end(key(1));
+        cache.compare(SOURCE, Scope::Host, &[key(0).id, key(1).id], start);
+        let ends = || [0, 1, 2].map(|number| cache.ends(&key(number)));
+        assert_eq!(ends(), [false, true, false]);
+        // The next list has what is so.
+        cache.compare(SOURCE, Scope::Host, &[key(1).id, key(2).id], Instant::now());
+        assert_eq!(ends(), [true, false, false]);
+    }
+
+    #[test]
+    fn what_is_cut_is_counted_once_for_each_container() {
+        let (cache, counters) = filled(10, 1);
+        let cut = || Details { is_cut: true, ..details("c") };
+        for number in [0, 0, 1] {
+            cache.learn(SOURCE, key(number), cut(), &counters);
+        }
+        assert_eq!(counters.cut.value(), 2);
     }
 
     /// Times are told, not asserted: they are up to the machine, and to what else it does.

@@ -18,6 +18,14 @@ pub(super) enum Client {
     Engine(Engine),
 }
 
+/// What a runtime says of a container.
+#[derive(Debug)]
+pub(super) struct Inspected {
+    pub(super) details: Details,
+    /// Why that is not all.
+    pub(super) lack: Option<Failure>,
+}
+
 impl Client {
     /// Connects, and asks who is there. `accounts` is where the host is, if service accounts are looked
     /// for.
@@ -48,7 +56,7 @@ impl Client {
     }
 
     /// Asks for a container; `None` if there is no such thing.
-    pub(super) async fn inspect(&self, id: Id) -> Result<Option<Details>, Failure> {
+    pub(super) async fn inspect(&self, id: Id) -> Result<Option<Inspected>, Failure> {
         match self {
             Self::Cri(cri) => cri.inspect(id).await,
             Self::Engine(engine) => engine.inspect(id).await,

@@ -18,10 +18,14 @@ pub(crate) struct Counters {
     pub(crate) absent: Counter,
     /// Containers that were not kept because there are too many, anew with each list.
     pub(crate) overflown: Counter,
+    /// Containers of which more was told than is kept.
+    pub(crate) cut: Counter,
     /// Events of runtimes that came faster than they could be taken.
     pub(crate) notices_lost: Counter,
     /// Records of containers that could not be read.
     pub(crate) records_failed: Counter,
+    /// Those that took long, and had others go on without them.
+    pub(crate) records_late: Counter,
     connected: [Counter; Family::ALL.len()],
     connections: [Counter; Family::ALL.len()],
     failures: [Counter; Reason::ALL.len()],

@@ -170,9 +170,7 @@ impl Details {
             is_cut: false,
         }
     }
-}
 
-impl Details {
     /// The image is known by these names with digest too.
     pub(super) fn add_digests(&mut self, names: &[String]) {
         // Its texts were cut before, so that they are of bounded size by themselves.

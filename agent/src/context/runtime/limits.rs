@@ -4,7 +4,8 @@
 
 use super::key::Scope;
 
-/// The most containers of one user's runtimes, so that no user takes the room of others.
+/// The most containers of one user's runtimes, so that none takes the room of all others. All users' together have
+/// half of the room there is, so that they leave the host's theirs.
 pub(super) const OF_USER: usize = 256;
 
 /// How much is taken in of what a runtime says.

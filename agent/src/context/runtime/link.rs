@@ -84,7 +84,10 @@ impl Link {
                 }
                 Err(failure) => failure,
             };
-            self.shared.counters.fail(failure.reason());
+            // What is as it should be is no failure again and again.
+            if !self.is_in_order(&failure) || self.state != State::Failing {
+                self.shared.counters.fail(failure.reason());
+            }
             // A runtime that ended in order has taken its socket with it.
             if !matches!(self.is_there().await, Ok(false)) {
                 self.failing(&failure);
@@ -155,14 +158,18 @@ impl Link {
         }
         let cause = super::failure::chain(failure);
         let shown = self.shown();
-        // Nothing is wrong with a containerd that only Docker uses.
-        if matches!(failure, Failure::Unsupported) && !self.endpoint.is_asked_for {
+        if self.is_in_order(failure) {
             tracing::info!("{shown} has no containers to tell of: {cause}");
         } else {
             tracing::warn!(
                 "{shown}: {cause}; alerts go without details of its containers meanwhile"
             );
         }
+    }
+
+    /// Nothing is wrong with a containerd that only Docker uses.
+    fn is_in_order(&self, failure: &Failure) -> bool {
+        matches!(failure, Failure::Unsupported) && !self.endpoint.is_asked_for
     }
 
     /// Whether it was different before.

@@ -31,6 +31,7 @@ mod notice;
 mod place;
 mod queue;
 mod record;
+mod retry;
 mod service_account;
 mod session;
 mod shared;
@@ -66,6 +67,8 @@ pub(crate) use details::{Details, Mount, Pod};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use failure::Reason;
 pub(crate) use family::Family;
+#[cfg(test)]
+pub(crate) use family::Protocol;
 #[cfg(test)]
 pub(crate) use image::Image;
 pub(crate) use key::{Id, Key, Scope};
@@ -164,9 +167,14 @@ impl Directory {
         self.shared.cache.details(key)
     }
 
-    /// Whether it was asked for a container, and no runtime knew it. Never waits.
-    pub(crate) fn is_unknown(&self, key: &Key) -> bool {
-        matches!(self.shared.cache.answer(key), Some(Answer::Absent))
+    /// Whether a runtime that is connected may still tell of a container, or has done so. Asks nobody, and never waits.
+    pub(crate) fn may_tell(&self, runtime: Runtime, key: &Key) -> bool {
+        let is_served = || {
+            let sources = self.shared.sources.load();
+            sources.iter().any(|source| source.serves(runtime, key.scope))
+        };
+        let is_known = |answer| matches!(answer, Answer::Known(_));
+        self.shared.cache.answer(key).map_or_else(is_served, is_known)
     }
 
     /// Asks for a container that the path of a cgroup says is of `runtime`. Never waits.
@@ -212,10 +220,7 @@ impl Directory {
 
     /// Has it read what a runtime has written down of a container. Never waits.
     pub(crate) fn read(&self, record: &Arc<Record>) {
-        if !self.records.read(record) {
-            record.close(None);
-            self.shared.counters.refused.add();
-        }
+        self.records.read(record);
     }
 
     /// Whether a runtime is connected that answers for such containers, and promptly. Never waits.
@@ -354,4 +359,4 @@ fn run(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,21 +7,20 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer as _};
 use shrike_common::{Pid, StartTime};
 
-use super::counters::Counters;
+use super::counters::{Counter, Counters};
 use super::details::{Details, Room};
 use super::failure::excerpt;
 use super::family::Family;
 use super::image::Image;
 use super::key::{Key, Scope};
 use super::limits::Limits;
+use crate::context::errand::{Errand, Errands};
 use crate::context::file::{Found, Refusal};
 use crate::context::process::Folder;
 
@@ -45,8 +44,16 @@ pub(crate) struct Record {
 /// The threads that read: what users have made may keep theirs waiting.
 #[derive(Debug)]
 pub(super) struct Records {
-    of_host: SyncSender<Arc<Record>>,
-    of_users: SyncSender<Arc<Record>>,
+    of_host: Errands<Reading>,
+    of_users: Errands<Reading>,
+    counters: Arc<Counters>,
+}
+
+/// A record that is to be read.
+#[derive(Debug)]
+struct Reading {
+    record: Arc<Record>,
+    counters: Arc<Counters>,
 }
 
 /// An entry of the files.
@@ -104,12 +111,8 @@ impl Record {
         self.details.get().is_none()
     }
 
-    pub(super) fn scope(&self) -> Scope {
-        self.key.scope
-    }
-
     /// It is known what there is to know.
-    pub(super) fn close(&self, details: Option<Details>) {
+    fn close(&self, details: Option<Details>) {
         // Whoever was first has told the same.
         let _ = self.details.set(details.map(Arc::new));
     }
@@ -180,44 +183,75 @@ impl<'de> Visitor<'de> for Search<'_> {
 
 impl Records {
     pub(super) fn start(counters: &Arc<Counters>) -> io::Result<Self> {
-        let reader = |name| reader(name, counters.clone());
-        Ok(Self { of_host: reader("records")?, of_users: reader("users-records")? })
+        let errands = |name| Errands::start(name, QUEUE);
+        Ok(Self {
+            of_host: errands("records")?,
+            of_users: errands("users-records")?,
+            counters: counters.clone(),
+        })
     }
 
-    /// Has one read. Never waits; `false` if too many wait.
-    pub(super) fn read(&self, record: &Arc<Record>) -> bool {
-        let sender = match record.scope() {
+    /// Has one read. Never waits.
+    pub(super) fn read(&self, record: &Arc<Record>) {
+        let errands = match record.key.scope {
             Scope::Host => &self.of_host,
             Scope::User(_) => &self.of_users,
         };
-        sender.try_send(record.clone()).is_ok()
+        errands.send(Reading { record: record.clone(), counters: self.counters.clone() });
     }
 }
 
-/// Starts a thread that reads, until nobody asks it any more.
-fn reader(name: &str, counters: Arc<Counters>) -> io::Result<SyncSender<Arc<Record>>> {
-    let (sender, records) = mpsc::sync_channel::<Arc<Record>>(QUEUE);
-    thread::Builder::new().name(name.to_owned()).spawn(move || {
-        for record in records {
-            let details = record.read().inspect_err(|failure| {
-                let (id, folder) = (record.key.id, excerpt(&record.folder.display().to_string()));
-                let told = format!("nothing is known of container {id} from {folder}: {failure}");
-                // Those that go on are counted: a user could have each be a line.
-                if counters.records_failed.add() == 0 {
-                    tracing::warn!("{told}");
-                } else {
-                    tracing::debug!("{told}");
-                }
-            });
-            record.close(details.ok());
+impl Reading {
+    /// Tells once what is wrong; those that go on are counted, since a user could have each be a line.
+    fn complain(&self, count: &Counter, what: &dyn fmt::Display) {
+        let Record { key, folder, .. } = &*self.record;
+        let folder = excerpt(&folder.display().to_string());
+        let told = format!("nothing is known of container {} from {folder}: {what}", key.id);
+        if count.add() == 0 {
+            tracing::warn!("{told}");
+        } else {
+            tracing::debug!("{told}");
         }
-    })?;
-    Ok(sender)
+    }
+}
+
+impl Errand for Reading {
+    /// What a user has made keeps no other user's waiting.
+    type Party = Scope;
+
+    fn party(&self) -> Scope {
+        self.record.key.scope
+    }
+
+    fn run(&self) {
+        let read = self.record.read();
+        match &read {
+            Ok(details) if details.is_cut => {
+                self.counters.cut.add();
+            }
+            Ok(_) => {}
+            Err(failure) => self.complain(&self.counters.records_failed, failure),
+        }
+        self.record.close(read.ok());
+    }
+
+    fn late(&self) {
+        self.complain(
+            &self.counters.records_late,
+            &"it takes long to read; others go on without it",
+        );
+    }
+
+    fn turn_down(&self) {
+        self.record.close(None);
+        self.counters.refused.add();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::thread;
 
     use super::*;
     use crate::context::process::own;
@@ -311,7 +345,8 @@ mod tests {
         let counters = Arc::default();
         let records = Records::start(&counters).unwrap();
         let record = Arc::new(record(folder.path(), key()));
-        assert!(record.is_open() && records.read(&record));
+        assert!(record.is_open());
+        records.read(&record);
         while record.is_open() {
             thread::yield_now();
         }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::client::Client;
-use super::details::Details;
+use super::client::{Client, Inspected};
 use super::failure::Failure;
 use super::key::{Id, Key, Scope};
 use super::limits::Limits;
 use super::notice::{Notice, Notices};
 use super::queue::Queue;
+use super::retry::Retries;
 use super::shared::Shared;
 use super::source::{Pace, Question, SourceId, Ticket, Verdict};
 
@@ -43,14 +43,17 @@ pub(super) struct Session {
     pace: Pace,
     /// Those that are to be asked for.
     queue: Queue,
-    /// Those that are asked for now, and since when.
-    flying: HashMap<Id, Instant>,
+    /// Those that are asked for now, by the task that does so.
+    flying: HashMap<task::Id, Flight>,
     /// Those of them of which there is news.
     again: HashSet<Id>,
+    /// Those that could not be asked for.
+    retries: Retries,
     /// Those that the agent waits for.
     tickets: HashMap<Id, Ticket>,
-    lookups: JoinSet<(Id, Result<Option<Details>, Failure>)>,
+    lookups: JoinSet<Result<Option<Inspected>, Failure>>,
     lists: JoinSet<Result<Vec<Id>, Failure>>,
+    /// When the last list was asked for.
     listed: Instant,
     next_list: Instant,
     follower: JoinSet<Result<(), Failure>>,
@@ -60,6 +63,13 @@ pub(super) struct Session {
     told: Receiver<Notice>,
     /// Whether it was said that a container could not be asked for.
     has_complained: bool,
+}
+
+/// A container that is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    id: Id,
+    since: Instant,
 }
 
 impl Session {
@@ -72,15 +82,17 @@ impl Session {
     ) -> Result<Self, Failure> {
         let (notices, told) = Notices::new(shared.counters.clone());
         let now = Instant::now();
+        let capacity = shared.capacity.min(Limits::of(scope).ids);
         let mut session = Self {
             client: Arc::new(client),
             shared: shared.clone(),
             source,
             scope,
             pace: Pace::new(),
-            queue: Queue::new(shared.capacity.min(Limits::of(scope).ids)),
+            queue: Queue::new(capacity),
             flying: HashMap::new(),
             again: HashSet::new(),
+            retries: Retries::new(capacity),
             tickets: HashMap::new(),
             lookups: JoinSet::new(),
             lists: JoinSet::new(),
@@ -93,8 +105,8 @@ impl Session {
             has_complained: false,
         };
         session.follow();
-        let ids = session.client.list().await?;
         session.listed = Instant::now();
+        let ids = session.client.list().await?;
         session.next_list = session.listed + CHECK;
         let ids = session.bounded(ids);
         session.compare(&ids);
@@ -118,23 +130,23 @@ impl Session {
     pub(super) async fn run(&mut self, questions: &mut Receiver<Question>) -> Failure {
         loop {
             self.look_up();
-            let slow = self.flying.values().min().map(|&since| since + SLOW);
+            let slow = self.flying.values().map(|flight| flight.since + SLOW).min();
             tokio::select! {
                 Some(question) = questions.recv() => self.ask(question),
                 Some(notice) = self.told.recv() => self.hear(notice),
-                Some(lookup) = self.lookups.join_next() => {
-                    // One that panicked has said so.
-                    if let Ok((id, answer)) = lookup {
-                        self.answered(id, answer);
+                Some(lookup) = self.lookups.join_next_with_id() => {
+                    let (task, answer) = lookup.unwrap_or_else(|error| {
+                        // It panicked.
+                        (error.id(), Err(Failure::Closed(error.to_string())))
+                    });
+                    if let Some(flight) = self.flying.remove(&task) {
+                        self.answered(flight, answer);
                     }
                 }
                 Some(list) = self.lists.join_next() => match list {
                     Ok(Ok(ids)) => {
                         self.pace.set_prompt(true);
-                        let ids = self.bounded(ids);
-                        for id in self.compare(&ids) {
-                            self.queue(id, false);
-                        }
+                        self.listed(ids);
                     }
                     Ok(Err(failure)) => return failure,
                     Err(error) => return Failure::Closed(error.to_string()),
@@ -169,8 +181,11 @@ impl Session {
 
     /// The agent has an event of a container.
     fn ask(&mut self, Question { id, ticket }: Question) {
-        if self.queue(id, true) {
-            self.tickets.insert(id, ticket);
+        if self.retries.may(id) && self.queue(id, true) {
+            if let Some(former) = self.tickets.insert(id, ticket) {
+                // It is not handed in, which must not count as a no.
+                former.spoil();
+            }
         } else {
             self.shared.counters.refused.add();
             ticket.spoil();
@@ -190,7 +205,7 @@ impl Session {
 
     /// Puts a container in a queue, or forward; false if there is no room.
     fn queue(&mut self, id: Id, is_urgent: bool) -> bool {
-        if self.flying.contains_key(&id) {
+        if self.flying.values().any(|flight| flight.id == id) {
             self.again.insert(id);
             return true;
         }
@@ -201,45 +216,61 @@ impl Session {
     fn look_up(&mut self) {
         while self.lookups.len() < LOOKUPS {
             let Some(id) = self.queue.pop() else { return };
-            self.flying.insert(id, Instant::now());
             let client = self.client.clone();
-            self.lookups.spawn(async move { (id, client.inspect(id).await) });
+            let task = self.lookups.spawn(async move { client.inspect(id).await }).id();
+            self.flying.insert(task, Flight { id, since: Instant::now() });
         }
     }
 
-    fn answered(&mut self, id: Id, answer: Result<Option<Details>, Failure>) {
-        let since = self.flying.remove(&id);
-        if since.is_some_and(|since| since.elapsed() < SLOW) {
+    fn answered(&mut self, flight: Flight, answer: Result<Option<Inspected>, Failure>) {
+        let Flight { id, since } = flight;
+        if since.elapsed() < SLOW {
             self.pace.set_prompt(true);
         }
         let key = Key { scope: self.scope, id };
         let ticket = self.tickets.remove(&id);
         match answer {
-            Ok(Some(details)) => {
+            Ok(Some(Inspected { details, lack })) => {
                 self.shared.cache.learn(self.source, key, details, &self.shared.counters);
                 self.shared.waiting.leave(key);
+                if let Some(ticket) = ticket {
+                    // Others that do not know it are not to take it for known nowhere.
+                    ticket.spoil();
+                }
+                match lack {
+                    None => self.retries.worked(id),
+                    Some(failure) => self.failed(id, &failure),
+                }
             }
             Ok(None) => {
+                self.retries.worked(id);
                 if let Some(ticket) = ticket {
                     self.settle(id, ticket);
                 }
             }
             Err(failure) => {
-                self.shared.counters.fail(failure.reason());
-                if !std::mem::replace(&mut self.has_complained, true) {
-                    let name = self.client.family().name();
-                    tracing::warn!("{name} could not be asked for container {id}: {failure}");
-                }
                 if let Some(ticket) = ticket {
                     ticket.spoil();
                     self.settle(id, ticket);
                 }
-                self.list_soon(Duration::ZERO);
+                self.failed(id, &failure);
             }
         }
-        if self.again.remove(&id) {
+        if self.again.remove(&id) && self.retries.may(id) {
             self.queue(id, true);
         }
+    }
+
+    /// A container could not be asked for, or not for all.
+    fn failed(&mut self, id: Id, failure: &Failure) {
+        self.shared.counters.fail(failure.reason());
+        if !std::mem::replace(&mut self.has_complained, true) {
+            let name = self.client.family().name();
+            tracing::warn!("{name} could not be asked for container {id}: {failure}");
+        }
+        // Whether it still runs is told by a list.
+        let wait = self.retries.failed(id);
+        self.list_soon(wait);
     }
 
     /// A container is not known here. If nobody else is asked, it is known nowhere, or can be asked for again where
@@ -267,9 +298,20 @@ impl Session {
         ids
     }
 
+    /// What ended is let go, what is new or failed before is asked for.
+    fn listed(&mut self, ids: Vec<Id>) {
+        let ids = self.bounded(ids);
+        let mut wanted = self.compare(&ids);
+        wanted.extend(self.retries.due(&ids));
+        wanted.retain(|&id| self.retries.may(id));
+        for id in wanted {
+            self.queue(id, false);
+        }
+    }
+
     /// What ended is let go; returns what there is to ask for.
-    fn compare(&mut self, ids: &[Id]) -> Vec<Id> {
-        self.shared.cache.compare(self.source, self.scope, ids)
+    fn compare(&self, ids: &[Id]) -> Vec<Id> {
+        self.shared.cache.compare(self.source, self.scope, ids, self.listed.into_std())
     }
 
     fn list(&mut self) {
@@ -291,5 +333,76 @@ impl Session {
     fn follow(&mut self) {
         let (client, notices) = (self.client.clone(), self.notices.clone());
         self.follower.spawn(async move { client.follow(&notices).await });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::context::runtime::aside::Aside;
+    use crate::context::runtime::family::Protocol;
+    use crate::context::runtime::socket::Socket;
+    use crate::context::runtime::tests::server::{Fake, Manner};
+    use crate::context::runtime::tests::{Host, key};
+
+    /// Has a session with a runtime that never says a word of a container, until that is so.
+    fn with_session(has: impl FnOnce(&mut Session), is_so: impl Fn(&Shared) -> bool) {
+        let host = Host::new();
+        let _docker = Fake::docker(&host.socket(), Manner::HungAtContainers);
+        let shared = Arc::new(Shared::new(10));
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let endpoint = host.endpoint(Protocol::Docker);
+            let (scope, place) = (endpoint.scope, endpoint.place(host.path()));
+            let socket = Socket::new(place, scope, Duration::from_mins(1), Aside::new());
+            let client = Client::connect(Protocol::Docker, socket, None).await.unwrap();
+            let mut session = Session::start(client, &shared, SourceId(1), scope).await.unwrap();
+            has(&mut session);
+            let (_sender, mut questions) = mpsc::channel(1);
+            let start = Instant::now();
+            while !is_so(&shared) {
+                assert!(start.elapsed() < Duration::from_mins(1));
+                let _ = timeout(Duration::from_millis(10), session.run(&mut questions)).await;
+            }
+            assert!(session.flying.is_empty() && session.tickets.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_lookup_that_does_not_return_is_a_failure() {
+        let ticket = Ticket::default();
+        let other = ticket.clone();
+        with_session(
+            |session| {
+                session.ask(Question { id: key(1).id, ticket });
+                session.look_up();
+                // As if it had panicked, without its words.
+                session.lookups.abort_all();
+            },
+            |shared| shared.counters.failures(super::super::Reason::Closed) == 1,
+        );
+        assert_eq!(other.hand_in(), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_question_that_takes_the_place_of_another_is_no_answer() {
+        let former = Ticket::default();
+        let other = former.clone();
+        with_session(
+            |session| {
+                for ticket in [former, Ticket::default()] {
+                    session.ask(Question { id: key(1).id, ticket });
+                }
+                assert_eq!(session.tickets.len(), 1);
+                session.tickets.clear();
+                session.queue.pop();
+            },
+            |shared| shared.counters.absent.value() == 0,
+        );
+        assert_eq!(other.hand_in(), Verdict::Unknown);
     }
 }

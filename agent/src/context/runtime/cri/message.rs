@@ -1,6 +1,6 @@
-//! The messages of CRI v1 (`k8s.io/cri-api`, `pkg/apis/runtime/v1/api.proto`) and of containerd's
-//! events, with the fields that are read. Written by hand: what is not named here is skipped, and no protoc is needed. Where the two must
-//! agree, in the numbers, releases of Kubernetes never differ.
+//! The messages of CRI v1 (`k8s.io/cri-api`, `pkg/apis/runtime/v1/api.proto`) and of containerd's events, with the
+//! fields that are read. Written by hand: what is not named here is skipped, and no protoc is needed. Where the two
+//! must agree, in the numbers, releases of Kubernetes never differ.
 
 use std::collections::HashMap;
 
@@ -91,8 +91,6 @@ pub(crate) struct ContainerStatus {
     #[prost(message, optional, tag = "2")]
     pub(crate) metadata: Option<ContainerMetadata>,
     /// Nanoseconds since 1970, as the other times.
-    #[prost(int64, tag = "4")]
-    pub(crate) created_at: i64,
     #[prost(int64, tag = "5")]
     pub(crate) started_at: i64,
     #[prost(message, optional, tag = "8")]
@@ -171,8 +169,6 @@ pub(crate) struct PodSandboxMetadata {
     pub(crate) uid: String,
     #[prost(string, tag = "3")]
     pub(crate) namespace: String,
-    #[prost(uint32, tag = "4")]
-    pub(crate) attempt: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]

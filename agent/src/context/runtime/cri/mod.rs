@@ -25,6 +25,7 @@ use self::message::{
     NODE, PodSandboxFilter, PodSandboxStatusRequest, PodSandboxStatusResponse, SANDBOX_READY,
     StateValue, VersionRequest, VersionResponse,
 };
+use super::client::Inspected;
 use super::details::{Details, HostNamespaces, Mount, Pod, Room};
 use super::failure::{Failure, excerpt};
 use super::family::Family;
@@ -101,26 +102,30 @@ impl Cri {
     }
 
     /// Asks for a container or a sandbox; `None` if there is no such thing.
-    pub(super) async fn inspect(&self, id: Id) -> Result<Option<Details>, Failure> {
+    pub(super) async fn inspect(&self, id: Id) -> Result<Option<Inspected>, Failure> {
+        let whole = |sandbox| Inspected { details: self.of_sandbox(id, sandbox), lack: None };
         let known = self.sandboxes().get(&id).cloned();
         if let Some(sandbox) = known {
-            return Ok(Some(self.of_sandbox(id, sandbox)));
+            return Ok(Some(whole(sandbox)));
         }
         let request = ContainerStatusRequest { container_id: id.to_string(), verbose: true };
         let answer: Option<ContainerStatusResponse> =
             self.call("/runtime.v1.RuntimeService/ContainerStatus", request).await?;
         let Some(answer) = answer else {
-            let sandbox = self.sandbox(id).await?;
-            return Ok(sandbox.map(|sandbox| self.of_sandbox(id, sandbox)));
+            return Ok(self.sandbox(id).await?.map(whole));
         };
         let info = Info::read(&answer.info);
-        let sandbox = match Id::parse(info.sandbox.as_bytes()) {
-            Some(id) => self.sandbox(id).await?.map(|sandbox| (id, sandbox)),
-            None => None,
+        let (sandbox, lack) = match Id::parse(info.sandbox.as_bytes()) {
+            Some(id) => match self.sandbox(id).await {
+                Ok(sandbox) => (sandbox.map(|sandbox| (id, sandbox)), None),
+                // The container is told of without its pod until that is known.
+                Err(failure) => (None, Some(failure)),
+            },
+            None => (None, None),
         };
         let mut details = self.of_container(answer, &info, sandbox)?;
         details.service_account = self.service_account(&details).await;
-        Ok(Some(details))
+        Ok(Some(Inspected { details, lack }))
     }
 
     /// The account of the pod of a container, if it is asked for and known.

@@ -37,6 +37,9 @@ pub(super) struct Listed {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct Container {
+    /// `None` for what is no id.
+    #[serde(deserialize_with = "id")]
+    pub(super) id: Option<Id>,
     #[serde(deserialize_with = "or_default")]
     pub(super) name: String,
     /// The id of the image.
@@ -118,8 +121,8 @@ pub(super) struct Actor {
 
 /// Keeps the id itself, not its text.
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Id>, D::Error> {
-    let text = Cow::<str>::deserialize(deserializer)?;
-    Ok(Id::parse(text.as_bytes()))
+    let text = Option::<Cow<'_, str>>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| Id::parse(text.as_bytes())))
 }
 
 /// Takes `null` for what is empty.

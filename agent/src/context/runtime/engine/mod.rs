@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use self::lines::Lines;
 use self::message::{Container, Event, Listed, Version};
+use super::client::Inspected;
 use super::details::{Details, HostNamespaces, Mount, Pod, Room};
 use super::failure::{Failure, chain, excerpt};
 use super::family::Family;
@@ -72,14 +73,21 @@ impl Engine {
     }
 
     /// Asks for a container; `None` if there is no such thing.
-    pub(super) async fn inspect(&self, id: Id) -> Result<Option<Details>, Failure> {
+    pub(super) async fn inspect(&self, id: Id) -> Result<Option<Inspected>, Failure> {
         let answer: Option<Container> = self.ask(&format!("/containers/{id}/json")).await?;
+        // Where no container has this id, Docker takes it for a name, or for the start of one.
+        let answer = answer.filter(|container| container.id == Some(id));
         let Some(container) = answer else { return Ok(None) };
         // Of what was said no more is left than is kept, however long the next answer takes.
         let mut details = self.details(container);
-        let digests = self.digests(&details.image.id).await?;
-        details.add_digests(&digests);
-        Ok(Some(details))
+        let lack = match self.digests(&details.image.id).await {
+            Ok(digests) => {
+                details.add_digests(&digests);
+                None
+            }
+            Err(failure) => Some(failure),
+        };
+        Ok(Some(Inspected { details, lack }))
     }
 
     /// Passes on what the runtime tells of containers, until it stops to.
@@ -131,7 +139,7 @@ impl Engine {
 
     /// What is kept of a container, but for the digest of its image.
     fn details(&self, container: Container) -> Details {
-        let Container { name, image, restart_count, state, host_config, mounts, config } =
+        let Container { id: _, name, image, restart_count, state, host_config, mounts, config } =
             container;
         let mut room = Room::new();
         let name = room.text(name.strip_prefix('/').unwrap_or(&name));

@@ -1,5 +1,5 @@
 mod log;
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,17 +11,16 @@ use tempfile::TempDir;
 
 use super::details::{HostNamespaces, Mount};
 use super::*;
-use crate::context::runtime::family::Protocol;
 use server::{Fake, Manner};
 
 /// A container with a number.
-pub(super) fn key(number: usize) -> Key {
+pub(crate) fn key(number: usize) -> Key {
     let id = format!("{:0>16x}{number:0>48x}", number.swap_bytes());
     Key { scope: Scope::Host, id: Id::parse(id.as_bytes()).unwrap() }
 }
 
 /// What could be said of it.
-pub(super) fn details(name: &str) -> Details {
+pub(crate) fn details(name: &str) -> Details {
     Details {
         name: name.to_owned(),
         privileged: Some(false),
@@ -31,27 +30,31 @@ pub(super) fn details(name: &str) -> Details {
 }
 
 /// A host with a socket, whose runtime is this process' user's.
-struct Host {
+pub(crate) struct Host {
     root: TempDir,
-    scope: Scope,
+    pub(crate) scope: Scope,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let uid = fs::metadata(root.path()).unwrap().uid();
         Self { root, scope: if uid == 0 { Scope::Host } else { Scope::User(uid) } }
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
         self.root.path().join("r.sock")
     }
 
-    fn endpoint(&self, protocol: Protocol) -> Endpoint {
+    pub(crate) fn endpoint(&self, protocol: Protocol) -> Endpoint {
         Endpoint { protocol, path: "/r.sock".into(), scope: self.scope, is_asked_for: true }
     }
 
-    fn start(&self, protocol: Protocol) -> Directory {
+    pub(crate) fn start(&self, protocol: Protocol) -> Directory {
         self.start_with(self.endpoint(protocol), CONTAINERS, Duration::from_secs(30))
     }
 
@@ -72,12 +75,12 @@ impl Host {
         Directory::start(&config).unwrap()
     }
 
-    fn key(&self, number: usize) -> Key {
+    pub(crate) fn key(&self, number: usize) -> Key {
         Key { scope: self.scope, ..key(number) }
     }
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(1);
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");
@@ -274,8 +277,103 @@ fn a_thousand_containers_have_a_bound() {
         docker.add(key(number).id, "c");
     }
     let directory = host.start_with(host.endpoint(Protocol::Docker), 100, Duration::from_secs(30));
-    until("full", || directory.known() == 100);
-    assert_eq!(directory.counters().overflown.value(), 900);
+    let (room, refused) = if host.scope == Scope::Host { (100, 900) } else { (50, 950) };
+    until("full", || directory.known() == room);
+    until("refused", || directory.counters().overflown.value() == refused);
+}
+
+#[test]
+fn one_that_cannot_be_asked_for_is_left_alone_ever_longer() {
+    let host = Host::new();
+    let docker = Fake::docker(&host.socket(), Manner::RefusingContainers);
+    docker.add(key(1).id, "c");
+    let directory = host.start(Protocol::Docker);
+    let start = Instant::now();
+    let refused = || directory.counters().failures(Reason::Refused);
+    // Though there are events of it all the time.
+    while start.elapsed() < Duration::from_secs(5) {
+        directory.want(Runtime::Docker, host.key(1));
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!((2..6).contains(&refused()), "{}", refused());
+    *docker.manner.lock().unwrap() = Manner::Well;
+    until("known", || directory.get(&host.key(1)).is_some());
+}
+
+#[test]
+fn what_is_known_is_told_without_the_rest() {
+    let host = Host::new();
+    let docker = Fake::docker(&host.socket(), Manner::Partly);
+    docker.add(key(1).id, "c");
+    let directory = host.start(Protocol::Docker);
+    until("known", || directory.get(&host.key(1)).is_some());
+    let digest = || directory.get(&host.key(1)).unwrap().image.digest.clone();
+    assert_eq!((name(&directory, host.key(1)).as_deref(), &*digest()), (Some("c"), ""));
+    assert!(only(&directory, Reason::Refused));
+    // It is asked for again.
+    *docker.manner.lock().unwrap() = Manner::Well;
+    until("whole", || digest() == "sha256:7");
+}
+
+#[test]
+fn a_container_is_told_of_without_its_pod() {
+    let host = Host::new();
+    let _server = server::cri(&host.socket(), key(1).id, key(2).id, Manner::Partly);
+    let directory = host.start(Protocol::Cri);
+    until("known", || directory.get(&host.key(2)).is_some());
+    let found = directory.get(&host.key(2)).unwrap();
+    assert_eq!((&*found.name, &found.pod, found.sandbox), ("web", &None, None));
+    assert!(directory.counters().failures(Reason::Refused) > 0);
+}
+
+#[test]
+fn a_name_is_no_id() {
+    let host = Host::new();
+    let docker = Fake::docker(&host.socket(), Manner::Well);
+    docker.add(key(1).id, &key(2).id.to_string());
+    let directory = host.start(Protocol::Docker);
+    until("known", || directory.get(&host.key(1)).is_some());
+    until("denied", || directory.want(Runtime::Docker, host.key(2)) == Want::Absent);
+}
+
+#[test]
+fn one_that_another_runtime_knows_is_not_absent() {
+    let host = Host::new();
+    let docker = Fake::docker(&host.socket(), Manner::Well);
+    let other = host.path().join("other.sock");
+    let slow = Fake::docker(&other, Manner::Well);
+    let endpoint = host.endpoint(Protocol::Docker);
+    let config = Config {
+        host: host.path().to_owned(),
+        endpoints: vec![endpoint.clone(), Endpoint { path: "/other.sock".into(), ..endpoint }],
+        discover: false,
+        ..Config::default()
+    };
+    let directory = Directory::start(&config).unwrap();
+    until("connected", || connected(&directory) == 2);
+    docker.add(key(1).id, "c");
+    *slow.manner.lock().unwrap() = Manner::Slow(Duration::from_millis(200));
+    assert!(is_asked(&directory, Runtime::Docker, host.key(1)));
+    until("known", || directory.get(&host.key(1)).is_some());
+    // Asked later, answered later.
+    assert!(is_asked(&directory, Runtime::Docker, host.key(2)));
+    until("denied", || directory.want(Runtime::Docker, host.key(2)) == Want::Absent);
+    assert_eq!(directory.counters().absent.value(), 1);
+}
+
+#[test]
+fn a_runtime_without_containers_is_no_failure_again_and_again() {
+    let host = Host::new();
+    let docker = Fake::docker(&host.socket(), Manner::Unsupported);
+    for (is_asked_for, more) in [(false, false), (true, true)] {
+        let endpoint = Endpoint { is_asked_for, ..host.endpoint(Protocol::Docker) };
+        let requests = || docker.requests.load(std::sync::atomic::Ordering::Relaxed);
+        let before = requests();
+        let directory = host.start_with(endpoint, CONTAINERS, Duration::from_secs(30));
+        until("tried", || requests() >= before + 4);
+        let failures = directory.counters().failures(Reason::Unsupported);
+        assert_eq!(failures > 1, more, "{failures}");
+    }
 }
 
 #[test]

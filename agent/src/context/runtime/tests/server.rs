@@ -30,12 +30,18 @@ use super::super::key::Id;
 
 /// How a runtime behaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Manner {
+pub(crate) enum Manner {
     Well,
     /// Takes connections, and never answers.
     Hung,
     /// Answers all but questions for one container.
     HungAtContainers,
+    /// Answers those with an error.
+    RefusingContainers,
+    /// Answers questions for images, or for pods, with an error.
+    Partly,
+    /// Does not offer the interface.
+    Unsupported,
     /// Takes its time for each answer.
     Slow(Duration),
     Garbage,
@@ -52,18 +58,18 @@ pub(super) enum Manner {
 }
 
 /// What is known of a fake.
-pub(super) struct Fake {
-    pub(super) manner: Mutex<Manner>,
+pub(crate) struct Fake {
+    pub(crate) manner: Mutex<Manner>,
     containers: Mutex<BTreeMap<String, String>>,
     listeners: Mutex<Vec<UnixStream>>,
     connections: Mutex<Vec<UnixStream>>,
-    pub(super) requests: AtomicUsize,
+    pub(crate) requests: AtomicUsize,
     path: PathBuf,
 }
 
 impl Fake {
     /// Serves Docker's interface at `path`.
-    pub(super) fn docker(path: &Path, manner: Manner) -> Arc<Self> {
+    pub(crate) fn docker(path: &Path, manner: Manner) -> Arc<Self> {
         let fake = Arc::new(Self {
             manner: Mutex::new(manner),
             containers: Mutex::default(),
@@ -90,7 +96,7 @@ impl Fake {
     }
 
     /// Ends as if killed: connections break, and the socket is gone.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         fs::remove_file(&self.path).unwrap();
         for stream in self.connections.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -99,16 +105,16 @@ impl Fake {
     }
 
     /// Has a container, without a word.
-    pub(super) fn add(&self, id: Id, name: &str) {
+    pub(crate) fn add(&self, id: Id, name: &str) {
         self.containers.lock().unwrap().insert(id.to_string(), name.to_owned());
     }
 
-    pub(super) fn remove(&self, id: Id) {
+    pub(crate) fn remove(&self, id: Id) {
         self.containers.lock().unwrap().remove(&id.to_string());
     }
 
     /// Tells of an event.
-    pub(super) fn tell(&self, action: &str, id: Id) {
+    pub(crate) fn tell(&self, action: &str, id: Id) {
         let event =
             json!({ "Type": "container", "Action": action, "Actor": { "ID": id.to_string() } });
         for stream in self.listeners.lock().unwrap().iter_mut() {
@@ -118,12 +124,12 @@ impl Fake {
     }
 
     /// How many clients follow its events.
-    pub(super) fn followers(&self) -> usize {
+    pub(crate) fn followers(&self) -> usize {
         self.listeners.lock().unwrap().len()
     }
 
     /// Ends the streams of events, in order.
-    pub(super) fn end_events(&self) {
+    pub(crate) fn end_events(&self) {
         for mut stream in self.listeners.lock().unwrap().drain(..) {
             let _ = stream.write_all(b"0\r\n\r\n");
             let _ = stream.shutdown(Shutdown::Both);
@@ -148,6 +154,9 @@ impl Fake {
         match manner {
             Manner::Hung => return wait(stream),
             Manner::HungAtContainers if is_container => return wait(stream),
+            Manner::RefusingContainers if is_container => return refuse(stream, 500),
+            Manner::Partly if path.starts_with("/images/") => return refuse(stream, 500),
+            Manner::Unsupported => return refuse(stream, 404),
             Manner::Slow(time) => thread::sleep(time),
             Manner::Garbage => return stream.write_all(&[0xff; 4096]),
             Manner::Huge if path == "/containers/json" => {
@@ -186,21 +195,34 @@ impl Fake {
         if path.starts_with("/images/") {
             return (200, json!({ "RepoDigests": ["base@sha256:7"] }).to_string());
         }
-        let id = path.strip_prefix("/containers/").and_then(|path| path.strip_suffix("/json"));
-        match id.and_then(|id| containers.get(id)) {
-            Some(name) => {
+        let asked = path.strip_prefix("/containers/").and_then(|path| path.strip_suffix("/json"));
+        let found = asked.and_then(|asked| {
+            // As Docker does: by id, then by name.
+            let named = || containers.iter().find(|(_, name)| *name == asked);
+            containers.get_key_value(asked).or_else(named)
+        });
+        match found {
+            Some((id, name)) => {
                 let state = json!({ "Pid": 7, "StartedAt": "2026-11-30T10:00:00Z" });
                 let config = json!({ "Image": "base:1", "Labels": { "l": "v" } });
                 let name = format!("/{name}");
                 (
                     200,
-                    json!({ "Name": name, "State": state, "Config": config, "Image": "sha256:9" })
-                        .to_string(),
+                    json!({
+                        "Id": id, "Name": name, "State": state, "Config": config,
+                        "Image": "sha256:9",
+                    })
+                    .to_string(),
                 )
             }
             None => (404, json!({ "message": "no such container" }).to_string()),
         }
     }
+}
+
+/// Answers with an error.
+fn refuse(mut stream: UnixStream, status: u16) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\n{{}}")
 }
 
 /// Keeps a connection until the client gives up.
@@ -209,7 +231,7 @@ fn wait(mut stream: UnixStream) -> std::io::Result<()> {
 }
 
 /// A server of CRI; ends as if killed when dropped.
-pub(super) struct Cri {
+pub(crate) struct Cri {
     path: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -224,7 +246,7 @@ impl Drop for Cri {
 }
 
 /// Serves CRI at `path`, with one pod of one container, from a thread of its own.
-pub(super) fn cri(path: &Path, sandbox: Id, container: Id, manner: Manner) -> Cri {
+pub(crate) fn cri(path: &Path, sandbox: Id, container: Id, manner: Manner) -> Cri {
     let listener = UnixListener::bind(path).unwrap();
     listener.set_nonblocking(true).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -338,6 +360,9 @@ async fn grpc(
         }
         "PodSandboxStatus" => {
             let asked = message::PodSandboxStatusRequest::decode(body).unwrap();
+            if manner == Manner::Partly {
+                return frames(None, 2);
+            }
             if asked.pod_sandbox_id != sandbox.to_string() {
                 return frames(None, 5);
             }
@@ -373,7 +398,6 @@ fn status(sandbox: Id) -> message::ContainerStatusResponse {
     message::ContainerStatusResponse {
         status: Some(message::ContainerStatus {
             metadata: Some(message::ContainerMetadata { name: "web".to_owned(), attempt: 3 }),
-            created_at: 1_000_000_000,
             started_at: 2_000_000_000,
             image: Some(message::ImageSpec {
                 image: "docker.io/library/nginx:2".to_owned(),
@@ -402,7 +426,6 @@ fn pod() -> message::PodSandboxStatusResponse {
                 name: "cart".to_owned(),
                 uid: "u-1".to_owned(),
                 namespace: "shop".to_owned(),
-                attempt: 0,
             }),
             created_at: 1_000_000_000,
             linux: Some(message::LinuxPodSandboxStatus { namespaces: Some(namespaces) }),
