@@ -236,7 +236,11 @@ fn json(header: &Header, event: &Event<'_>, result: Option<i64>, clock: Clock) -
         "uid": header.uid.0,
         "gid": header.gid.0,
         "euid": header.euid.0,
-        "capabilities": format!("{:016x}", header.caps),
+        "capabilities": {
+            "effective": format!("{:016x}", header.effective),
+            "permitted": format!("{:016x}", header.permitted),
+            "inheritable": format!("{:016x}", header.inheritable),
+        },
         "membership": Membership::from_code(header.membership).map(Membership::name),
         "container": header.container.0,
         "cgroup": header.cgroup.0,

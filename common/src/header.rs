@@ -52,7 +52,11 @@ layout! {
         /// When the process started.
         start: StartTime,
         /// The effective capabilities, one bit each (`CAP_*`).
-        caps: u64,
+        effective: u64,
+        /// The permitted capabilities.
+        permitted: u64,
+        /// The inheritable capabilities.
+        inheritable: u64,
         /// The cgroup in the unified hierarchy.
         cgroup: CgroupId,
         /// The container that the task belongs to; 0 if it is the host's.

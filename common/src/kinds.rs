@@ -163,8 +163,6 @@ kinds! {
         dev: u32,
         /// The pid of the process in its own pid namespace.
         vpid: Pid,
-        /// Its permitted capabilities, one bit each (`CAP_*`).
-        permitted: u64,
         /// Its process group.
         group: Pid,
         /// Its session.

@@ -331,7 +331,9 @@ pub(crate) fn fill(header: *mut Header, task: Task) {
         (*header).gid = cred.gid();
         (*header).euid = cred.euid();
         (*header).start = task.start();
-        (*header).caps = cred.effective();
+        (*header).effective = cred.effective();
+        (*header).permitted = cred.permitted();
+        (*header).inheritable = cred.inheritable();
         (*header).cgroup = task.cgroup().node().id();
         (*header).ns = task.namespaces();
         (*header).comm = task.comm();

@@ -38,7 +38,6 @@ fn executed(binprm: Binprm) {
             inode: inode.ino(),
             dev: inode.sb().dev(),
             vpid: task.group_leader().pid_in_namespace().1,
-            permitted: task.real_cred().permitted(),
             group: signal.process_group(),
             session: signal.session(),
             tty: signal.terminal(),

@@ -237,7 +237,8 @@ fields! {
     ProcPpidDuration "proc.ppid.duration" Number NoArgument, ALL, "age of the parent, nanoseconds";
     ProcStartTime "proc.start_time" Number NoArgument, ALL, "start of the process, nanoseconds since boot";
     ThreadTid "thread.tid" Number NoArgument, ALL, "thread id in the host's namespace";
-    ThreadCapPermitted "thread.cap_permitted" Text NoArgument, KindSet::of(Kind::Exec), "permitted capabilities by name, joined by blanks";
+    ThreadCapInheritable "thread.cap_inheritable" Text NoArgument, ALL, "inheritable capabilities by name, joined by blanks";
+    ThreadCapPermitted "thread.cap_permitted" Text NoArgument, ALL, "permitted capabilities by name, joined by blanks";
     ThreadCapEffective "thread.cap_effective" Text NoArgument, ALL, "effective capabilities by name, joined by blanks";
     UserUid "user.uid" Number NoArgument, ALL, "user id in the host's namespace";
     UserEuid "user.euid" Number NoArgument, ALL, "effective user id in the host's namespace";

@@ -32,8 +32,10 @@ pub struct Facts {
     pub euid: u32,
     pub gid: u32,
     pub comm: String,
-    /// `CapEff` of `/proc/thread-self/status`.
+    /// `CapEff`, `CapPrm` and `CapInh` of `/proc/thread-self/status`.
     pub cap_effective: u64,
+    pub cap_permitted: u64,
+    pub cap_inheritable: u64,
     /// Clock ticks since boot, field 22 of `/proc/self/stat`.
     pub start_ticks: u64,
     pub cpu: usize,
@@ -158,6 +160,8 @@ impl Facts {
             gid: gids[0],
             comm: fs::read_to_string("/proc/self/comm")?.trim_end().to_owned(),
             cap_effective: u64::from_str_radix(field(&status, "CapEff")?, 16)?,
+            cap_permitted: u64::from_str_radix(field(&status, "CapPrm")?, 16)?,
+            cap_inheritable: u64::from_str_radix(field(&status, "CapInh")?, 16)?,
             start_ticks: stat[19].parse()?,
             cpu,
             cgroup: cgroup()?,

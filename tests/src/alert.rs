@@ -39,7 +39,8 @@ fn rules(path: &Path) -> String {
     %fd.name opened (evt_type=%evt.type syscall=%evt.syscall abi=%evt.abi time=%evt.rawtime
     cpu=%evt.cpu seq=%evt.seq pid=%proc.pid tid=%thread.tid ppid=%proc.ppid vpid=%proc.vpid
     start=%proc.start_time name=%proc.name exepath=%proc.exepath args=%proc.args
-    uid=%user.uid euid=%user.euid gid=%group.gid caps=%thread.cap_effective cgroup=%cgroup.id
+    uid=%user.uid euid=%user.euid gid=%group.gid caps=%thread.cap_effective
+    permitted=%thread.cap_permitted inheritable=%thread.cap_inheritable cgroup=%cgroup.id
     mnt=%ns.mnt pidns=%ns.pid net=%ns.net user=%ns.user uts=%ns.uts ipc=%ns.ipc
     cgroupns=%ns.cgroup timens=%ns.time)
   priority: WARNING
@@ -113,6 +114,8 @@ fn tells_the_facts(fields: &Value, facts: &Facts, file: &Path) -> Result<()> {
         gid,
         comm,
         cap_effective,
+        cap_permitted,
+        cap_inheritable,
         start_ticks,
         cpu,
         cgroup,
@@ -145,12 +148,18 @@ fn tells_the_facts(fields: &Value, facts: &Facts, file: &Path) -> Result<()> {
     }
     let start = fields["proc.start_time"].as_u64().context("proc.start_time is no number")?;
     ensure!(start / TICK == *start_ticks, "started at {start} ns, the actor says {start_ticks}");
-    let caps = fields["thread.cap_effective"].as_str().context("no capabilities")?;
-    let count = caps.split_whitespace().count();
-    ensure!(
-        count == cap_effective.count_ones() as usize,
-        "{count} capabilities ({caps}), the actor says {cap_effective:x}"
-    );
+    for (name, set) in [
+        ("thread.cap_effective", cap_effective),
+        ("thread.cap_permitted", cap_permitted),
+        ("thread.cap_inheritable", cap_inheritable),
+    ] {
+        let caps = fields[name].as_str().context("no capabilities")?;
+        let count = caps.split_whitespace().count();
+        ensure!(
+            count == set.count_ones() as usize,
+            "{name} is {count} capabilities ({caps}), the actor says {set:x}"
+        );
+    }
     let time = i128::from(fields["evt.rawtime"].as_i64().context("evt.rawtime is no number")?);
     ensure!((*before..=*after).contains(&time), "{time} is not within {before} and {after}");
     ensure!(fields["evt.seq"].is_u64(), "evt.seq is {}", fields["evt.seq"]);

@@ -21,8 +21,6 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
         Event::FileCreate(create) => created(create, field),
         Event::MmapExec(mapped) => mmap(mapped, header, field),
         Event::Mknod(mknod) => made(mknod, field),
-        Event::Exec(exec) => (field == FieldId::ThreadCapPermitted)
-            .then(|| Capabilities::from_bits(exec.permitted).names().into()),
         Event::CgroupAttach(attach) => cgroup(attach, field),
         Event::CgroupMkdir(made) => cgroup_target(made.made, made.path, field),
         Event::CgroupRmdir(removed) => cgroup_target(removed.removed, removed.path, field),
@@ -38,7 +36,11 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
         Event::Bpf(bpf) => program(bpf, field),
         Event::Boundary(boundary) => recorded(boundary, sight, field),
         Event::Breach(breach) => crossing(breach, header, sight.clock, field),
-        Event::Exit(_) | Event::Fork(_) | Event::Heartbeat(_) | Event::Outcome(_) => None,
+        Event::Exec(_)
+        | Event::Exit(_)
+        | Event::Fork(_)
+        | Event::Heartbeat(_)
+        | Event::Outcome(_) => None,
     }
 }
 

@@ -73,7 +73,9 @@ pub(super) fn field<'a>(
         FieldId::ProcPpidDuration => age(header.time, sight.ancestor(1)?.start),
         FieldId::ContainerDuration => age(header.time, sight.its_container()?.started?),
         FieldId::ThreadTid => header.tid.0.into(),
-        FieldId::ThreadCapEffective => Capabilities::from_bits(header.caps).names().into(),
+        FieldId::ThreadCapEffective => names(header.effective),
+        FieldId::ThreadCapPermitted => names(header.permitted),
+        FieldId::ThreadCapInheritable => names(header.inheritable),
         FieldId::UserUid => header.uid.0.into(),
         FieldId::UserEuid => header.euid.0.into(),
         FieldId::UserName => sight.names.user(sight.root(), header.uid)?.into(),
@@ -256,6 +258,10 @@ fn text(text: &str) -> Option<&str> {
 /// How long something is there that has started then.
 fn age(now: u64, start: StartTime) -> Value<'static> {
     now.saturating_sub(start.0).into()
+}
+
+fn names(capabilities: u64) -> Value<'static> {
+    Capabilities::from_bits(capabilities).names().into()
 }
 
 fn executable(process: &Process) -> Option<Value<'_>> {

@@ -33,7 +33,16 @@ const fn namespaces(id: u32) -> Namespaces {
 fn header(syscall: i32) -> Header {
     let mut comm = [0; 16];
     comm[..3].copy_from_slice(b"cat");
-    Header { tgid: Pid(7), tid: Pid(7), start: StartTime(70), syscall, comm, ..Header::default() }
+    Header {
+        tgid: Pid(7),
+        tid: Pid(7),
+        start: StartTime(70),
+        syscall,
+        comm,
+        permitted: 1,
+        inheritable: 2,
+        ..Header::default()
+    }
 }
 
 fn open(path: &'static [u8], flags: u32) -> Event<'static> {
@@ -67,7 +76,6 @@ fn executed() -> Event<'static> {
         args: Text::new(b"cat\0-n\0a b\0", 0),
         env: Text::new(b"LD_PRELOAD=/tmp/x.so\0LD_X=\0HTTP_PROXIES=x\0", 0),
         cwd: Text::new(b"/srv", 0),
-        permitted: 1,
         session: Pid(2),
         ..Exec::default()
     })

@@ -213,7 +213,11 @@ impl Deed {
             "uid": facts.uid,
             "gid": facts.gid,
             "euid": facts.euid,
-            "capabilities": format!("{:016x}", facts.cap_effective),
+            "capabilities": {
+                "effective": format!("{:016x}", facts.cap_effective),
+                "permitted": format!("{:016x}", facts.cap_permitted),
+                "inheritable": format!("{:016x}", facts.cap_inheritable),
+            },
             "membership": "none",
             "container": 0,
             "cgroup": facts.cgroup,

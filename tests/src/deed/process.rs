@@ -34,13 +34,6 @@ pub(super) fn exec(scene: &Scene<'_>) -> Result<Done> {
     bail!("cannot execute {}: {error}", program.display())
 }
 
-/// The capabilities that this thread is permitted.
-fn permitted() -> Result<u64> {
-    let status = fs::read_to_string("/proc/thread-self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
-    Ok(u64::from_str_radix(line.context("no capabilities")?.trim(), 16)?)
-}
-
 /// Of its environment, in order, what may be told of anybody's.
 fn told_variables() -> Result<Vec<String>> {
     let all = fs::read_to_string("/proc/self/environ")?;
@@ -62,7 +55,6 @@ pub fn executed(before: &str) -> Result<()> {
         "inode": file.ino(),
         "dev": dev(file.dev()),
         "vpid": facts.vpid,
-        "permitted": permitted()?,
         "group": nix::unistd::getpgrp().as_raw(),
         "session": nix::unistd::getsid(None)?.as_raw(),
         "tty": 0,
@@ -82,7 +74,7 @@ pub(super) fn exec_attempt(scene: &Scene<'_>) -> Result<Done> {
     let path = scene.path(name)?;
     let argv = [path.as_ptr(), ptr::null()];
     let result = call!(SYS_execve, path.as_ptr(), argv.as_ptr(), ptr::null::<*const u8>());
-    let fields = json!({ "inode": 0, "dev": 0, "vpid": 0, "permitted": 0, "group": 0, "session": 0, "tty": 0, "loginuid": 0, "file": 0, "path": scene.text(name), "args": "", "env": "", "cwd": "" });
+    let fields = json!({ "inode": 0, "dev": 0, "vpid": 0, "group": 0, "session": 0, "tty": 0, "loginuid": 0, "file": 0, "path": scene.text(name), "args": "", "env": "", "cwd": "" });
     Ok(done("execve", result, true, fields))
 }
 

@@ -25,8 +25,8 @@ fn declaration() -> String {
         "# Events\n\nWritten by `cargo xtask test --full`, from the declaration of the kinds in \
          `common/src/kinds.rs` and from the results of the tests. Rules see events through \
          [fields](../README.md) of their own; `shrike events --json` shows these.\n\n\
-         Every event also tells who acted: process, thread and parent, user ids, effective \
-         capabilities, name, cgroup, the eight namespaces, whether the task is a container's, the \
+         Every event also tells who acted: process, thread and parent, user ids, effective, \
+         permitted and inheritable capabilities, name, cgroup, the eight namespaces, whether the task is a container's, the \
          system call and its table, CPU, time and sequence number.\n",
     );
     for &kind in Kind::ALL {
