@@ -150,6 +150,7 @@ fn json(value: Option<Value<'_>>) -> Json {
             .or_else(|_| u64::try_from(number).map(Json::from))
             .unwrap_or_else(|_| number.to_string().into()),
         Some(Value::Text(bytes)) => String::from_utf8_lossy(&bytes).into(),
+        Some(Value::Address(address)) => address.to_string().into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The type check: names become fields, constants become typed values.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use memchr::memmem::Finder;
 use regex::Regex;
@@ -13,6 +14,7 @@ use crate::glob::Glob;
 use crate::lex::SyntaxError;
 use crate::lists::Lists;
 use crate::names;
+use crate::network::{Network, port_of};
 use crate::path::PathSet;
 use crate::suggest;
 use crate::text::Escaped;
@@ -220,7 +222,16 @@ impl Typer<'_> {
                 let expected = boolean(word)? == (operator != Operator::NotEqual);
                 Ok(Test::Bool { accepts: [!expected, expected] })
             }
+            Type::Address => {
+                let is_equal = operator != Operator::NotEqual;
+                Ok(Test::Address { address: address(word)?, is_equal })
+            }
+            Type::Network => {
+                let is_in = operator != Operator::NotEqual;
+                Ok(Test::Network { network: network(word)?, is_in })
+            }
             Type::Number => Ok(Test::Number(relation(operator), number(word)?)),
+            Type::Port => Ok(Test::Number(relation(operator), port(word)?)),
             ty @ (Type::EventName | Type::Text) => {
                 let text = text(word, ty)?;
                 Ok(Test::Text(match operator {
@@ -251,8 +262,11 @@ impl Typer<'_> {
                 }
                 Ok(Test::Bool { accepts })
             }
-            Type::Number => {
-                let mut numbers: Vec<_> = words.iter().map(number).collect::<Result<_>>()?;
+            Type::Address => Ok(Test::AddressIn(words.iter().map(address).collect::<Result<_>>()?)),
+            Type::Network => Ok(Test::NetworkIn(words.iter().map(network).collect::<Result<_>>()?)),
+            ty @ (Type::Number | Type::Port) => {
+                let value = if ty == Type::Port { port } else { number };
+                let mut numbers: Vec<_> = words.iter().map(value).collect::<Result<_>>()?;
                 numbers.sort_unstable();
                 Ok(Test::NumberIn(numbers.into()))
             }
@@ -294,7 +308,9 @@ fn is_allowed(operator: Operator, ty: Type) -> bool {
     };
     match operator {
         Equal | EqualTwice | NotEqual | In | Intersects | Exists => true,
-        Less | LessOrEqual | Greater | GreaterOrEqual => ty != Type::Bool,
+        Less | LessOrEqual | Greater | GreaterOrEqual => {
+            !matches!(ty, Type::Bool | Type::Address | Type::Network)
+        }
         ContainsBytes | StartsWithBytes => false,
         _ => matches!(ty, Type::Text | Type::EventName),
     }
@@ -324,6 +340,30 @@ fn number(word: &Word) -> Result<i128> {
     let text = str::from_utf8(&word.bytes).ok();
     text.and_then(|text| text.parse().ok())
         .ok_or_else(|| bad_constant(word, "number", "a decimal integer"))
+}
+
+/// A port, by number or by the name of its service.
+fn port(word: &Word) -> Result<i128> {
+    let named = str::from_utf8(&word.bytes).ok().and_then(port_of);
+    named.map_or_else(|| number(word), |port| Ok(port.into())).map_err(|problem| {
+        problem.with_hint(Some("expected a decimal integer, or the name of a service".to_owned()))
+    })
+}
+
+fn address(word: &Word) -> Result<IpAddr> {
+    let text = str::from_utf8(&word.bytes).ok();
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| bad_constant(word, "IP address", "one like 10.0.0.1 or 2001:db8::1"))
+}
+
+fn network(word: &Word) -> Result<Network> {
+    const EXPECTED: &str = "one like 10.0.0.0/8 or 2001:db8::/32";
+    let text = String::from_utf8_lossy(&word.bytes);
+    Network::parse(&text).map_err(|cause| {
+        let mut problem = bad_constant(word, "IP network", EXPECTED);
+        problem.message = format!("{}: {}", problem.message, Escaped(cause.as_bytes()));
+        problem
+    })
 }
 
 /// A regular expression that has to match the whole of a text.

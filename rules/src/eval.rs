@@ -4,6 +4,7 @@
 //! Evaluation allocates nothing of its own, but for a regular expression on text that is not UTF-8.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use memchr::memmem::Finder;
 use regex::Regex;
@@ -12,6 +13,7 @@ use crate::ast::Quantifier;
 use crate::event::{Argument, Event, Value};
 use crate::field::FieldId;
 use crate::glob::Glob;
+use crate::network::Network;
 use crate::path::PathSet;
 
 /// How many ancestors a check without an index looks at: more than any real lineage has.
@@ -97,8 +99,12 @@ pub(crate) enum Index {
 }
 
 impl Subject {
-    /// The value, or that of the parent where the field walks the ancestors.
+    /// The value; the first one where there are several: that of the parent, or of the other end.
     pub(crate) fn value<'a>(&self, event: &'a impl Event) -> Option<Value<'a>> {
+        let sources = self.field.sources();
+        if !sources.is_empty() {
+            return sources.iter().find_map(|source| event.field(*source, None));
+        }
         match &self.index {
             Index::Ancestors => event.field(self.field, Some(Argument::Index(1))),
             Index::At(index) => event.field(self.field, Some(Argument::Index(*index))),
@@ -111,6 +117,11 @@ impl Subject {
 impl Check {
     fn holds(&self, event: &impl Event) -> bool {
         let Self { subject, test } = self;
+        if let [_, _, ..] = subject.field.sources() {
+            return test.holds_at(&|| {
+                subject.field.sources().iter().filter_map(|source| event.field(*source, None))
+            });
+        }
         if subject.index != Index::Ancestors {
             return subject.value(event).is_some_and(|value| test.holds(&value));
         }
@@ -123,10 +134,18 @@ impl Check {
 /// What a value must satisfy. A value of another type than the field's own satisfies nothing.
 #[derive(Clone, Debug)]
 pub(crate) enum Test {
+    /// Whether an address is this one, or is not.
+    Address { address: IpAddr, is_equal: bool },
+    /// An address is one of these.
+    AddressIn(HashSet<IpAddr>),
     /// Whether `false` and `true` are accepted.
     Bool { accepts: [bool; 2] },
     /// There is a value.
     Exists,
+    /// Whether an address is in this network, or is not.
+    Network { network: Network, is_in: bool },
+    /// An address is in one of these.
+    NetworkIn(Box<[Network]>),
     /// A number stands in this relation to the constant.
     Number(Relation, i128),
     /// A number is one of these, which are sorted.
@@ -181,8 +200,20 @@ impl Test {
     pub(crate) fn holds(&self, value: &Value<'_>) -> bool {
         match (self, value) {
             (Self::Exists, _) => true,
-            (Self::Quantified(quantifier, tests), _) => holds_for(*quantifier, tests, value),
+            (Self::Quantified(quantifier, tests), _) => {
+                holds_for(*quantifier, tests, |test| test.holds(value))
+            }
+            (Self::Address { address, is_equal }, Value::Address(value)) => {
+                (address == value) == *is_equal
+            }
+            (Self::AddressIn(addresses), Value::Address(value)) => addresses.contains(value),
             (Self::Bool { accepts }, Value::Bool(value)) => accepts[usize::from(*value)],
+            (Self::Network { network, is_in }, Value::Address(value)) => {
+                network.contains(*value) == *is_in
+            }
+            (Self::NetworkIn(networks), Value::Address(value)) => {
+                networks.iter().any(|network| network.contains(*value))
+            }
             (Self::Number(relation, constant), Value::Number(value)) => {
                 relation.holds(value, constant)
             }
@@ -191,6 +222,21 @@ impl Test {
             }
             (Self::Text(test), Value::Text(bytes)) => test.holds(bytes),
             _ => false,
+        }
+    }
+
+    /// Whether a field satisfies it that has several values: one of them does, or where they must differ, all do.
+    fn holds_at<'a, V: Iterator<Item = Value<'a>>>(&self, values: &dyn Fn() -> V) -> bool {
+        match self {
+            Self::Quantified(quantifier, tests) => {
+                holds_for(*quantifier, tests, |test| test.holds_at(values))
+            }
+            Self::Address { is_equal: false, .. }
+            | Self::Network { is_in: false, .. }
+            | Self::Number(Relation::NotEqual, _) => {
+                values().next().is_some() && values().all(|value| self.holds(&value))
+            }
+            _ => values().any(|value| self.holds(&value)),
         }
     }
 }
@@ -213,8 +259,8 @@ impl TextTest {
 }
 
 /// Whether so many of the tests hold; no list at all satisfies no quantifier.
-fn holds_for(quantifier: Quantifier, tests: &[Test], value: &Value<'_>) -> bool {
-    let mut outcomes = tests.iter().map(|test| test.holds(value));
+fn holds_for(quantifier: Quantifier, tests: &[Test], holds: impl Fn(&Test) -> bool) -> bool {
+    let mut outcomes = tests.iter().map(holds);
     match quantifier {
         Quantifier::All => !tests.is_empty() && outcomes.all(|holds| holds),
         Quantifier::Any => outcomes.any(|holds| holds),
@@ -246,9 +292,12 @@ mod tests {
         let test =
             |text: &str| Test::Text(TextTest::Relation(Relation::NotEqual, text.as_bytes().into()));
         let value = Value::from("myexe");
-        let one_of = |tests: &[Test]| holds_for(Quantifier::One, tests, &value);
+        let holds = |quantifier, tests: &[Test]| {
+            holds_for(quantifier, tests, |test: &Test| test.holds(&value))
+        };
+        let one_of = |tests: &[Test]| holds(Quantifier::One, tests);
         assert!(one_of(&[test("myexe"), test("bash")]));
         assert!(!one_of(&[test("a"), test("b")]));
-        assert!(!holds_for(Quantifier::All, &[], &value));
+        assert!(!holds(Quantifier::All, &[]));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 use shrike_common::Kind;
 
@@ -63,6 +64,14 @@ pub enum Value<'a> {
     Number(i128),
     /// Bytes that are mostly text; not necessarily UTF-8.
     Text(Cow<'a, [u8]>),
+    /// An IP address.
+    Address(IpAddr),
+}
+
+impl From<IpAddr> for Value<'_> {
+    fn from(value: IpAddr) -> Self {
+        Self::Address(value)
+    }
 }
 
 impl From<bool> for Value<'_> {

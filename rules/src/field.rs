@@ -48,10 +48,16 @@ pub struct Field {
 pub enum Type {
     /// `true` or `false`.
     Bool,
+    /// An IP address.
+    Address,
     /// Text that is one of the known event names.
     EventName,
+    /// An IP address that is compared with networks.
+    Network,
     /// An integer.
     Number,
+    /// An integer that may be named by its service.
+    Port,
     /// Text.
     Text,
 }
@@ -61,8 +67,11 @@ impl Type {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bool => "bool",
+            Self::Address => "IP address",
             Self::EventName => "event name",
+            Self::Network => "IP network",
             Self::Number => "number",
+            Self::Port => "port",
             Self::Text => "text",
         }
     }
@@ -92,6 +101,19 @@ impl FieldId {
     /// The name of the field in conditions and outputs.
     pub fn name(self) -> &'static str {
         self.info().name
+    }
+
+    /// The fields that this one has its values from. An event is not asked for it then, but for these.
+    pub fn sources(self) -> &'static [Self] {
+        match self {
+            Self::FdIp | Self::FdNet => &[Self::FdRip, Self::FdLip],
+            Self::FdPort => &[Self::FdRport, Self::FdLport],
+            Self::FdRnet => &[Self::FdRip],
+            Self::FdLnet => &[Self::FdLip],
+            Self::FdSnet => &[Self::FdSip],
+            Self::FdCnet => &[Self::FdCip],
+            _ => &[],
+        }
     }
 
     /// Whether the field is what the program gave to a system call, which the probes read only if it is asked for.
@@ -201,14 +223,21 @@ fields! {
     FdTypechar "fd.typechar" Text NoArgument, PATH, "type of the descriptor as one character: f, d, …";
     FdSockfamily "fd.sockfamily" Text NoArgument, CONNECT, "family of the socket: ip or unix";
     FdL4proto "fd.l4proto" Text NoArgument, CONNECT, "protocol of the connection: tcp, udp, icmp or raw";
-    FdRip "fd.rip" Text NoArgument, CONNECT, "remote IP address: where a connection goes to";
-    FdRport "fd.rport" Number NoArgument, CONNECT, "remote port";
-    FdLip "fd.lip" Text NoArgument, CONNECT, "local IP address; absent as long as the kernel has not chosen one: of a connection that begins, if the program did not";
-    FdLport "fd.lport" Number NoArgument, CONNECT, "local port; absent likewise";
-    FdSip "fd.sip" Text NoArgument, CONNECT, "IP address of the server: where a connection goes to";
-    FdSport "fd.sport" Number NoArgument, CONNECT, "port of the server";
-    FdCip "fd.cip" Text NoArgument, CONNECT, "IP address of the client; absent where fd.lip is";
-    FdCport "fd.cport" Number NoArgument, CONNECT, "port of the client; absent where fd.lport is";
+    FdIp "fd.ip" Address NoArgument, CONNECT, "IP addresses of both ends: one of them is equal, or none";
+    FdNet "fd.net" Network NoArgument, CONNECT, "networks of both ends, likewise";
+    FdPort "fd.port" Port NoArgument, CONNECT, "ports of both ends, likewise";
+    FdRip "fd.rip" Address NoArgument, CONNECT, "remote IP address: where a connection goes to";
+    FdRnet "fd.rnet" Network NoArgument, CONNECT, "network of the remote IP address";
+    FdRport "fd.rport" Port NoArgument, CONNECT, "remote port";
+    FdLip "fd.lip" Address NoArgument, CONNECT, "local IP address; absent as long as the kernel has not chosen one: of a connection that begins, if the program did not";
+    FdLnet "fd.lnet" Network NoArgument, CONNECT, "network of the local IP address; absent likewise";
+    FdLport "fd.lport" Port NoArgument, CONNECT, "local port; absent likewise";
+    FdSip "fd.sip" Address NoArgument, CONNECT, "IP address of the server: where a connection goes to";
+    FdSnet "fd.snet" Network NoArgument, CONNECT, "network of the server";
+    FdSport "fd.sport" Port NoArgument, CONNECT, "port of the server";
+    FdCip "fd.cip" Address NoArgument, CONNECT, "IP address of the client; absent where fd.lip is";
+    FdCnet "fd.cnet" Network NoArgument, CONNECT, "network of the client; absent where fd.lip is";
+    FdCport "fd.cport" Port NoArgument, CONNECT, "port of the client; absent where fd.lport is";
     FdIsServer "fd.is_server" Bool NoArgument, CONNECT, "whether the process is the server's side of the connection";
     ProcPid "proc.pid" Number NoArgument, ALL, "process id in the host's namespace";
     ProcPpid "proc.ppid" Number NoArgument, ALL, "process id of the parent";

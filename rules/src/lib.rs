@@ -63,6 +63,7 @@ mod load;
 mod merge;
 mod names;
 mod need;
+mod network;
 mod output;
 mod parse;
 mod path;

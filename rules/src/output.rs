@@ -145,6 +145,7 @@ impl Placeholder {
             None => message.write_str(ABSENT),
             Some(Value::Bool(value)) => write!(message, "{value}"),
             Some(Value::Number(value)) => write!(message, "{value}"),
+            Some(Value::Address(value)) => write!(message, "{value}"),
             Some(Value::Text(text)) => write!(message, "{}", Escaped(&text)),
         };
         let Some(width) = self.width else { return };

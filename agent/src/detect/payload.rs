@@ -125,7 +125,7 @@ fn connection<'a>(connect: &Connect<'a>, field: FieldId) -> Option<Value<'a>> {
 }
 
 fn ip_socket<'a>(connect: &Connect<'a>, family: &'static str, field: FieldId) -> Option<Value<'a>> {
-    let address = |address: Address| Value::from(address.ip().to_string());
+    let address = |address: Address| Value::from(address.ip());
     Some(match field {
         FieldId::FdName => socket::address(connect.address.ip(), connect.port).into(),
         FieldId::FdSockfamily => "ip".into(),
