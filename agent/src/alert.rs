@@ -94,8 +94,9 @@ impl Alert {
         alert
     }
 
-    /// Puts in what the container's runtime has told by now. `rest` is the message with room for that.
-    pub(crate) fn enrich(&mut self, rest: &Output, told: &impl Event) {
+    /// Puts in what is known of the container by now; `is_all` if no more will be. `rest` is the message with room
+    /// for that.
+    pub(crate) fn enrich(&mut self, rest: &Output, told: &impl Event, is_all: bool) {
         self.say(rest.render(told));
         for (name, value) in rest.fields(told) {
             self.put(name, json(value));
@@ -103,7 +104,7 @@ impl Alert {
         for field in OF_CONTAINERS.into_iter().filter(|field| field.is_of_runtime()) {
             self.put(field.name(), json(told.field(field, None)));
         }
-        self.enriched = Some(true);
+        self.enriched = Some(is_all);
     }
 
     fn put(&mut self, name: &str, value: Json) {
@@ -272,7 +273,7 @@ pub(crate) mod tests {
         assert_eq!(value(&alert, "container.id"), Some("0123456789ab".into()));
         assert_eq!(value(&alert, "k8s.pod.name"), Some(Json::Null));
         let rest = rule.output().settled(&Inside(false), FieldId::is_of_runtime);
-        alert.enrich(&rest, &Inside(true));
+        alert.enrich(&rest, &Inside(true), true);
         assert_eq!((alert.uuid, alert.enriched), (uuid, Some(true)));
         assert_eq!(alert.output, "00:00:00.000000000: Warning pid 4711 in web");
         assert_eq!(value(&alert, "proc.pid"), Some(4711.into()));

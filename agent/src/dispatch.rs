@@ -103,16 +103,20 @@ impl Dispatch {
         let now = Instant::now();
         let held = std::mem::take(&mut self.held);
         for mut held in held {
-            let is_over = held.deadline <= now;
-            let told = match directory {
-                Some(directory) if !is_over => settled(directory, &held.container),
-                _ => held.container.details(directory),
-            };
-            if let Some(details) = told {
-                held.alert.enrich(&held.rest, &Late(Told::new(&held.container, &details)));
-                self.send(held.alert);
-            } else if !is_over && (held.is_out || is_coming(directory, &held.container)) {
+            let all = directory.and_then(|directory| settled(directory, &held.container));
+            let is_all = all.is_some() || directory.is_none();
+            let is_over =
+                held.deadline <= now || !held.is_out && !is_coming(directory, &held.container);
+            if all.is_none() && !is_over {
                 self.held.push(held);
+                continue;
+            }
+            // What is out comes again with all there is, or not at all.
+            let is_due = !held.is_out || is_all;
+            let told = all.or_else(|| held.container.details(directory)).filter(|_| is_due);
+            if let Some(details) = told {
+                held.alert.enrich(&held.rest, &Late(Told::new(&held.container, &details)), is_all);
+                self.send(held.alert);
             } else if !held.is_out {
                 self.send(held.alert);
             }

@@ -254,6 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn paths_as_they_were_given_are_read_for_those_who_ask() {
+        let rule = |name: &str, condition: &str, output: &str| {
+            format!(
+                "- {{rule: {name}, desc: d, priority: info, output: '{output}', \
+                 condition: evt.type = open and {condition}}}\n"
+            )
+        };
+        let rules = [
+            rule("A", "fd.nameraw contains x", "o"),
+            rule("B", "fd.name = /x", "o"),
+            rule("C", "fd.name = /y", "%fd.nameraw"),
+        ];
+        let loaded = Ruleset::load(&[Source::new("r", &rules.concat())]);
+        assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
+        assert_eq!(Plans::of_rules(&loaded.ruleset).of(Kind::FileOpen).tables.given, 0b101);
+    }
+
+    #[test]
     fn what_no_rule_asks_for_is_not_needed() {
         let plans = plans(&["evt.type = openat and container.membership = member"]);
         assert!(plans.needs(Kind::FileOpen) && plans.needs(Kind::Exec));

@@ -9,6 +9,7 @@ use std::thread;
 use anyhow::{Context as _, anyhow, ensure};
 use nix::errno::Errno;
 use nix::sys::prctl::set_thp_disable;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use shrike_common::Namespaces;
 use shrike_rules::{Ruleset, Severity, diagnose};
 use tokio::runtime::Builder;
@@ -34,6 +35,12 @@ use crate::sensor::{self, ProbeState, Sensor, SensorOptions};
 use crate::sink;
 use crate::view;
 
+/// Takes as many descriptors as it may: of a thousand, which is what services get, the probes alone take hundreds.
+fn raise_descriptors() -> nix::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)
+}
+
 /// Runs the agent until SIGINT or SIGTERM.
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let release = KernelRelease::running().context("cannot tell the kernel's version")?;
@@ -45,6 +52,9 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     // The kernel would make huge pages of what is given back, which took 24 MB more within a minute.
     if let Err(error) = set_thp_disable(true) {
         tracing::warn!("cannot do without huge pages: {error}; the agent takes more memory");
+    }
+    if let Err(error) = raise_descriptors() {
+        tracing::warn!("cannot have more descriptors: {error}; many containers may be too many");
     }
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
     let health = Arc::new(Health::starting(Pipeline::HEALTH, "not started"));

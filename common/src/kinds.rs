@@ -228,7 +228,8 @@ kinds! {
         reserved: u32,
         /// The path, seen from the root of the mount namespace.
         path: Span,
-        /// The path as the program gave it to `open(2)` and its like; empty if no rule asks for it.
+        /// The path as the program gave it to `open(2)` and its like, read when the file was found: another thread
+        /// may have changed it. Empty if nobody asks for it.
         given: Span,
     }
 

@@ -10,7 +10,7 @@ use crate::{birth, breach, member, plan};
 
 /// Processes of several threads that have ended: each of those that end at once finds that none is left.
 #[btf_map]
-static ENDED: LruHashMap<Ended, u8, 1024> = LruHashMap::new();
+static ENDED: LruHashMap<Ended, u8, 4096> = LruHashMap::new();
 
 /// A process that has ended.
 #[derive(Clone, Copy)]

@@ -210,7 +210,7 @@ fields! {
     EvtSeq "evt.seq" Number NoArgument, ALL, "sequence number of the event on its CPU and lane";
     FdNum "fd.num" Number NoArgument, FILE_OPEN.union(CREATED).union(KindSet::of(Kind::Socket)), "number of the descriptor that the system call returned";
     FdName "fd.name" Text NoArgument, PATH, "path of the file; of a connection, where its listener is bound";
-    FdNameraw "fd.nameraw" Text NoArgument, FILE_OPEN, "path of the file as the program gave it to open(2) and its like; absent if it was opened otherwise";
+    FdNameraw "fd.nameraw" Text NoArgument, FILE_OPEN, "path of the file as the program gave it to open(2) and its like; absent if it was opened otherwise; read again after the kernel has read it, so another thread may have changed it";
     FdDirectory "fd.directory" Text NoArgument, PATH, "directory of the file";
     FdFilename "fd.filename" Text NoArgument, PATH, "name of the file without its directory";
     FdBoundFilename "fd.bound.filename" Text NoArgument, CONNECT, "name without its directory that the listener of a Unix socket was bound to, whatever it was renamed to";
@@ -259,7 +259,7 @@ fields! {
     ProcTty "proc.tty" Number NoArgument, ALL, "controlling terminal, as major << 20 | minor; 0 if there is none";
     ProcSid "proc.sid" Number NoArgument, ALL, "session id in the host's namespace: that at the start of the process";
     ProcSname "proc.sname" Text NoArgument, ALL, "name of the session leader";
-    ProcCwd "proc.cwd" Text NoArgument, ALL, "working directory of the process when it executed its program, with a slash at the end";
+    ProcCwd "proc.cwd" Text NoArgument, ALL, "working directory of the process when it executed its program, or was found, with a slash at the end";
     ProcEnv "proc.env" Text OptionalName, ALL, "variables of the environment that change what a program does or where it connects to (LD_*, GLIBC_TUNABLES, proxies and the like), as NAME=VALUE, joined by blanks; the value of one by name";
     ProcEnvCut "proc.env_cut" Bool NoArgument, ALL, "whether the environment is too long for all of proc.env to be told";
     ProcDuration "proc.duration" Number NoArgument, ALL, "age of the process, nanoseconds";

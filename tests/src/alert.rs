@@ -36,7 +36,7 @@ fn rules(path: &Path) -> String {
   desc: A test opens a file of its own.
   condition: evt.type in (open, openat, openat2) and fd.name = {path}
   output: >
-    %fd.name opened (evt_type=%evt.type syscall=%evt.syscall abi=%evt.abi time=%evt.rawtime
+    %fd.name opened (given=%fd.nameraw evt_type=%evt.type syscall=%evt.syscall abi=%evt.abi time=%evt.rawtime
     cpu=%evt.cpu seq=%evt.seq pid=%proc.pid tid=%thread.tid ppid=%proc.ppid vpid=%proc.vpid
     start=%proc.start_time name=%proc.name exepath=%proc.exepath args=%proc.args
     uid=%user.uid euid=%user.euid gid=%group.gid caps=%thread.cap_effective
@@ -130,6 +130,7 @@ fn tells_the_facts(fields: &Value, facts: &Facts, file: &Path) -> Result<()> {
     };
     ensure!(pid != tid, "the actor should act in a second thread");
     equal("fd.name", file.display().to_string().into())?;
+    equal("fd.nameraw", file.display().to_string().into())?;
     equal("evt.type", "openat".into())?;
     equal("evt.syscall", "openat".into())?;
     equal("evt.abi", "x86_64".into())?;

@@ -172,7 +172,7 @@ fn is_meant(event: &Value, report: &Report) -> Result<bool> {
     let fields = event.as_object_mut().context("no object")?;
     let time = fields.remove("time").context("no time")?;
     fields.remove("sequence");
-    for name in ["raw", "syscall", "tid"] {
+    for name in ["cpu", "raw", "syscall", "tid"] {
         if expected[name].is_null() {
             expected[name] = fields[name].clone();
         }

@@ -118,8 +118,10 @@ impl Cgroups {
     /// Takes over those of that look that were not told of; others that it has not found are gone. Returns the
     /// paths of which there is none any more.
     pub(crate) fn merge(&mut self, found: Self) -> HashSet<Box<[u8]>> {
+        // What there was no room for may be there all the same.
+        let is_whole = found.refused == 0;
         let is_gone = |(id, known): &(&CgroupId, &Known)| {
-            known.looks != self.looks && !found.paths.contains_key(id)
+            is_whole && known.looks != self.looks && !found.paths.contains_key(id)
         };
         let gone: Vec<_> = self.paths.iter().filter(is_gone).map(|(&id, _)| id).collect();
         let told: HashSet<_> = self.removed.iter().copied().collect();

@@ -80,17 +80,23 @@ impl<E: Errand> Worker<E> {
         Ok(Self { errands, done })
     }
 
-    fn is_busy(&self) -> bool {
-        self.done.try_recv() == Err(TryRecvError::Empty)
+    /// Whether it still does what it was left behind with.
+    fn is_busy(&self, errand: &Arc<E>) -> bool {
+        let done = self.done.try_recv();
+        if done == Err(TryRecvError::Disconnected) {
+            // It panicked, and has said so.
+            errand.turn_down();
+        }
+        done == Err(TryRecvError::Empty)
     }
 }
 
 /// Hands errands to a worker, and to another one if that does not end.
 fn hand_out<E: Errand>(name: &'static str, first: Worker<E>, errands: Receiver<E>) {
     let mut worker = Some(first);
-    let mut behind: HashMap<E::Party, Worker<E>> = HashMap::new();
+    let mut behind: HashMap<E::Party, (Worker<E>, Arc<E>)> = HashMap::new();
     for errand in errands {
-        behind.retain(|_, worker| worker.is_busy());
+        behind.retain(|_, (worker, errand)| worker.is_busy(errand));
         let party = errand.party();
         if behind.contains_key(&party) || behind.len() >= MOST {
             errand.turn_down();
@@ -111,7 +117,7 @@ fn hand_out<E: Errand>(name: &'static str, first: Worker<E>, errands: Receiver<E
             Ok(()) => worker = Some(own),
             Err(RecvTimeoutError::Timeout) => {
                 errand.late();
-                behind.insert(party, own);
+                behind.insert(party, (own, errand));
             }
             // It panicked, and has said so.
             Err(RecvTimeoutError::Disconnected) => errand.turn_down(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use shrike_common::{ContainerId, Membership, StartTime, Uid};
+use shrike_common::{ContainerId, Header, Membership, StartTime, Uid};
 use shrike_rules::{FieldId, Value};
 
 use super::{HOST, Sight};
@@ -73,9 +73,6 @@ pub(super) fn field<'a>(
         FieldId::ProcPpidDuration => age(header.time, sight.ancestor(1)?.start),
         FieldId::ContainerDuration => age(header.time, sight.its_container()?.started?),
         FieldId::ThreadTid => header.tid.0.into(),
-        FieldId::ThreadCapEffective => names(header.effective),
-        FieldId::ThreadCapPermitted => names(header.permitted),
-        FieldId::ThreadCapInheritable => names(header.inheritable),
         FieldId::UserUid => header.uid.0.into(),
         FieldId::UserEuid => header.euid.0.into(),
         FieldId::UserName => sight.names.user(sight.root(), header.uid)?.into(),
@@ -118,7 +115,7 @@ pub(super) fn field<'a>(
             container => container.0.into(),
         },
         FieldId::CgroupId => header.cgroup.0.into(),
-        _ => return None,
+        _ => capabilities(header, field)?,
     })
 }
 
@@ -260,8 +257,14 @@ fn age(now: u64, start: StartTime) -> Value<'static> {
     now.saturating_sub(start.0).into()
 }
 
-fn names(capabilities: u64) -> Value<'static> {
-    Capabilities::from_bits(capabilities).names().into()
+fn capabilities(header: &Header, field: FieldId) -> Option<Value<'static>> {
+    let set = match field {
+        FieldId::ThreadCapEffective => header.effective,
+        FieldId::ThreadCapPermitted => header.permitted,
+        FieldId::ThreadCapInheritable => header.inheritable,
+        _ => return None,
+    };
+    Some(Capabilities::from_bits(set).names().into())
 }
 
 fn executable(process: &Process) -> Option<Value<'_>> {

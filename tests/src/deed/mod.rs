@@ -222,7 +222,7 @@ impl Deed {
             "container": 0,
             "cgroup": facts.cgroup,
             "namespaces": facts.ns,
-            "cpu": facts.cpu,
+            "cpu": is_known.then_some(facts.cpu),
             "syscall": is_known.then_some(done.syscall),
             "abi": done.abi,
             "raw": done.raw,

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sched::{CpuSet, sched_setaffinity};
 use serde_json::json;
 
 use super::call::{call, dev};
@@ -95,8 +96,14 @@ pub(super) fn exit(scene: &Scene<'_>) -> Result<Done> {
     exit_by(scene, "exit_group")
 }
 
-/// All of them end at once, of which there is one event, by any of them.
+/// All of them end at once, wherever they run, of which there is one event, by any of them.
 pub(super) fn exit_with_threads(scene: &Scene<'_>) -> Result<Done> {
+    let mut all = CpuSet::new();
+    // Those that there are not are left out.
+    for cpu in 0..64 {
+        all.set(cpu)?;
+    }
+    sched_setaffinity(nix::unistd::Pid::from_raw(0), &all)?;
     for _ in 0..32 {
         thread::spawn(|| thread::sleep(Duration::from_mins(1)));
     }

@@ -98,6 +98,9 @@ fn move_it(watch: &mut Watch, name: &str, props: &Path, commands: &Commands) -> 
     say(props, &says(&first, "left"))?;
     hear(&first, "left")?;
 
+    // What is written down in the middle of something goes on with that elsewhere: it is to say nothing then.
+    say(props, "echo nothing")?;
+    until(&props.join("said"), "nothing")?;
     output(&mut command(checkpoint))?;
     say(props, &says(&second, "loop"))?;
     detached(command(restore))?;

@@ -1,7 +1,7 @@
 //! The folder of a process in `/proc`. What is read from it is that process's: once it has ended nothing more is
 //! found there, whoever has its pid then.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::mem;
@@ -46,8 +46,8 @@ impl Folder {
         folder.stat().is_ok_and(|stat| same(stat.start, start)).then_some(folder)
     }
 
-    /// Those of its threads that have not been reaped.
-    pub(super) fn threads(&self) -> io::Result<Vec<Self>> {
+    /// The names of its threads that have not been reaped.
+    pub(super) fn threads(&self) -> io::Result<Vec<CString>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut tasks = Dir::openat(&self.0, "task", flags, Mode::empty())?;
         let mut names = Vec::new();
@@ -55,15 +55,13 @@ impl Folder {
             let name = entry?.file_name().to_owned();
             names.extend((!name.to_bytes().starts_with(b".")).then_some(name));
         }
-        let mut threads = Vec::new();
-        for name in names {
-            match openat(&tasks, &*name, FOLDER, Mode::empty()) {
-                Ok(thread) => threads.push(Self(thread)),
-                Err(Errno::ENOENT) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(threads)
+        Ok(names)
+    }
+
+    /// The folder of one of its threads.
+    pub(super) fn thread(&self, name: &CStr) -> io::Result<Self> {
+        let path = [c"task/".to_bytes(), name.to_bytes()].concat();
+        Ok(Self(openat(&self.0, &*path, FOLDER, Mode::empty())?))
     }
 
     /// Its root directory.

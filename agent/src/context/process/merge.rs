@@ -39,6 +39,7 @@ impl Processes {
         if scan.start > self.lost {
             self.is_stale = false;
         }
+        self.is_stale |= scan.is_short;
         self.listed = self.listed.max(scan.start);
         self.end_absent(scan);
         let mut places = Places::new();

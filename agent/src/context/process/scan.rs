@@ -34,6 +34,8 @@ pub(crate) struct Scan {
     pub(super) found: BTreeMap<Pid, Found>,
     /// Processes of which nothing is known but that they were there.
     pub(super) unread: BTreeSet<Pid>,
+    /// Whether the agent itself was short of something, so that another scan may read more.
+    pub(super) is_short: bool,
     /// For as long as they are not in the table, they have a bound of their own.
     texts: Texts,
     /// Most are where another one is.
@@ -122,7 +124,11 @@ impl<Clock: Fn() -> u64> Taking<'_, Clock> {
                 Ok(Some(found)) => _ = self.scan().found.insert(pid, found),
                 Ok(None) => {}
                 Err(error) if is_gone(&error) => {}
-                Err(_) => _ = self.scan().unread.insert(pid),
+                Err(error) => {
+                    let mut scan = self.scan();
+                    scan.is_short |= is_shortage(&error);
+                    scan.unread.insert(pid);
+                }
             }
         }
     }
@@ -163,7 +169,12 @@ impl<Clock: Fn() -> u64> Taking<'_, Clock> {
         let loginuid = loginuid(folder)?;
         let args = thread.content("cmdline", LONGEST)?;
         let (env, is_env_cut) = match thread.content("environ", ENVIRONMENT) {
-            Ok(all) => (environment::told(&all), all.len() == ENVIRONMENT),
+            // Of one that is cut, it is not known what it would say.
+            Ok(all) if all.len() == ENVIRONMENT => {
+                let end = all.iter().rposition(|&byte| byte == 0).unwrap_or(0);
+                (environment::told(&all[..end]), true)
+            }
+            Ok(all) => (environment::told(&all), false),
             // It has none, as a kernel thread, or the agent may not see it. Whether it has ended, others tell.
             Err(error) => (Vec::new(), !is_gone(&error)),
         };
@@ -225,11 +236,20 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH as i32)
 }
 
+/// Whether the agent was short of descriptors or memory.
+fn is_shortage(error: &io::Error) -> bool {
+    [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
 /// A thread that has not ended; `None` if all have.
 fn living(folder: &Folder) -> io::Result<Option<Folder>> {
-    for thread in folder.threads()? {
-        match thread.stat() {
-            Ok(stat) if !stat.is_exiting => return Ok(Some(thread)),
+    // One after the other: there may be more than the agent may have open.
+    for name in folder.threads()? {
+        let thread = folder.thread(&name).and_then(|thread| Ok((thread.stat()?, thread)));
+        match thread {
+            Ok((stat, thread)) if !stat.is_exiting => return Ok(Some(thread)),
             Ok(_) => {}
             Err(error) if is_gone(&error) => {}
             Err(error) => return Err(error),
