@@ -100,7 +100,7 @@ fn was_told(task: Task, signal: Signal) -> bool {
     let ended = Ended { tgid: task.tgid().0.into(), start: task.start() };
     if signal.nr_threads() == 1 {
         // SAFETY: the entry is only tested for.
-        return unsafe { ENDED.get(&ended) }.is_some();
+        return unsafe { ENDED.get(ended) }.is_some();
     }
-    ENDED.insert(&ended, &0, BPF_NOEXIST) == Err(EEXIST)
+    ENDED.insert(ended, 0, BPF_NOEXIST) == Err(EEXIST)
 }
