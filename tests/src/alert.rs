@@ -36,13 +36,13 @@ fn rules(path: &Path) -> String {
   desc: A test opens a file of its own.
   condition: evt.type in (open, openat, openat2) and fd.name = {path}
   output: >
-    %fd.name opened (given=%fd.nameraw evt_type=%evt.type syscall=%evt.syscall abi=%evt.abi time=%evt.rawtime
+    %fd.name opened (evt_type=%evt.type syscall=%evt.syscall abi=%evt.abi time=%evt.rawtime
     cpu=%evt.cpu seq=%evt.seq pid=%proc.pid tid=%thread.tid ppid=%proc.ppid vpid=%proc.vpid
     start=%proc.start_time name=%proc.name exepath=%proc.exepath args=%proc.args
     uid=%user.uid euid=%user.euid gid=%group.gid caps=%thread.cap_effective
     permitted=%thread.cap_permitted inheritable=%thread.cap_inheritable cgroup=%cgroup.id
     mnt=%ns.mnt pidns=%ns.pid net=%ns.net user=%ns.user uts=%ns.uts ipc=%ns.ipc
-    cgroupns=%ns.cgroup timens=%ns.time)
+    cgroupns=%ns.cgroup timens=%ns.time given=%fd.nameraw)
   priority: WARNING
   tags: [test, T1005]
 ",

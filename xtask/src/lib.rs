@@ -4,6 +4,7 @@ pub mod agent;
 pub mod bench;
 pub mod cache;
 pub mod compile;
+pub mod conformance;
 pub mod console;
 pub mod demo;
 pub mod fuzz;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::cache::Cache;
-use xtask::{agent, bench, console, demo, fuzz, image, interrupt, setup, test, vm};
+use xtask::{agent, bench, conformance, console, demo, fuzz, image, interrupt, setup, test, vm};
 
 /// The project's own chores.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Chore {
     Bench(bench::Options),
     /// Build the agent
     Build(agent::BuildOptions),
+    /// Hold the rule language against cases with Falco's verdicts
+    Conformance(conformance::Options),
     /// Damage records at random and read them, for long
     Fuzz(fuzz::Options),
     /// Build the agent's container image
@@ -58,6 +60,7 @@ fn run(line: &Line) -> anyhow::Result<ExitCode> {
         Chore::Setup(options) => setup::command::run(&cache, options, line.offline).map(|()| 0)?,
         Chore::Bench(options) => i32::from(!bench::run(&cache, options, line.offline)?),
         Chore::Build(options) => agent::build(&cache, options, line.offline).map(|()| 0)?,
+        Chore::Conformance(options) => i32::from(!conformance::run(options)?),
         Chore::Fuzz(options) => i32::from(!fuzz::run(&cache, options, line.offline)?),
         Chore::Image(options) => image::run(&cache, options, line.offline).map(|()| 0)?,
         Chore::Run(options) => agent::run(&cache, options, line.offline)?,
