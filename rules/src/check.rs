@@ -8,13 +8,14 @@ use regex::Regex;
 
 use crate::ast::{self, FieldRef, Operand, Operator, Quantifier, Right, Span, Word};
 use crate::diagnose::Code;
-use crate::eval::{Check, Index, Relation, Subject, Test, TextTest};
+use crate::eval::{Check, Index, Left, Subject, Test, TextTest};
 use crate::field::{self, ArgumentRule, FieldId, Type};
 use crate::glob::Glob;
 use crate::lex::SyntaxError;
 use crate::lists::Lists;
 use crate::names;
 use crate::network::{Network, port_of};
+use crate::operand::{self, Typed};
 use crate::path::PathSet;
 use crate::suggest;
 use crate::text::Escaped;
@@ -63,16 +64,19 @@ pub(crate) fn check(
     lists: &Lists<'_>,
     warnings: &mut Vec<Problem>,
 ) -> Result<Check> {
-    let subject = match &check.left {
-        Operand::Field(field) => subject(field)?,
-        Operand::Call(call) => {
-            let name = call.transformer.name();
-            return Err(not_supported(call.span, &format!("the transformer {name}()")));
-        }
+    let (left, ty) = match operand::typed(&check.left)? {
+        Typed::List(list) => (Left::List(list), None),
+        Typed::Term(term, ty) => (Left::Term(term), Some(ty)),
     };
-    let mut typer = Typer { check, field: subject.field, lists, warnings };
+    let name = match &left {
+        Left::Term(term) => operand::name(term),
+        Left::List(_) => "the transformer",
+    };
+    let has_ends = matches!(&left, Left::Term(term)
+        if operand::field(term).is_some_and(|field| field.sources().len() > 1));
+    let mut typer = Typer { check, name, ty, has_ends, lists, warnings };
     let test = typer.test(&check.right)?;
-    Ok(Check { subject, test })
+    Ok(Check { left, test })
 }
 
 /// Resolves a field and its argument.
@@ -117,14 +121,15 @@ fn index(name: &str, word: &Word) -> Result<u32> {
     })
 }
 
-fn not_supported(span: Span, construct: &str) -> Problem {
-    Problem::condition(span, format!("{construct} is not supported yet"))
-}
-
 /// Types the right-hand side of one check.
 struct Typer<'a> {
     check: &'a ast::Check,
-    field: FieldId,
+    /// What is on the left, in messages.
+    name: &'static str,
+    /// Its type; none if it is a list.
+    ty: Option<Type>,
+    /// Whether it has a value for each end of a connection.
+    has_ends: bool,
     lists: &'a Lists<'a>,
     warnings: &'a mut Vec<Problem>,
 }
@@ -134,11 +139,7 @@ impl Typer<'_> {
         self.require_operator()?;
         match right {
             Right::Nothing => Ok(Test::Exists),
-            Right::Operand(operand) => {
-                let (Operand::Call(ast::Call { span, .. }) | Operand::Field(FieldRef { span, .. })) =
-                    operand;
-                Err(not_supported(*span, "a field or transformer on the right-hand side"))
-            }
+            Right::Operand(operand) => self.against(operand),
             Right::Quantified { quantifier, elements } => self.quantified(*quantifier, elements),
             Right::Word(word) if is_list(self.check.operator) => {
                 let words = self.named_list(word)?;
@@ -157,19 +158,41 @@ impl Typer<'_> {
 
     fn require_operator(&self) -> Result<()> {
         let operator = self.check.operator;
-        let ty = self.field.info().ty;
-        if is_allowed(operator, ty) {
+        if is_allowed(operator, self.ty) {
             return Ok(());
         }
-        let (name, field) = (operator.name(), self.field.name());
-        let message = format!("operator {name} is not allowed for {field}, a {}", ty.name());
+        let ty = self.ty.map_or("list", Type::name);
+        let (operator, name) = (operator.name(), self.name);
+        let message = format!("operator {operator} is not allowed for {name}, a {ty}");
         let allowed: Vec<_> = Operator::ALL
             .iter()
-            .filter(|operator| is_allowed(**operator, ty))
+            .filter(|operator| is_allowed(**operator, self.ty))
             .map(|operator| operator.name())
             .collect();
         Err(Problem::condition(self.check.operator_span, message)
             .with_hint(Some(format!("allowed are {}", allowed.join(" ")))))
+    }
+
+    /// A test against another value of the event.
+    fn against(&self, operand: &Operand) -> Result<Test> {
+        let (operator, span) = (self.check.operator, operand::span(operand));
+        let refused = |message: String| Err(Problem::condition(span, message));
+        let (Some(left), false) = (self.ty, self.has_ends) else {
+            return refused(format!("{} can be compared with constants only", self.name));
+        };
+        if matches!(operator, Operator::Regex | Operator::PathMatch) {
+            return refused(format!("operator {} takes constants only", operator.name()));
+        }
+        match operand::right(operand)? {
+            Typed::Term(term, right) if operand::is_comparable(left, right) => {
+                Ok(Test::Against(operator, Box::new(term)))
+            }
+            Typed::Term(_, right) => {
+                let (left, right) = (left.name(), right.name());
+                refused(format!("{}, a {left}, is compared with a {right}", self.name))
+            }
+            Typed::List(_) => refused("a list cannot be on the right-hand side".to_owned()),
+        }
     }
 
     /// The word itself or, if it names a list, the list's only item.
@@ -217,7 +240,8 @@ impl Typer<'_> {
     /// A test against one constant.
     fn comparison(&self, word: &Word) -> Result<Test> {
         let operator = self.check.operator;
-        match self.field.info().ty {
+        let Some(ty) = self.ty else { return self.member(std::slice::from_ref(word)) };
+        match ty {
             Type::Bool => {
                 let expected = boolean(word)? == (operator != Operator::NotEqual);
                 Ok(Test::Bool { accepts: [!expected, expected] })
@@ -230,8 +254,8 @@ impl Typer<'_> {
                 let is_in = operator != Operator::NotEqual;
                 Ok(Test::Network { network: network(word)?, is_in })
             }
-            Type::Number => Ok(Test::Number(relation(operator), number(word)?)),
-            Type::Port => Ok(Test::Number(relation(operator), port(word)?)),
+            Type::Number => Ok(Test::Number(operator.relation(), number(word)?)),
+            Type::Port => Ok(Test::Number(operator.relation(), port(word)?)),
             ty @ (Type::EventName | Type::Text) => {
                 let text = text(word, ty)?;
                 Ok(Test::Text(match operator {
@@ -246,7 +270,7 @@ impl Typer<'_> {
                     Operator::EndsWith => TextTest::EndsWith(text.into()),
                     Operator::Glob => TextTest::Glob(Glob::new(text, false)),
                     Operator::GlobFolded => TextTest::Glob(Glob::new(text, true)),
-                    _ => TextTest::Relation(relation(operator), text.into()),
+                    _ => TextTest::Relation(operator.relation(), text.into()),
                 }))
             }
         }
@@ -254,7 +278,11 @@ impl Typer<'_> {
 
     /// A test against the members of a list.
     fn member(&self, words: &[Word]) -> Result<Test> {
-        match self.field.info().ty {
+        let Some(ty) = self.ty else {
+            let words = words.iter().map(|word| word.bytes.clone().into()).collect();
+            return Ok(Test::Members { all: self.check.operator == Operator::In, words });
+        };
+        match ty {
             Type::Bool => {
                 let mut accepts = [false; 2];
                 for word in words {
@@ -301,11 +329,13 @@ fn is_list(operator: Operator) -> bool {
     matches!(operator, Operator::In | Operator::Intersects | Operator::PathMatch)
 }
 
-fn is_allowed(operator: Operator, ty: Type) -> bool {
+/// Whether an operator is for a type; for a list if that is none.
+fn is_allowed(operator: Operator, ty: Option<Type>) -> bool {
     use Operator::{
         ContainsBytes, Equal, EqualTwice, Exists, Greater, GreaterOrEqual, In, Intersects, Less,
         LessOrEqual, NotEqual, StartsWithBytes,
     };
+    let Some(ty) = ty else { return matches!(operator, In | Intersects | Exists) };
     match operator {
         Equal | EqualTwice | NotEqual | In | Intersects | Exists => true,
         Less | LessOrEqual | Greater | GreaterOrEqual => {
@@ -313,17 +343,6 @@ fn is_allowed(operator: Operator, ty: Type) -> bool {
         }
         ContainsBytes | StartsWithBytes => false,
         _ => matches!(ty, Type::Text | Type::EventName),
-    }
-}
-
-fn relation(operator: Operator) -> Relation {
-    match operator {
-        Operator::Less => Relation::Less,
-        Operator::LessOrEqual => Relation::LessOrEqual,
-        Operator::Greater => Relation::Greater,
-        Operator::GreaterOrEqual => Relation::GreaterOrEqual,
-        Operator::NotEqual => Relation::NotEqual,
-        _ => Relation::Equal,
     }
 }
 

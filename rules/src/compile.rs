@@ -341,8 +341,9 @@ fn macro_scope(definition: &Definition<Text>) -> Scope<'_> {
 
 /// The names of the events that can satisfy a check, and of those that can fail it.
 fn event_names(check: &Check) -> (NameSet, NameSet) {
-    match (check.subject.field, &check.test) {
-        (FieldId::EvtType, test) => {
+    let Some(subject) = check.subject() else { return (NameSet::all(), NameSet::all()) };
+    match (subject.field, &check.test) {
+        (FieldId::EvtType, test) if !matches!(test, Test::Against(..)) => {
             let accepts = |name: &'static str| test.holds(&Value::from(name));
             (NameSet::matching(accepts), NameSet::matching(|name| !accepts(name)))
         }

@@ -6,15 +6,16 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 use regex::Regex;
 
-use crate::ast::Quantifier;
+use crate::ast::{Operator, Quantifier};
 use crate::event::{Argument, Event, Value};
 use crate::field::FieldId;
 use crate::glob::Glob;
 use crate::network::Network;
 use crate::path::PathSet;
+use crate::term::{List, Term};
 
 /// How many ancestors a check without an index looks at: more than any real lineage has.
 const MAX_ANCESTORS: u32 = 1_024;
@@ -55,7 +56,7 @@ impl Program {
             Node::And(operands) | Node::Or(operands) => {
                 operands.iter().any(|operand| self.mentions(*operand, field))
             }
-            Node::Check(check) => field(check.subject.field),
+            Node::Check(check) => check.mentions(field),
             Node::Not(operand) => self.mentions(*operand, field),
         }
     }
@@ -71,11 +72,18 @@ impl Program {
     }
 }
 
-/// A test of a field.
+/// A test of a field, or of what is made of fields.
 #[derive(Debug)]
 pub(crate) struct Check {
-    pub(crate) subject: Subject,
+    pub(crate) left: Left,
     pub(crate) test: Test,
+}
+
+/// What is tested.
+#[derive(Debug)]
+pub(crate) enum Left {
+    List(List),
+    Term(Term),
 }
 
 /// A field with its argument.
@@ -115,25 +123,52 @@ impl Subject {
 }
 
 impl Check {
+    /// The field that is tested, if nothing is made of it.
+    pub(crate) fn subject(&self) -> Option<&Subject> {
+        match &self.left {
+            Left::Term(Term::Field(subject)) => Some(subject),
+            _ => None,
+        }
+    }
+
+    fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
+        let is_left = match &self.left {
+            Left::List(list) => list.mentions(field),
+            Left::Term(term) => term.mentions(field),
+        };
+        is_left || matches!(&self.test, Test::Against(_, term) if term.mentions(field))
+    }
+
     fn holds(&self, event: &impl Event) -> bool {
-        let Self { subject, test } = self;
+        let test = &self.test;
+        let subject = match &self.left {
+            Left::List(list) => {
+                return list.words(event).is_some_and(|words| test.holds_for_list(&words));
+            }
+            Left::Term(Term::Field(subject)) => subject,
+            Left::Term(term) => {
+                return term.value(event).is_some_and(|value| test.holds_in(&value, event));
+            }
+        };
         if let [_, _, ..] = subject.field.sources() {
             return test.holds_at(&|| {
                 subject.field.sources().iter().filter_map(|source| event.field(*source, None))
             });
         }
         if subject.index != Index::Ancestors {
-            return subject.value(event).is_some_and(|value| test.holds(&value));
+            return subject.value(event).is_some_and(|value| test.holds_in(&value, event));
         }
         (1..=MAX_ANCESTORS)
             .map_while(|level| event.field(subject.field, Some(Argument::Index(level))))
-            .any(|value| test.holds(&value))
+            .any(|value| test.holds_in(&value, event))
     }
 }
 
 /// What a value must satisfy. A value of another type than the field's own satisfies nothing.
 #[derive(Clone, Debug)]
 pub(crate) enum Test {
+    /// It stands in this relation to another value of the event.
+    Against(Operator, Box<Term>),
     /// Whether an address is this one, or is not.
     Address { address: IpAddr, is_equal: bool },
     /// An address is one of these.
@@ -142,6 +177,8 @@ pub(crate) enum Test {
     Bool { accepts: [bool; 2] },
     /// There is a value.
     Exists,
+    /// Of a list, all members are among these, or one is.
+    Members { all: bool, words: HashSet<Box<[u8]>> },
     /// Whether an address is in this network, or is not.
     Network { network: Network, is_in: bool },
     /// An address is in one of these.
@@ -154,6 +191,20 @@ pub(crate) enum Test {
     Quantified(Quantifier, Box<[Test]>),
     /// A text satisfies this.
     Text(TextTest),
+}
+
+impl Operator {
+    /// The order that it asks for; of one that asks for none, equality.
+    pub(crate) fn relation(self) -> Relation {
+        match self {
+            Self::Less => Relation::Less,
+            Self::LessOrEqual => Relation::LessOrEqual,
+            Self::Greater => Relation::Greater,
+            Self::GreaterOrEqual => Relation::GreaterOrEqual,
+            Self::NotEqual => Relation::NotEqual,
+            _ => Relation::Equal,
+        }
+    }
 }
 
 /// An order between two values.
@@ -197,6 +248,28 @@ pub(crate) enum TextTest {
 }
 
 impl Test {
+    /// Whether a value of an event satisfies it.
+    fn holds_in(&self, value: &Value<'_>, event: &impl Event) -> bool {
+        match self {
+            Self::Against(operator, term) => {
+                term.value(event).is_some_and(|right| compare(*operator, value, &right))
+            }
+            _ => self.holds(value),
+        }
+    }
+
+    fn holds_for_list(&self, list: &[Vec<u8>]) -> bool {
+        match self {
+            Self::Exists => true,
+            Self::Members { all: true, words } => {
+                !list.is_empty() && list.iter().all(|word| words.contains(&**word))
+            }
+            Self::Members { all: false, words } => list.iter().any(|word| words.contains(&**word)),
+            _ => false,
+        }
+    }
+
+    /// Whether a value satisfies it, as far as no other one has a say.
     pub(crate) fn holds(&self, value: &Value<'_>) -> bool {
         match (self, value) {
             (Self::Exists, _) => true,
@@ -255,6 +328,26 @@ impl TextTest {
             Self::Relation(relation, constant) => relation.holds(text, constant),
             Self::StartsWith(prefix) => text.starts_with(prefix),
         }
+    }
+}
+
+/// Whether two values of an event stand in a relation.
+fn compare(operator: Operator, left: &Value<'_>, right: &Value<'_>) -> bool {
+    let relation = operator.relation();
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => relation.holds(left, right),
+        (Value::Bool(left), Value::Bool(right)) => relation.holds(left, right),
+        (Value::Address(left), Value::Address(right)) => relation.holds(left, right),
+        (Value::Text(left), Value::Text(right)) => match operator {
+            Operator::Contains => memmem::find(left, right).is_some(),
+            Operator::ContainsFolded => contains_folded(left, &right.to_ascii_lowercase()),
+            Operator::EndsWith => left.ends_with(right),
+            Operator::Glob => Glob::new(right, false).matches(left),
+            Operator::GlobFolded => Glob::new(right, true).matches(left),
+            Operator::StartsWith => left.starts_with(right),
+            _ => relation.holds(left, right),
+        },
+        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use shrike_common::Kind;
 
-use crate::eval::{Check, Index, Node, NodeId, Program, Relation, Test, TextTest};
+use crate::eval::{Check, Index, Node, NodeId, Program, Relation, Subject, Test, TextTest};
 use crate::event::Value;
 use crate::field::FieldId;
 use crate::names;
@@ -57,7 +57,10 @@ impl Alternative<'_> {
     }
 
     fn of(&self, field: FieldId) -> impl Iterator<Item = (&Check, bool)> {
-        self.checks.iter().copied().filter(move |(check, _)| check.subject.field == field)
+        self.checks
+            .iter()
+            .copied()
+            .filter(move |(check, _)| check.subject().is_some_and(|subject| subject.field == field))
     }
 }
 
@@ -95,10 +98,17 @@ impl<'a> Search<'a, '_> {
     }
 
     fn check(&self, check: &'a Check, wanted: bool) -> Vec<Alternative<'a>> {
-        let field = check.subject.field;
+        // What is made of fields, nobody knows beforehand.
+        let Some(Subject { field, index }) = check.subject() else {
+            return vec![Alternative::default()];
+        };
+        let field = *field;
         if field == FieldId::EvtType {
             let mut names =
                 names::NAMES.iter().filter(|name| names::kind_of(name) == Some(self.kind));
+            if matches!(check.test, Test::Against(..)) {
+                return vec![Alternative::default()];
+            }
             let is_possible = names.any(|name| check.test.holds(&Value::from(*name)) == wanted);
             return if is_possible { vec![Alternative::default()] } else { Vec::new() };
         }
@@ -106,7 +116,8 @@ impl<'a> Search<'a, '_> {
         if !field.info().kinds.contains(self.kind) {
             return if wanted { Vec::new() } else { vec![Alternative::default()] };
         }
-        let checks = if (self.known)(field) && check.subject.index == Index::None {
+        let is_decided = !matches!(check.test, Test::Against(..));
+        let checks = if is_decided && (self.known)(field) && *index == Index::None {
             vec![(check, wanted)]
         } else {
             Vec::new()

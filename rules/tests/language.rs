@@ -195,14 +195,62 @@ fn the_first_rule_wins_unless_all_are_asked_for() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_by_name() {
-    let refused = [
-        ("tolower(proc.name) = a", "the transformer tolower()"),
-        ("proc.name = val(proc.pname)", "a field or transformer on the right-hand side"),
-        ("len(concat(proc.name, \"a\")) > 1", "the transformer len()"),
-    ];
-    for (condition, construct) in refused {
+fn transformers_make_values_of_fields() {
+    let event = Given::open("/opt/Tool.sh")
+        .with("proc.name", "sh")
+        .with("proc.pname", "sh")
+        .with("proc.pid", 5_i64)
+        .with("proc.ppid", 4_i64)
+        .with("proc.args[0]", "-lp")
+        .with("proc.args[1]", "8080")
+        .with("proc.aname[2]", "Init");
+    for (condition, holds) in [
+        ("toupper(proc.name) = SH", true),
+        ("tolower(proc.aname[2]) = init", true),
+        ("basename(fd.name) in (Tool.sh, x)", true),
+        ("basename(tolower(fd.name)) endswith .sh", true),
+        ("len(fd.name) = 12", true),
+        ("len(concat(proc.name, \"a\")) = 3", true),
+        ("b64(concat(\"YWFh\", \"YmJi\")) = aaabbb", true),
+        ("b64(fd.name) exists", false),
+        ("join(\",\", (proc.pid, proc.name)) = \"5,sh\"", true),
+        ("join(\",\", (proc.pid, proc.cmdline)) exists", false),
+        ("getopt(proc.args, \"lp:\") intersects (l)", true),
+        ("getopt(proc.args, \"lp:\") in (l, p, 8080)", true),
+        ("getopt(proc.args, \"lp:\") in (l, p)", false),
+        ("getopt(proc.args, \"lp:\")[p] = 8080", true),
+        ("len(getopt(proc.args, \"lp:\")) = 3", true),
+        ("proc.name = val(proc.pname)", true),
+        ("proc.name != val(proc.pname)", false),
+        ("proc.name in val(proc.pname)", true),
+        ("proc.pid > val(proc.ppid)", true),
+        ("fd.name icontains toupper(proc.pname)", true),
+        ("fd.name endswith concat(\".\", proc.name)", true),
+        ("proc.name = val(proc.cmdline)", false),
+        ("not proc.name = val(proc.cmdline)", true),
+    ] {
+        assert_eq!(matches(condition, &event), holds, "{condition}");
+    }
+}
+
+#[test]
+fn transformers_are_typed() {
+    for (condition, found) in [
+        ("toupper(proc.pid) = a", "a text is expected, and this is a number"),
+        ("len(proc.pid) = 1", "a text is expected, and this is a number"),
+        ("len(proc.name) contains a", "operator contains is not allowed"),
+        ("tolower(proc.aname) = a", "needs an index here"),
+        ("concat(proc.name) = a", "concat() takes two texts or more"),
+        ("concat(proc.name, proc.pid) = a", "a text is expected"),
+        ("getopt(proc.name, \"a\") intersects (a)", "is no list"),
+        ("getopt((\"-a\"), \"a\")[ab] = a", "an option is one character"),
+        ("getopt((\"-a\"), \"a\") = a", "operator = is not allowed for the transformer, a list"),
+        ("proc.name = val(proc.pid)", "proc.name, a text, is compared with a number"),
+        ("proc.name regex val(proc.pname)", "operator regex takes constants only"),
+        ("proc.name = val(proc.aname[2])", "proc.aname cannot be on the right-hand side"),
+        ("fd.ip = val(fd.sip)", "fd.ip can be compared with constants only"),
+    ] {
         let text = complaint(condition);
-        assert!(text.contains(&format!("{construct} is not supported yet")), "{condition}: {text}");
+        assert!(text.contains(found), "{condition}: {text}");
     }
 }

@@ -1,0 +1,149 @@
+//! What is compared: a field, or what transformers make of fields and constants.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use crate::eval::Subject;
+use crate::event::{Argument, Event, Value};
+use crate::field::FieldId;
+use crate::getopt;
+
+/// With or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Something that has one value.
+#[derive(Clone, Debug)]
+pub(crate) enum Term {
+    Field(Subject),
+    Constant(Box<[u8]>),
+    Base64(Box<Term>),
+    Basename(Box<Term>),
+    /// The texts, with another one between them.
+    Join {
+        between: Box<[u8]>,
+        terms: Box<[Term]>,
+    },
+    Length(Box<Term>),
+    LengthOfList(Box<List>),
+    Lower(Box<Term>),
+    /// The argument of an option.
+    Option {
+        list: Box<List>,
+        name: u8,
+    },
+    Upper(Box<Term>),
+}
+
+/// Something that has several: the options among arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct List {
+    pub(crate) arguments: Arguments,
+    pub(crate) accepted: Box<[u8]>,
+}
+
+/// Where arguments come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Arguments {
+    /// A field that has them by index.
+    Field(FieldId),
+    Terms(Box<[Term]>),
+}
+
+impl Term {
+    /// The value, if every field that it is made of has one.
+    pub(crate) fn value<'a>(&'a self, event: &'a impl Event) -> Option<Value<'a>> {
+        Some(match self {
+            Self::Field(subject) => subject.value(event)?,
+            Self::Constant(text) => Value::from(&**text),
+            Self::Base64(term) => BASE64.decode(term.text(event)?).ok()?.into(),
+            Self::Basename(term) => {
+                let mut text = term.text(event)?.into_owned();
+                let start = text.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+                text.drain(..start);
+                text.into()
+            }
+            Self::Join { between, terms } => join(between, terms, event)?.into(),
+            Self::Length(term) => Value::Number(term.text(event)?.len().try_into().ok()?),
+            Self::LengthOfList(list) => Value::Number(list.words(event)?.len().try_into().ok()?),
+            Self::Lower(term) => term.text(event)?.to_ascii_lowercase().into(),
+            Self::Option { list, name } => Value::Text(list.found(event)?.of(*name)?),
+            Self::Upper(term) => term.text(event)?.to_ascii_uppercase().into(),
+        })
+    }
+
+    /// The value as text.
+    fn text<'a>(&'a self, event: &'a impl Event) -> Option<Cow<'a, [u8]>> {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = match self.value(event)? {
+            Value::Text(text) => return Some(text),
+            Value::Address(value) => write!(text, "{value}"),
+            Value::Bool(value) => write!(text, "{value}"),
+            Value::Number(value) => write!(text, "{value}"),
+        };
+        Some(Cow::Owned(text.into_bytes()))
+    }
+
+    /// Whether it is made of a field of such a kind.
+    pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
+        match self {
+            Self::Field(subject) => field(subject.field),
+            Self::Constant(_) => false,
+            Self::Base64(term)
+            | Self::Basename(term)
+            | Self::Length(term)
+            | Self::Lower(term)
+            | Self::Upper(term) => term.mentions(field),
+            Self::Join { terms, .. } => terms.iter().any(|term| term.mentions(field)),
+            Self::LengthOfList(list) | Self::Option { list, .. } => list.mentions(field),
+        }
+    }
+}
+
+impl List {
+    /// The options and their arguments.
+    pub(crate) fn words(&self, event: &impl Event) -> Option<Vec<Vec<u8>>> {
+        Some(self.found(event)?.words().map(Cow::into_owned).collect())
+    }
+
+    fn found<'a>(&'a self, event: &'a impl Event) -> Option<getopt::Found<'a>> {
+        let arguments = match &self.arguments {
+            Arguments::Terms(terms) => {
+                terms.iter().map(|term| term.text(event)).collect::<Option<Vec<_>>>()?
+            }
+            Arguments::Field(field) => {
+                let text = |index| match event.field(*field, Some(Argument::Index(index)))? {
+                    Value::Text(text) => Some(text),
+                    _ => None,
+                };
+                (0..).map_while(text).collect()
+            }
+        };
+        Some(getopt::parse(&arguments, &self.accepted))
+    }
+
+    pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
+        match &self.arguments {
+            Arguments::Field(own) => field(*own),
+            Arguments::Terms(terms) => terms.iter().any(|term| term.mentions(field)),
+        }
+    }
+}
+
+fn join(between: &[u8], terms: &[Term], event: &impl Event) -> Option<Vec<u8>> {
+    let mut joined = Vec::new();
+    for (index, term) in terms.iter().enumerate() {
+        if index > 0 {
+            joined.extend_from_slice(between);
+        }
+        joined.extend_from_slice(&term.text(event)?);
+    }
+    Some(joined)
+}
