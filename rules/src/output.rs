@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 
-use crate::ast::{FieldRef, Span, Transformer, Word};
-use crate::check::{self, Problem};
+use crate::ast::{FieldRef, Operand, Span, Word};
+use crate::check::Problem;
 use crate::diagnose::Code;
-use crate::eval::Subject;
 use crate::event::{Event, Value};
 use crate::field::{self, FieldId};
 use crate::lex;
+use crate::operand::{self, Typed};
+use crate::parse;
 use crate::suggest;
+use crate::term::Term;
 use crate::text::Escaped;
 
 /// What stands for a value that an event does not have.
@@ -30,9 +32,9 @@ enum Part {
 
 #[derive(Clone, Debug)]
 struct Placeholder {
-    /// The field as written, with its argument.
+    /// The field as written, with its argument; or the transformer.
     name: String,
-    subject: Subject,
+    term: Term,
     /// The number of characters to pad or cut to.
     width: Option<usize>,
 }
@@ -97,9 +99,9 @@ impl Output {
         event: &'a E,
     ) -> impl Iterator<Item = (&'a str, Option<Value<'a>>)> {
         self.placeholders().enumerate().filter_map(move |(index, placeholder)| {
-            let Placeholder { name, subject, .. } = placeholder;
+            let Placeholder { name, term, .. } = placeholder;
             let is_repeated = self.placeholders().take(index).any(|earlier| earlier.name == *name);
-            (!is_repeated).then(|| (name.as_str(), subject.value(event)))
+            (!is_repeated).then(|| (name.as_str(), term.value(event)))
         })
     }
 
@@ -110,7 +112,7 @@ impl Output {
         let mut parts = Vec::new();
         for part in &self.parts {
             match part {
-                Part::Field(placeholder) if is_later(placeholder.subject.field) => {
+                Part::Field(placeholder) if placeholder.term.mentions(is_later) => {
                     parts.push(part.clone());
                 }
                 Part::Field(placeholder) => {
@@ -126,7 +128,7 @@ impl Output {
 
     /// Whether the message has a field of such a kind.
     pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
-        self.placeholders().any(|placeholder| field(placeholder.subject.field))
+        self.placeholders().any(|placeholder| placeholder.term.mentions(field))
     }
 
     fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
@@ -141,7 +143,7 @@ impl Placeholder {
     fn render(&self, event: &impl Event, message: &mut String) {
         let start = message.len();
         // Writing to a string cannot fail.
-        let _ = match self.subject.value(event) {
+        let _ = match self.term.value(event) {
             None => message.write_str(ABSENT),
             Some(Value::Bool(value)) => write!(message, "{value}"),
             Some(Value::Number(value)) => write!(message, "{value}"),
@@ -170,22 +172,32 @@ fn placeholder(template: &str, start: usize) -> Result<(Placeholder, usize), Pro
     let rest = &template[start + 1..];
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let name_start = start + 1 + digits;
-    let name_length = field_length(template, name_start)?;
-    let name_end = name_start + name_length;
-    let (argument, end) = argument(template, name_end)?;
-    let reference = FieldRef {
-        span: Span::new(name_start..end),
-        name: template[name_start..name_end].to_owned(),
-        argument,
+    let (operand, end) = operand(template, name_start)?;
+    let term = match operand::typed(&operand).map_err(in_output)? {
+        Typed::Term(term, _) => term,
+        Typed::List(_) => {
+            return Err(problem(name_start..end, "a single value is expected, and this is a list"));
+        }
     };
-    let subject = check::subject(&reference).map_err(in_output)?;
     // More columns than any terminal has would only serve to exhaust memory.
     let width = rest[..digits].parse::<u16>().ok().map(usize::from);
     if digits > 0 && width.is_none() {
         return Err(problem(start..name_start, "the width of a field is at most 65535"));
     }
     let name = template[name_start..end].to_owned();
-    Ok((Placeholder { name, subject, width }, end - start))
+    Ok((Placeholder { name, term, width }, end - start))
+}
+
+/// The field or transformer at `start`, and where it ends.
+fn operand(template: &str, start: usize) -> Result<(Operand, usize), Problem> {
+    let call = parse::call_at(template, start).map_err(|error| in_output(error.into()))?;
+    if let Some((call, end)) = call {
+        return Ok((Operand::Call(call), end));
+    }
+    let name_end = start + field_length(template, start)?;
+    let (argument, end) = argument(template, name_end)?;
+    let (span, name) = (Span::new(start..end), template[start..name_end].to_owned());
+    Ok((Operand::Field(FieldRef { span, name, argument }), end))
 }
 
 /// The length of the longest known field name at `start`.
@@ -194,13 +206,6 @@ fn field_length(template: &str, start: usize) -> Result<usize, Problem> {
     let known = field::all().iter().filter(|field| text.starts_with(field.name));
     if let Some(length) = known.map(|field| field.name.len()).max() {
         return Ok(length);
-    }
-    let call = Transformer::ALL.iter().find(|transformer| {
-        text.strip_prefix(transformer.name()).is_some_and(|rest| rest.starts_with('('))
-    });
-    if let Some(transformer) = call {
-        let message = format!("the transformer {}() is not supported yet", transformer.name());
-        return Err(problem(start..start + transformer.name().len(), &message));
     }
     let Some(length) = lex::field_name_length(text) else {
         let message = "invalid formatting token: a field must follow '%'";
@@ -317,6 +322,12 @@ mod tests {
     }
 
     #[test]
+    fn transformers_are_rendered() {
+        let rendered = render("%toupper(proc.aname[1])-%5len(proc.aname[2])|%basename(fd.name)");
+        assert_eq!(rendered, "A1-2    |<NA>");
+    }
+
+    #[test]
     fn mistakes_are_named_with_their_place() {
         let unknown = "invalid formatting token: unknown filter field proc.nosuch".to_owned();
         assert_eq!(complaint("a %proc.nosuch b"), (Span::new(3..14), unknown));
@@ -324,6 +335,8 @@ mod tests {
         assert!(complaint("%99999999proc.pid").1.contains("width"));
         assert!(complaint("%proc.aname[2").1.contains("closing"));
         assert!(complaint("%proc.pid[2]").1.contains("takes no argument"));
-        assert!(complaint("%toupper(proc.name)").1.contains("toupper() is not supported yet"));
+        assert!(complaint("%toupper(proc.pid)").1.contains("a text is expected"));
+        assert!(complaint("%toupper(proc.name").1.contains("closing the transformer"));
+        assert!(complaint("%getopt((\"-a\"), \"a\")").1.contains("this is a list"));
     }
 }

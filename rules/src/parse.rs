@@ -30,6 +30,15 @@ pub(crate) fn parse(text: &str) -> Result<Expr> {
     })
 }
 
+/// The transformer that stands at a place of an output, if one does, and where it ends.
+pub(crate) fn call_at(text: &str, position: usize) -> Result<Option<(Call, usize)>> {
+    let mut cursor = Cursor::new(text);
+    cursor.rewind(position);
+    let mut parser = Parser { cursor, depth: 0 };
+    let call = parser.call(false)?;
+    Ok(call.map(|call| (call, parser.cursor.position())))
+}
+
 struct Parser<'a> {
     cursor: Cursor<'a>,
     depth: usize,
