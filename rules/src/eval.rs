@@ -1,7 +1,8 @@
 //! The compiled form of conditions, and its evaluation.
 //!
 //! A check on a field without a value is false, whatever the operator; `not` of it is true.
-//! Evaluation allocates nothing of its own, but for a regular expression on text that is not UTF-8.
+//! Evaluation allocates nothing of its own, but for a regular expression on text that is not UTF-8, and for what
+//! transformers make.
 
 use std::collections::HashSet;
 use std::net::IpAddr;

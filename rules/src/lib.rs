@@ -44,7 +44,7 @@
 //! On its way from text to a match a rule passes through the modules in this order: `yaml` and
 //! `file` read items, `merge` lets later ones redefine and extend earlier ones, `lex` and `parse`
 //! turn a condition into the tree of `ast`, `check` gives names and constants their meaning from
-//! the table in [`field`], `compile` puts the result into the program that `eval` runs, `output`
+//! the table in [`field`], `operand` does so with transformers, which `term` evaluates, `compile` puts the result into the program that `eval` runs, `output`
 //! does the like for templates, and `load` leads them all. Whatever is wrong on the way becomes a
 //! [`Diagnostic`] at its place in `source`.
 

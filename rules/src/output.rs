@@ -113,7 +113,13 @@ impl Output {
         for part in &self.parts {
             match part {
                 Part::Field(placeholder) if placeholder.term.mentions(is_later) => {
-                    parts.push(part.clone());
+                    // What is known now will not be asked for later.
+                    match placeholder.term.settled(event, is_later) {
+                        Some(term) => {
+                            parts.push(Part::Field(Placeholder { term, ..placeholder.clone() }));
+                        }
+                        None => push_literal(&mut parts, ABSENT),
+                    }
                 }
                 Part::Field(placeholder) => {
                     let mut text = String::new();
@@ -319,6 +325,24 @@ mod tests {
             ("proc.aname[2]", Some("a2".into())),
         ];
         assert_eq!(fields, expected.map(|(name, value)| (name, value.clone())));
+    }
+
+    #[test]
+    fn what_is_made_of_both_has_both() {
+        struct Later;
+        impl Event for Later {
+            fn kind(&self) -> Kind {
+                Kind::Exec
+            }
+            fn field(&self, field: FieldId, _: Option<Argument<'_>>) -> Option<Value<'_>> {
+                (field == FieldId::ContainerName).then(|| "web".into())
+            }
+        }
+        let output = Output::parse(
+            "%concat(proc.aname[1], \"@\", toupper(container.name)) %concat(fd.name, container.name)",
+        );
+        let settled = output.unwrap().settled(&Process, FieldId::is_of_runtime);
+        assert_eq!(settled.render(&Later), "a1@WEB <NA>");
     }
 
     #[test]

@@ -91,6 +91,33 @@ impl Term {
         Some(Cow::Owned(text.into_bytes()))
     }
 
+    /// The same with what this event has in it, but for fields of such a kind: they are asked for later. `None` if
+    /// it will have no value then either.
+    pub(crate) fn settled(
+        &self,
+        event: &impl Event,
+        is_later: fn(FieldId) -> bool,
+    ) -> Option<Self> {
+        let boxed = |term: &Self| Some(Box::new(term.settled(event, is_later)?));
+        let listed = |list: &List| Some(Box::new(list.settled(event, is_later)?));
+        Some(match self {
+            Self::Field(subject) if is_later(subject.field) => self.clone(),
+            Self::Field(_) => Self::Constant(self.text(event)?.into()),
+            Self::Constant(_) => self.clone(),
+            Self::Base64(term) => Self::Base64(boxed(term)?),
+            Self::Basename(term) => Self::Basename(boxed(term)?),
+            Self::Join { between, terms } => {
+                let terms = terms.iter().map(|term| term.settled(event, is_later));
+                Self::Join { between: between.clone(), terms: terms.collect::<Option<_>>()? }
+            }
+            Self::Length(term) => Self::Length(boxed(term)?),
+            Self::LengthOfList(list) => Self::LengthOfList(listed(list)?),
+            Self::Lower(term) => Self::Lower(boxed(term)?),
+            Self::Option { list, name } => Self::Option { list: listed(list)?, name: *name },
+            Self::Upper(term) => Self::Upper(boxed(term)?),
+        })
+    }
+
     /// Whether it is made of a field of such a kind.
     pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
         match self {
@@ -118,15 +145,25 @@ impl List {
             Arguments::Terms(terms) => {
                 terms.iter().map(|term| term.text(event)).collect::<Option<Vec<_>>>()?
             }
-            Arguments::Field(field) => {
-                let text = |index| match event.field(*field, Some(Argument::Index(index)))? {
-                    Value::Text(text) => Some(text),
-                    _ => None,
-                };
-                (0..).map_while(text).collect()
-            }
+            Arguments::Field(field) => indexed(*field, event).collect(),
         };
         Some(getopt::parse(&arguments, &self.accepted))
+    }
+
+    /// As a term is.
+    fn settled(&self, event: &impl Event, is_later: fn(FieldId) -> bool) -> Option<Self> {
+        let terms: Option<Box<[Term]>> = match &self.arguments {
+            Arguments::Field(field) if is_later(*field) => return Some(self.clone()),
+            Arguments::Field(field) => Some(
+                indexed(*field, event)
+                    .map(|text| Term::Constant(text.into_owned().into()))
+                    .collect(),
+            ),
+            Arguments::Terms(terms) => {
+                terms.iter().map(|term| term.settled(event, is_later)).collect()
+            }
+        };
+        Some(Self { arguments: Arguments::Terms(terms?), accepted: self.accepted.clone() })
     }
 
     pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
@@ -135,6 +172,15 @@ impl List {
             Arguments::Terms(terms) => terms.iter().any(|term| term.mentions(field)),
         }
     }
+}
+
+/// The texts of a field that has them by index.
+fn indexed(field: FieldId, event: &impl Event) -> impl Iterator<Item = Cow<'_, [u8]>> {
+    let text = move |index| match event.field(field, Some(Argument::Index(index)))? {
+        Value::Text(text) => Some(text),
+        _ => None,
+    };
+    (0..).map_while(text)
 }
 
 fn join(between: &[u8], terms: &[Term], event: &impl Event) -> Option<Vec<u8>> {
