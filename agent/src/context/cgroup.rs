@@ -203,6 +203,17 @@ mod tests {
     }
 
     #[test]
+    fn a_look_without_room_for_all_does_not_say_who_is_gone() {
+        let mut cgroups = Cgroups::default();
+        cgroups.insert(CgroupId(1), b"/kept");
+        cgroups.begin();
+        let found = Cgroups { refused: 1, ..Cgroups::default() };
+        assert!(cgroups.merge(found).is_empty());
+        assert_eq!(cgroups.path(CgroupId(1)), Some(&b"/kept"[..]));
+        assert_eq!(cgroups.merge(Cgroups::default()).len(), 1);
+    }
+
+    #[test]
     fn a_process_has_a_cgroup_in_each_hierarchy() {
         let text =
             b"12:cpu,cpuacct:/docker/x\n1:name=systemd:/a:b\nx:y:/z\n3:cpu\n0::/../../s.scope\n";

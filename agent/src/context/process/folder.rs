@@ -60,7 +60,7 @@ impl Folder {
 
     /// The folder of one of its threads.
     pub(super) fn thread(&self, name: &CStr) -> io::Result<Self> {
-        let path = [c"task/".to_bytes(), name.to_bytes()].concat();
+        let path = [b"task/", name.to_bytes()].concat();
         Ok(Self(openat(&self.0, &*path, FOLDER, Mode::empty())?))
     }
 

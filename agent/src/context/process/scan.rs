@@ -94,6 +94,10 @@ impl Scan {
             taking.read();
         });
         let mut scan = taking.scan.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if scan.is_short {
+            let (proc, unread) = (proc.display(), scan.unread.len());
+            tracing::warn!("{unread} processes of {proc} are not read: no descriptors or memory");
+        }
         scan.end = (taking.clock)();
         Ok(scan)
     }
