@@ -9,13 +9,14 @@ use regex::Regex;
 use crate::ast::{self, FieldRef, Operand, Operator, Quantifier, Right, Span, Word};
 use crate::diagnose::Code;
 use crate::eval::{Check, Index, Left, Subject, Test, TextTest};
-use crate::field::{self, ArgumentRule, FieldId, Type};
+use crate::field::{self, ArgumentRule, Field, FieldId, Type};
 use crate::glob::Glob;
 use crate::lex::SyntaxError;
 use crate::lists::Lists;
 use crate::names;
 use crate::network::{Network, port_of};
 use crate::operand::{self, Typed};
+use crate::parameter;
 use crate::path::PathSet;
 use crate::suggest;
 use crate::text::Escaped;
@@ -82,35 +83,66 @@ pub(crate) fn check(
 /// Resolves a field and its argument.
 pub(crate) fn subject(reference: &FieldRef) -> Result<Subject> {
     let FieldRef { span, name, argument } = reference;
-    let Some(field) = FieldId::by_name(name) else {
-        let hint = suggest::hint(name, field::all().iter().map(|field| field.name));
-        let name_span = Span::new(span.start..span.start + name.len());
-        return Err(
-            Problem::unknown_name(name_span, format!("nonexistent field {name}")).with_hint(hint)
-        );
+    let name_span = Span::new(span.start..span.start + name.len());
+    if let Some(field) = FieldId::by_name(name) {
+        let index = bracketed(field.info(), *span, argument.as_ref())?;
+        return Ok(Subject { field, index });
+    }
+    match FieldId::prefix_of(name) {
+        Some((field, Some(dotted), length)) if length == name.len() => match argument {
+            None => Ok(Subject { field, index: Index::Named(dotted.into()) }),
+            Some(word) => {
+                Err(Problem::condition(word.span, format!("field {name} takes no argument")))
+            }
+        },
+        _ => {
+            let hint = suggest::hint(name, field::all().iter().map(|field| field.name))
+                .or_else(|| parameter_hint(name));
+            let message = format!("nonexistent field {name}");
+            Err(Problem::unknown_name(name_span, message).with_hint(hint))
+        }
+    }
+}
+
+/// The nearest name of what may follow a field after a dot.
+fn parameter_hint(name: &str) -> Option<String> {
+    let (own, dotted) = name.rsplit_once('.')?;
+    let nearest = match FieldId::by_name(own)?.info().argument {
+        ArgumentRule::Parameter => suggest::nearest(dotted, parameter::all()),
+        ArgumentRule::EventName => suggest::nearest(dotted, names::NAMES.iter().copied()),
+        _ => None,
     };
-    let index = match (field.info().argument, argument) {
-        (ArgumentRule::Ancestor, None) => Index::Ancestors,
-        (ArgumentRule::None | ArgumentRule::OptionalIndex | ArgumentRule::OptionalName, None) => {
-            Index::None
+    Some(format!("did you mean {own}.{}?", nearest?))
+}
+
+/// Which value of a field is meant by what stands in brackets after it.
+fn bracketed(field: &Field, span: Span, argument: Option<&Word>) -> Result<Index> {
+    use ArgumentRule::{
+        Ancestor, Dotted, EventName, List, Name, OptionalIndex, OptionalName, Parameter,
+    };
+    let name = field.name;
+    let refused = |span, what: &str| {
+        let message = format!("field {name} {what}");
+        Err(Problem::condition(span, message))
+    };
+    match (field.argument, argument) {
+        (Ancestor, None) => Ok(Index::Ancestors),
+        (ArgumentRule::None | OptionalIndex | OptionalName | List, None) => Ok(Index::None),
+        (ArgumentRule::None, Some(word)) => refused(word.span, "takes no argument"),
+        (Ancestor | OptionalIndex | List, Some(word)) => Ok(Index::At(index(name, word)?)),
+        // A number itself is known by its name only.
+        (Parameter, Some(word)) if field.id != FieldId::EvtRawarg => {
+            Ok(Index::At(index(name, word)?))
         }
-        (ArgumentRule::None, Some(word)) => {
-            let message = format!("field {name} takes no argument");
-            return Err(Problem::condition(word.span, message));
-        }
-        (ArgumentRule::Ancestor | ArgumentRule::OptionalIndex, Some(word)) => {
-            Index::At(index(name, word)?)
-        }
-        (ArgumentRule::Name, None) => {
-            let message = format!("field {name} needs a name in brackets, as in {name}[NAME]");
-            return Err(Problem::condition(*span, message));
+        (Name, None) => refused(span, &format!("needs a name in brackets, as in {name}[NAME]")),
+        (Dotted | EventName | Parameter, _) => {
+            refused(span, &format!("needs a name after a dot, as in {name}.NAME"))
         }
         // A name that is not UTF-8 is none that anything has.
-        (ArgumentRule::Name | ArgumentRule::OptionalName, Some(word)) => {
-            Index::Named(String::from_utf8_lossy(&word.bytes).into())
+        (Name | OptionalName, Some(word)) => {
+            Ok(Index::Named(String::from_utf8_lossy(&word.bytes).into()))
         }
-    };
-    Ok(Subject { field, index })
+    }
 }
 
 fn index(name: &str, word: &Word) -> Result<u32> {
@@ -256,9 +288,13 @@ impl Typer<'_> {
             }
             Type::Number => Ok(Test::Number(operator.relation(), number(word)?)),
             Type::Port => Ok(Test::Number(operator.relation(), port(word)?)),
-            ty @ (Type::EventName | Type::Text) => {
+            ty @ (Type::EventName | Type::Text | Type::Bytes) => {
                 let text = text(word, ty)?;
                 Ok(Test::Text(match operator {
+                    Operator::ContainsBytes => {
+                        TextTest::Contains(Box::new(Finder::new(&hexadecimal(word)?).into_owned()))
+                    }
+                    Operator::StartsWithBytes => TextTest::StartsWith(hexadecimal(word)?.into()),
                     Operator::Contains => {
                         TextTest::Contains(Box::new(Finder::new(text).into_owned()))
                     }
@@ -298,7 +334,7 @@ impl Typer<'_> {
                 numbers.sort_unstable();
                 Ok(Test::NumberIn(numbers.into()))
             }
-            ty @ (Type::EventName | Type::Text) => {
+            ty @ (Type::EventName | Type::Text | Type::Bytes) => {
                 let texts: Vec<_> =
                     words.iter().map(|word| text(word, ty)).collect::<Result<_>>()?;
                 Ok(Test::Text(if self.check.operator == Operator::PathMatch {
@@ -332,16 +368,19 @@ fn is_list(operator: Operator) -> bool {
 /// Whether an operator is for a type; for a list if that is none.
 fn is_allowed(operator: Operator, ty: Option<Type>) -> bool {
     use Operator::{
-        ContainsBytes, Equal, EqualTwice, Exists, Greater, GreaterOrEqual, In, Intersects, Less,
-        LessOrEqual, NotEqual, StartsWithBytes,
+        Contains, ContainsBytes, EndsWith, Equal, EqualTwice, Exists, Greater, GreaterOrEqual, In,
+        Intersects, Less, LessOrEqual, NotEqual, StartsWith, StartsWithBytes,
     };
     let Some(ty) = ty else { return matches!(operator, In | Intersects | Exists) };
     match operator {
         Equal | EqualTwice | NotEqual | In | Intersects | Exists => true,
         Less | LessOrEqual | Greater | GreaterOrEqual => {
-            !matches!(ty, Type::Bool | Type::Address | Type::Network)
+            !matches!(ty, Type::Bool | Type::Address | Type::Network | Type::Bytes)
         }
-        ContainsBytes | StartsWithBytes => false,
+        ContainsBytes | StartsWithBytes => ty == Type::Bytes,
+        Contains | StartsWith | EndsWith => {
+            matches!(ty, Type::Text | Type::EventName | Type::Bytes)
+        }
         _ => matches!(ty, Type::Text | Type::EventName),
     }
 }
@@ -400,8 +439,22 @@ fn regex(word: &Word) -> Result<Regex> {
     })
 }
 
+/// Bytes, each as two hexadecimal digits.
+fn hexadecimal(word: &Word) -> Result<Vec<u8>> {
+    let digit =
+        |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = word.bytes.chunks(2).map(byte).collect();
+    bytes.ok_or_else(|| bad_constant(word, "byte string", "two hexadecimal digits for each byte"))
+}
+
 fn text(word: &Word, ty: Type) -> Result<&[u8]> {
-    if let Some(nul) = word.bytes.iter().position(|byte| *byte == 0) {
+    if ty != Type::Bytes
+        && let Some(nul) = word.bytes.iter().position(|byte| *byte == 0)
+    {
         let message = format!("the text has a NUL byte at {nul}, which no text field can contain");
         return Err(Problem::condition(word.span, message));
     }

@@ -112,22 +112,43 @@ impl<'a> Compiler<'a> {
         compiler
     }
 
-    /// Compiles the condition of a rule.
+    /// Compiles the condition of a rule, of which each part must hold.
     ///
     /// With `skip_if_unknown`, names that are not known leave no diagnostics.
     pub(crate) fn rule(
         &mut self,
         name: &'a str,
-        text: &'a Text,
+        parts: &'a [Text],
         skip_if_unknown: bool,
     ) -> Result<Condition> {
-        let scope = Scope { kind: ItemKind::Rule, name, text, visibility: usize::MAX };
         let reported = self.diagnostics.len();
-        let result = self.parse(scope).and_then(|expr| self.compile(&expr, scope));
+        let result = self.parts(name, parts);
         if skip_if_unknown && result.is_err_and(|faulty| faulty.only_unknown_names) {
             self.forget(reported);
         }
         result
+    }
+
+    fn parts(&mut self, name: &'a str, parts: &'a [Text]) -> Result<Condition> {
+        let scope = |text| Scope { kind: ItemKind::Rule, name, text, visibility: usize::MAX };
+        let mut compiled = Vec::with_capacity(parts.len());
+        let mut fault = None;
+        for text in parts {
+            let scope = scope(text);
+            match self.parse(scope).and_then(|expr| self.compile(&expr, scope)) {
+                Ok(part) => compiled.push(part),
+                Err(faulty) => fault = Some(faulty.and(fault)),
+            }
+        }
+        match (fault, compiled.as_slice(), parts) {
+            (Some(faulty), ..) => Err(faulty),
+            (None, [only], _) => Ok(*only),
+            (None, all, [first, ..]) => {
+                let node = Node::And(all.iter().map(|part| part.node).collect());
+                self.chained(scope(first), Span::new(0..0), node, all)
+            }
+            (None, ..) => Err(Faulty { only_unknown_names: false }),
+        }
     }
 
     /// The program, what was found on the way, and the names of the unused macros and lists.

@@ -133,6 +133,7 @@ codes! {
     InvalidMacroName "LOAD_INVALID_MACRO_NAME" Warning "A macro's name cannot be used in a condition.";
     InvalidListName "LOAD_INVALID_LIST_NAME" Warning "A list's name cannot be used in a condition.";
     CompileConditionWarning "LOAD_COMPILE_CONDITION" Warning "A condition probably means something else.";
+    ExceptionNameNotUnique "LOAD_EXCEPTION_NAME_NOT_UNIQUE" Warning "A rule has two exceptions of one name.";
     UnknownKey "LOAD_UNKNOWN_KEY" Warning "An item has a key that is not known.";
 }
 

@@ -12,9 +12,10 @@ use regex::Regex;
 
 use crate::ast::{Operator, Quantifier};
 use crate::event::{Argument, Event, Value};
-use crate::field::FieldId;
+use crate::field::{FieldId, Type};
 use crate::glob::Glob;
 use crate::network::Network;
+use crate::parameter;
 use crate::path::PathSet;
 use crate::term::{List, Term};
 
@@ -108,11 +109,47 @@ pub(crate) enum Index {
 }
 
 impl Subject {
+    /// The type of the value.
+    pub(crate) fn ty(&self) -> Type {
+        match (self.field, &self.index) {
+            (FieldId::EvtRawarg, Index::Named(name)) => parameter::raw_type(name),
+            _ => self.field.info().ty,
+        }
+    }
+
+    /// Whether the field is of such a kind, or another that it may have its value from.
+    pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
+        field(self.field)
+            || match (self.field, &self.index) {
+                (FieldId::EvtArg | FieldId::EvtRawarg, Index::Named(name)) => {
+                    parameter::sources(Some(name)).any(field)
+                }
+                (FieldId::EvtArg | FieldId::EvtRawarg, _) => parameter::sources(None).any(field),
+                _ => false,
+            }
+    }
+
     /// The value; the first one where there are several: that of the parent, or of the other end.
     pub(crate) fn value<'a>(&self, event: &'a impl Event) -> Option<Value<'a>> {
         let sources = self.field.sources();
         if !sources.is_empty() {
             return sources.iter().find_map(|source| event.field(*source, None));
+        }
+        match (self.field, &self.index) {
+            (FieldId::EvtArgs | FieldId::EvtInfo, _) => {
+                return parameter::joined(event).map(Value::from);
+            }
+            (FieldId::EvtTypeIs, Index::Named(name)) => {
+                let Value::Text(own) = event.field(FieldId::EvtType, None)? else { return None };
+                return Some(Value::Number((*own == *name.as_bytes()).into()));
+            }
+            (FieldId::EvtArg | FieldId::EvtRawarg, Index::Named(name)) => {
+                return parameter::value(event, self.field, name);
+            }
+            (FieldId::EvtArg, Index::At(place)) => {
+                return parameter::value(event, self.field, parameter::name_at(event, *place)?);
+            }
+            _ => {}
         }
         match &self.index {
             Index::Ancestors => event.field(self.field, Some(Argument::Index(1))),

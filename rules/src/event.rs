@@ -190,6 +190,11 @@ impl KindSet {
         self.0 == 0
     }
 
+    /// Whether some kind is in both sets.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// The kinds of the set, in order.
     pub fn iter(self) -> impl Iterator<Item = Kind> {
         Kind::ALL.iter().copied().filter(move |&kind| self.contains(kind))

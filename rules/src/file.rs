@@ -3,16 +3,16 @@
 //! An item with a mistake is left out and reported; reading goes on, so that one run shows every
 //! mistake. Messages use Falco's words where Falco has some.
 
+mod exception;
 mod reader;
+mod requirement;
 
 use crate::diagnose::{Code, Diagnostic, Item as ItemName, ItemKind};
+use crate::exception::Exception;
 use crate::rule::Priority;
 use crate::source::{Place, SourceFile, Text};
 use crate::yaml::{self, Content, Node};
 use reader::{Entries, Reader, Result, find, missing};
-
-/// The version of Falco's engine whose language this is.
-const ENGINE_VERSION: [u32; 3] = [0, 63, 0];
 
 /// A larger file is not read: no rules are that long, and diagnostics hold positions of it.
 const MAX_BYTES: usize = 64 << 20;
@@ -47,6 +47,7 @@ pub(crate) struct RuleBody {
     pub(crate) enabled: Option<bool>,
     pub(crate) warn_event_types: Option<bool>,
     pub(crate) skip_if_unknown: Option<bool>,
+    pub(crate) exceptions: Option<Vec<Exception>>,
 }
 
 /// How an item relates to an earlier one of its name.
@@ -129,9 +130,8 @@ impl Reader<'_, '_> {
         if let Some(version) = find(entries, "required_engine_version") {
             return self.engine_version(version).map(|()| None);
         }
-        if find(entries, "required_plugin_versions").is_some() {
-            // Fields of plugins are built in. What is missing shows as an unknown source or field.
-            return Ok(None);
+        if let Some(versions) = find(entries, "required_plugin_versions") {
+            return self.plugin_versions(versions).map(|()| None);
         }
         for kind in [ItemKind::List, ItemKind::Macro, ItemKind::Rule] {
             if let Some(name_node) = find(entries, kind.name()) {
@@ -168,7 +168,6 @@ impl Reader<'_, '_> {
 
     fn rule(&mut self, entries: &Entries, node: &Node) -> Result<(Merge, Body)> {
         self.report_unknown_keys(entries, RULE_KEYS);
-        let unsupported = self.report_unsupported(entries);
         let mut merge = self.merge(entries, APPENDABLE, REPLACEABLE)?;
         let has = |key| find(entries, key).is_some();
         if merge == Merge::Define
@@ -195,6 +194,9 @@ impl Reader<'_, '_> {
         let enabled = self.flag(entries, "enabled");
         let warn_event_types = self.flag(entries, "warn_evttypes");
         let skip_if_unknown = self.flag(entries, "skip-if-unknown-filter");
+        // An exception that extends one of an earlier item has no fields of its own.
+        let exceptions = self.exceptions(entries, merge == Merge::Define);
+        let capture = self.capture(entries);
         let body = RuleBody {
             condition: condition?,
             output: output?,
@@ -205,8 +207,9 @@ impl Reader<'_, '_> {
             enabled: enabled?,
             warn_event_types: warn_event_types?,
             skip_if_unknown: skip_if_unknown?,
+            exceptions: exceptions?,
         };
-        unsupported?;
+        capture?;
         Ok((merge, Body::Rule(Box::new(body))))
     }
 
@@ -287,38 +290,10 @@ impl Reader<'_, '_> {
         Ok((name, operation))
     }
 
-    fn engine_version(&mut self, node: &Node) -> Result<()> {
-        let text = self.scalar(node)?.text.clone();
-        let version: Option<Vec<u32>> = match text.parse() {
-            Ok(minor) => Some(vec![0, minor, 0]),
-            Err(_) => text.split('.').map(|part| part.parse().ok()).collect(),
-        };
-        let Some(&[major, minor, patch]) = version.as_deref() else {
-            let message = format!("Unable to parse engine version '{text}'");
-            return Err(self.error(Code::YamlValidate, node, message));
-        };
-        if major == ENGINE_VERSION[0] && [major, minor, patch] <= ENGINE_VERSION {
-            return Ok(());
-        }
-        let [own_major, own_minor, own_patch] = ENGINE_VERSION;
-        let message = format!(
-            "Rules require engine version {major}.{minor}.{patch}, but engine version is \
-             {own_major}.{own_minor}.{own_patch}"
-        );
-        Err(self.error(Code::Validate, node, message))
-    }
-
-    /// Keys that change what a rule matches or does, and are not there yet.
-    fn report_unsupported(&mut self, entries: &Entries) -> Result<()> {
-        if let Some(node) = find(entries, "exceptions") {
-            let message = "the key 'exceptions' is not supported yet";
-            return Err(self.error(Code::Validate, node, message));
-        }
-        if self.flag(entries, "capture")? == Some(true)
-            && let Some(node) = find(entries, "capture")
-        {
-            return Err(self.error(Code::Validate, node, "'capture: true' is not supported yet"));
-        }
+    /// The keys that have Falco record what comes after a match. They are accepted and do nothing: `shrike record`
+    /// records, whatever the rules.
+    fn capture(&mut self, entries: &Entries) -> Result<()> {
+        self.flag(entries, "capture")?;
         match find(entries, "capture_duration") {
             Some(node) if self.scalar(node)?.text.parse::<u32>().is_err() => {
                 Err(self.error(Code::YamlValidate, node, "Can't decode YAML scalar value"))

@@ -80,6 +80,19 @@ impl Glob {
         }
     }
 
+    /// Some text that matches.
+    pub(crate) fn example(&self) -> Vec<u8> {
+        let byte = |token: &Token| match token {
+            Token::Any => Some(b'x'),
+            Token::Byte(byte) => Some(*byte),
+            Token::Class(class) => (0..=u8::MAX)
+                .rev()
+                .find(|byte| class[usize::from(*byte)] && byte.is_ascii_graphic()),
+            Token::Run => None,
+        };
+        self.tokens.iter().filter_map(byte).collect()
+    }
+
     /// The text that the pattern stands for, if it has no special characters.
     pub(crate) fn literal(&self) -> Option<Vec<u8>> {
         let bytes = self.tokens.iter().map(|token| match token {

@@ -119,8 +119,7 @@ impl<'a> Cursor<'a> {
         if let Some(word) = self.quoted()? {
             return Ok(Some(word));
         }
-        let stop = |c: char| matches!(c, '(' | ')' | '"' | '\'' | '=' | ',') || is_space(c);
-        Ok(self.bare(stop))
+        Ok(self.bare(ends_value))
     }
 
     /// Reads a quoted string.
@@ -265,6 +264,16 @@ fn unescape(escape: &str, quote: char) -> Option<(u8, usize)> {
 /// What separates tokens.
 fn is_blank_char(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\r' | '\n' | '\u{8}')
+}
+
+/// What ends a value without quotes.
+fn ends_value(character: char) -> bool {
+    matches!(character, '(' | ')' | '"' | '\'' | '=' | ',') || is_space(character)
+}
+
+/// Whether a value needs no quotes.
+pub(crate) fn is_bare(text: &str) -> bool {
+    !text.is_empty() && !text.contains(ends_value)
 }
 
 /// What ends a bare string: POSIX `[:space:]`, wider than what separates tokens.

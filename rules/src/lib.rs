@@ -54,6 +54,7 @@ mod compile;
 pub mod diagnose;
 mod eval;
 mod event;
+mod exception;
 pub mod field;
 mod file;
 mod getopt;
@@ -67,15 +68,23 @@ mod need;
 mod network;
 mod operand;
 mod output;
+mod parameter;
 mod parse;
 mod path;
 mod rule;
 mod ruleset;
 mod source;
 mod suggest;
+mod support;
 mod term;
 mod text;
+mod witness;
 mod yaml;
+
+/// Whether `text` is of the pattern, as the operator `glob` has it.
+pub fn is_glob_match(pattern: &str, text: &str) -> bool {
+    glob::Glob::new(pattern.as_bytes(), false).matches(text.as_bytes())
+}
 
 pub use diagnose::{Diagnostic, Severity};
 pub use event::{Argument, Event, KindSet, Stage, Value, event_type};
@@ -85,4 +94,6 @@ pub use output::Output;
 pub use rule::{Priority, Rule, UnknownPriority};
 pub use ruleset::{Loaded, Matching, Options, Ruleset, Source};
 pub use shrike_common::Kind;
+pub use support::{Extent, Support};
 pub use text::Escaped;
+pub use witness::Witness;

@@ -1,11 +1,14 @@
 //! The way from files to a ruleset: read, merge, compile, and collect what was found.
 
+use crate::ast::Span;
+use crate::check::Problem;
 use crate::compile::{self, Compiler};
 use crate::diagnose::{Code, Diagnostic, Item, ItemKind};
 use crate::eval::NodeId;
+use crate::exception::Exception;
 use crate::file::{self, RuleBody};
 use crate::merge::{self, DEFAULT_SOURCE, Definition, Definitions};
-use crate::output::Output;
+use crate::output::{Output, REMOVED};
 use crate::rule::Rule;
 use crate::ruleset::{Loaded, Options, Ruleset, Source};
 use crate::source::{SourceFile, Text};
@@ -31,8 +34,9 @@ pub(crate) fn load(sources: &[Source<'_>], options: &Options) -> Loaded {
         let items = file::read(index, file, &mut diagnostics);
         definitions.add(items, &files, &mut diagnostics);
     }
+    let conditions: Vec<_> = definitions.rules.entries.iter().map(conditions).collect();
     let mut loader = Loader { files: &files, definitions: &definitions, diagnostics };
-    let ruleset = loader.compile(options);
+    let ruleset = loader.compile(&conditions, options);
     let mut diagnostics = loader.diagnostics;
     let order = |diagnostic: &Diagnostic| {
         (sources.iter().position(|source| source.name == diagnostic.file), diagnostic.line)
@@ -49,6 +53,25 @@ fn decode(bytes: &[u8]) -> (&str, bool) {
     }
 }
 
+/// What must hold for a rule to match: its condition, and none of its exceptions.
+fn conditions(definition: &Definition<RuleBody>) -> Vec<Text> {
+    let RuleBody { condition, exceptions, .. } = &definition.value;
+    let exceptions = exceptions.iter().flatten().filter_map(Exception::condition);
+    condition.iter().cloned().chain(exceptions).collect()
+}
+
+/// The same as one text, as Falco joins them.
+fn joined(conditions: &[Text]) -> String {
+    match conditions {
+        [only] => only.as_str().to_owned(),
+        [condition, exceptions @ ..] => {
+            let exceptions = exceptions.iter().map(|text| format!(" and {}", text.as_str()));
+            format!("({}){}", condition.as_str().trim(), exceptions.collect::<String>())
+        }
+        [] => String::new(),
+    }
+}
+
 struct Loader<'a> {
     files: &'a [SourceFile<'a>],
     definitions: &'a Definitions,
@@ -56,11 +79,11 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    fn compile(&mut self, options: &Options) -> Ruleset {
+    fn compile(&mut self, conditions: &'a [Vec<Text>], options: &Options) -> Ruleset {
         let mut compiler = Compiler::new(self.definitions, self.files);
         let mut rules = Vec::new();
-        for definition in &self.definitions.rules.entries {
-            rules.extend(self.rule(definition, &mut compiler, options));
+        for (definition, conditions) in self.definitions.rules.entries.iter().zip(conditions) {
+            rules.extend(self.rule(definition, conditions, &mut compiler, options));
         }
         let (program, found, unused) = compiler.finish();
         self.diagnostics.extend(found);
@@ -73,6 +96,7 @@ impl<'a> Loader<'a> {
     fn rule(
         &mut self,
         definition: &'a Definition<RuleBody>,
+        conditions: &'a [Text],
         compiler: &mut Compiler<'a>,
         options: &Options,
     ) -> Option<(Rule, NodeId)> {
@@ -87,9 +111,8 @@ impl<'a> Loader<'a> {
         if priority > options.minimum_priority {
             return None;
         }
-        let text = body.condition.as_ref()?;
         let skips = body.skip_if_unknown == Some(true);
-        let condition = compiler.rule(name, text, skips);
+        let condition = compiler.rule(name, conditions, skips);
         let output = self.output(definition, body.output.as_ref()?, skips);
         if let (true, Err(faulty)) = (skips, &condition)
             && faulty.only_unknown_names
@@ -112,12 +135,13 @@ impl<'a> Loader<'a> {
             priority,
             source: source.to_owned(),
             tags: body.tags.clone().unwrap_or_default(),
-            condition: text.as_str().to_owned(),
+            condition: joined(conditions),
             output,
             enabled: body.enabled.unwrap_or(true),
             asks_for_result: false,
             asks_for_given: false,
             kinds: condition.holds.kinds(),
+            events: condition.holds,
         };
         Some((rule, condition.node))
     }
@@ -128,6 +152,13 @@ impl<'a> Loader<'a> {
         text: &Text,
         skip_if_unknown: bool,
     ) -> Option<Output> {
+        if let Some(at) = text.as_str().find(REMOVED) {
+            let span = Span::new(at..at + REMOVED.len());
+            let message = format!("{REMOVED} is left out");
+            let hint = "the fields of the container are in every alert; name those that the text shall have";
+            let problem = Problem::new(Code::DeprecatedItem, span, message);
+            self.report_in(definition, text, problem.with_hint(Some(hint.to_owned())));
+        }
         let problems = match Output::parse(text.as_str()) {
             Ok(output) => return Some(output),
             Err(problems) => problems,
@@ -138,11 +169,16 @@ impl<'a> Loader<'a> {
             return None;
         }
         for problem in problems {
-            let mut diagnostic = compile::diagnostic(self.files, text, problem);
-            diagnostic.item = Some(Item { kind: ItemKind::Rule, name: definition.name.clone() });
-            self.diagnostics.push(diagnostic);
+            self.report_in(definition, text, problem);
         }
         None
+    }
+
+    /// Reports what is wrong with a text of a rule.
+    fn report_in(&mut self, definition: &Definition<RuleBody>, text: &Text, problem: Problem) {
+        let mut diagnostic = compile::diagnostic(self.files, text, problem);
+        diagnostic.item = Some(Item { kind: ItemKind::Rule, name: definition.name.clone() });
+        self.diagnostics.push(diagnostic);
     }
 
     fn report_unused(&mut self, kind: ItemKind, name: &str) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::diagnose::{Code, Diagnostic, Item as ItemName, ItemKind};
+use crate::exception::Exception;
 use crate::file::{Body, Item, Merge, Operation, RuleBody};
 use crate::source::{Place, SourceFile, Text};
 use crate::suggest;
@@ -79,8 +80,8 @@ impl Definitions {
                 Body::Rule(_) => ItemKind::Rule,
             };
             if let Err(refusal) = self.add_item(item) {
-                let mut diagnostic =
-                    files[place.file].diagnostic(Code::Validate, &place.span, refusal.message);
+                let Place { file, span } = refusal.place.unwrap_or(place);
+                let mut diagnostic = files[file].diagnostic(Code::Validate, &span, refusal.message);
                 diagnostic.item = Some(ItemName { kind, name });
                 diagnostic.hint = refusal.hint;
                 diagnostics.push(diagnostic);
@@ -126,10 +127,10 @@ impl Definitions {
         if let (Some(index), Some(source)) = (self.rules.position(&name), &body.source)
             && *source != source_of(&self.rules.entries[index].value)
         {
-            let message = "Rule has been re-defined with a different source";
-            return Err(Refusal { message: message.to_owned(), hint: None });
+            return Err(Refusal::new("Rule has been re-defined with a different source"));
         }
         if *merge == Merge::Define {
+            body.exceptions.iter().flatten().try_for_each(Exception::check)?;
             self.rules.define(name, place, sequence, body);
             return Ok(());
         }
@@ -138,11 +139,14 @@ impl Definitions {
             Merge::Define => {}
             Merge::Toggle => rule.enabled = body.enabled,
             // The old form knows no other keys.
-            Merge::Append => extend_text(&mut rule.condition, body.condition),
+            Merge::Append => {
+                extend_text(&mut rule.condition, body.condition);
+                extend_exceptions(rule, body.exceptions)?;
+            }
             Merge::Override(operations) => {
                 let mut body = body;
                 for (key, operation) in operations {
-                    apply(rule, key, *operation, &mut body);
+                    apply(rule, key, *operation, &mut body)?;
                 }
             }
         }
@@ -151,9 +155,25 @@ impl Definitions {
 }
 
 /// Why an item cannot be merged.
-struct Refusal {
+pub(crate) struct Refusal {
     message: String,
     hint: Option<String>,
+    /// Where; at the item's name if it is not known better.
+    place: Option<Place>,
+}
+
+impl Refusal {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, place: None }
+    }
+
+    pub(crate) fn at(place: Place, message: impl Into<String>) -> Self {
+        Self { place: Some(place), ..Self::new(message) }
+    }
+
+    pub(crate) fn with_hint(self, hint: String) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
 }
 
 /// The source of a rule that names none.
@@ -174,11 +194,11 @@ fn target<'t, T>(
     let Some(index) = table.position(name) else {
         let names = table.entries.iter().map(|definition| definition.name.as_str());
         let hint = suggest::hint(name, names)
-            .or_else(|| Some(format!("define the {kind} before the items that extend it")));
+            .unwrap_or_else(|| format!("define the {kind} before the items that extend it"));
         let message = format!(
             "{kind} '{name}' has 'append' or 'override' key but no {kind} by that name already exists"
         );
-        return Err(Refusal { message, hint });
+        return Err(Refusal::new(message).with_hint(hint));
     };
     let definition = &mut table.entries[index];
     definition.visibility = sequence;
@@ -197,7 +217,12 @@ fn appends(merge: &Merge) -> bool {
 }
 
 /// Applies one key of an `override`.
-fn apply(rule: &mut RuleBody, key: &str, operation: Operation, body: &mut RuleBody) {
+fn apply(
+    rule: &mut RuleBody,
+    key: &str,
+    operation: Operation,
+    body: &mut RuleBody,
+) -> Result<(), Refusal> {
     let append = operation == Operation::Append;
     match key {
         "condition" if append => extend_text(&mut rule.condition, body.condition.take()),
@@ -212,6 +237,11 @@ fn apply(rule: &mut RuleBody, key: &str, operation: Operation, body: &mut RuleBo
             let missing: Vec<_> = new.into_iter().filter(|tag| !tags.contains(tag)).collect();
             tags.extend(missing);
         }
+        "exceptions" if append => extend_exceptions(rule, body.exceptions.take())?,
+        "exceptions" => {
+            body.exceptions.iter().flatten().try_for_each(Exception::check)?;
+            rule.exceptions = body.exceptions.take();
+        }
         "condition" => rule.condition = body.condition.take(),
         "output" => rule.output = body.output.take(),
         "desc" => rule.description = body.description.take(),
@@ -220,9 +250,29 @@ fn apply(rule: &mut RuleBody, key: &str, operation: Operation, body: &mut RuleBo
         "enabled" => rule.enabled = body.enabled,
         "warn_evttypes" => rule.warn_event_types = body.warn_event_types,
         "skip-if-unknown-filter" => rule.skip_if_unknown = body.skip_if_unknown,
-        // Keys without an effect: `capture` is refused when it is read.
+        // `capture` and `capture_duration` have no effect.
         _ => {}
     }
+    Ok(())
+}
+
+/// Adds exceptions, and values to those that are there.
+fn extend_exceptions(rule: &mut RuleBody, more: Option<Vec<Exception>>) -> Result<(), Refusal> {
+    let exceptions = rule.exceptions.get_or_insert_default();
+    for exception in more.unwrap_or_default() {
+        match exceptions.iter_mut().find(|earlier| earlier.name == exception.name) {
+            Some(earlier) => earlier.extend(exception)?,
+            None if exception.values.is_empty() && exception.fields.is_some() => {
+                let message = "Rule exception must have values property with a list of values";
+                return Err(Refusal::at(exception.place, message));
+            }
+            None => {
+                exception.check()?;
+                exceptions.push(exception);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn extend_text(text: &mut Option<Text>, more: Option<Text>) {

@@ -23,6 +23,11 @@ impl Network {
         Ok(Self { address: parsed, prefix: length })
     }
 
+    /// The address that it is written with.
+    pub(crate) fn first(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether an address is in it: never, if it is of the other family.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let (own, other, length) = match (self.address, address) {

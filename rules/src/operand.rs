@@ -4,7 +4,7 @@ use crate::ast::{Call, CallArgument, FieldRef, Operand, Span, Transformer, Word}
 use crate::check::{Problem, subject};
 use crate::eval::Index;
 use crate::field::{ArgumentRule, FieldId, Type};
-use crate::term::{Arguments, List, Term};
+use crate::term::{Arguments, List, Options, Term};
 
 type Result<T> = std::result::Result<T, Problem>;
 
@@ -19,7 +19,10 @@ pub(crate) fn typed(operand: &Operand) -> Result<Typed> {
     match operand {
         Operand::Field(field) => {
             let subject = subject(field)?;
-            let ty = subject.field.info().ty;
+            if subject.field.info().argument == ArgumentRule::List {
+                return Ok(Typed::List(List::Field(subject)));
+            }
+            let ty = subject.ty();
             Ok(Typed::Term(Term::Field(subject), ty))
         }
         Operand::Call(call) => self::call(call),
@@ -97,12 +100,12 @@ fn call(call: &Call) -> Result<Typed> {
         Transformer::Getopt => match &arguments[..] {
             [words, CallArgument::Constant(accepted)] => {
                 let accepted = accepted.bytes.clone().into();
-                let list = List { arguments: self::arguments(words, *span)?, accepted };
+                let options = Options { arguments: self::arguments(words, *span)?, accepted };
                 match option {
-                    None => Ok(Typed::List(list)),
+                    None => Ok(Typed::List(List::Options(options))),
                     Some(name) => {
-                        let (list, name) = (Box::new(list), self::option(name)?);
-                        Ok(Typed::Term(Term::Option { list, name }, Type::Text))
+                        let (options, name) = (Box::new(options), self::option(name)?);
+                        Ok(Typed::Term(Term::Option { options, name }, Type::Text))
                     }
                 }
             }
@@ -166,7 +169,8 @@ fn arguments(words: &CallArgument, span: Span) -> Result<Arguments> {
         }
         CallArgument::Operand(Operand::Field(field)) => {
             let subject = subject(field)?;
-            let is_list = subject.field.info().argument == ArgumentRule::OptionalIndex;
+            let rule = subject.field.info().argument;
+            let is_list = matches!(rule, ArgumentRule::OptionalIndex | ArgumentRule::List);
             if is_list && subject.index == Index::None {
                 return Ok(Arguments::Field(subject.field));
             }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::ast::{FieldRef, Operand, Span, Word};
 use crate::check::Problem;
 use crate::diagnose::Code;
+use crate::eval::Subject;
 use crate::event::{Event, Value};
 use crate::field::{self, FieldId};
 use crate::lex;
@@ -13,6 +14,9 @@ use crate::parse;
 use crate::suggest;
 use crate::term::Term;
 use crate::text::Escaped;
+
+/// Where Falco once put what it knew of the container: it is left out.
+pub(crate) const REMOVED: &str = "%container.info";
 
 /// What stands for a value that an event does not have.
 const ABSENT: &str = "<NA>";
@@ -57,6 +61,10 @@ impl Output {
                 position += 2;
                 continue;
             }
+            if template[position..].starts_with(REMOVED) {
+                position += REMOVED.len();
+                continue;
+            }
             match placeholder(template, position) {
                 Ok((part, length)) => {
                     parts.push(Part::Field(part));
@@ -70,7 +78,7 @@ impl Output {
         }
         push_literal(&mut parts, &template[position..]);
         if problems.is_empty() {
-            Ok(Self { template: whole.trim().to_owned(), parts })
+            Ok(Self { template: whole.trim().replace(REMOVED, ""), parts })
         } else {
             Err(problems)
         }
@@ -135,6 +143,11 @@ impl Output {
     /// Whether the message has a field of such a kind.
     pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
         self.placeholders().any(|placeholder| placeholder.term.mentions(field))
+    }
+
+    /// Calls `see` with every field of the message.
+    pub(crate) fn subjects(&self, see: &mut dyn FnMut(&Subject)) {
+        self.placeholders().for_each(|placeholder| placeholder.term.subjects(see));
     }
 
     fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
@@ -209,8 +222,7 @@ fn operand(template: &str, start: usize) -> Result<(Operand, usize), Problem> {
 /// The length of the longest known field name at `start`.
 fn field_length(template: &str, start: usize) -> Result<usize, Problem> {
     let text = &template[start..];
-    let known = field::all().iter().filter(|field| text.starts_with(field.name));
-    if let Some(length) = known.map(|field| field.name.len()).max() {
+    if let Some((_, _, length)) = FieldId::prefix_of(text) {
         return Ok(length);
     }
     let Some(length) = lex::field_name_length(text) else {

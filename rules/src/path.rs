@@ -33,6 +33,11 @@ impl PathSet {
         self.prefixes.iter().map(Prefix::literal).collect()
     }
 
+    /// For each prefix, a path that it covers.
+    pub(crate) fn examples(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.prefixes.iter().map(Prefix::example)
+    }
+
     /// Whether `path` equals or lies below one of the prefixes.
     pub(crate) fn covers(&self, path: &[u8]) -> bool {
         self.prefixes.iter().any(|prefix| prefix.covers(path))
@@ -60,6 +65,15 @@ impl Prefix {
             text.extend_from_slice(name);
         }
         text
+    }
+
+    fn example(&self) -> Vec<u8> {
+        let components = self.components.iter().map(|component| match component {
+            Component::Literal(name) => name.to_vec(),
+            Component::Pattern(glob) => glob.example(),
+        });
+        let path = components.collect::<Vec<_>>().join(&b'/');
+        if self.is_absolute { [b"/", &*path].concat() } else { path }
     }
 
     fn covers(&self, path: &[u8]) -> bool {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::event::KindSet;
+use crate::names::NameSet;
 use crate::output::Output;
 
 /// A rule that was loaded.
@@ -22,6 +23,7 @@ pub struct Rule {
     pub(crate) asks_for_result: bool,
     pub(crate) asks_for_given: bool,
     pub(crate) kinds: KindSet,
+    pub(crate) events: NameSet,
 }
 
 impl Rule {
@@ -50,7 +52,7 @@ impl Rule {
         &self.tags
     }
 
-    /// The condition as written, with what later items appended.
+    /// The condition as written, with what later items appended, and with the exceptions as conditions.
     pub fn condition(&self) -> &str {
         &self.condition
     }
@@ -69,6 +71,12 @@ impl Rule {
     /// `evt.rawres`. Such a rule is also for attempts that fail before anything is done.
     pub fn asks_for_result(&self) -> bool {
         self.asks_for_result
+    }
+
+    /// The names of the events that can satisfy the condition; none for a rule that is about any event.
+    pub fn event_types(&self) -> impl Iterator<Item = &'static str> {
+        let is_any = self.events == NameSet::all();
+        self.events.names().filter(move |_| !is_any)
     }
 
     /// The kinds of events that can satisfy the condition.

@@ -7,6 +7,8 @@ use crate::field::FieldId;
 use crate::load;
 use crate::need::{self, Alternative};
 use crate::rule::{Priority, Rule};
+use crate::support::Support;
+use crate::witness::{self, Witness};
 use shrike_common::Kind;
 
 /// A rule file, read by the caller.
@@ -70,6 +72,8 @@ impl Loaded {
 #[derive(Debug)]
 pub struct Ruleset {
     rules: Vec<Rule>,
+    /// The condition of each.
+    conditions: Vec<NodeId>,
     program: Program,
     /// For each kind the enabled rules that it can satisfy, in load order.
     buckets: Vec<Vec<Entry>>,
@@ -98,6 +102,7 @@ impl Ruleset {
     pub(crate) fn new(compiled: Vec<(Rule, NodeId)>, program: Program, matching: Matching) -> Self {
         let mut buckets = vec![Vec::new(); usize::from(Kind::LIMIT)];
         let mut rules = Vec::with_capacity(compiled.len());
+        let mut conditions = Vec::with_capacity(compiled.len());
         for (mut rule, condition) in compiled {
             let mentions =
                 |field| program.mentions(condition, field) || rule.output.mentions(field);
@@ -109,8 +114,9 @@ impl Ruleset {
                 }
             }
             rules.push(rule);
+            conditions.push(condition);
         }
-        Self { rules, program, buckets, matching }
+        Self { rules, conditions, program, buckets, matching }
     }
 
     /// Every rule, disabled ones included, in load order.
@@ -140,6 +146,29 @@ impl Ruleset {
             all
         };
         self.buckets[kind as usize].iter().flat_map(of_rule).collect()
+    }
+
+    /// How far the sensor can tell what the rule at this place of [`Ruleset::rules`] asks for.
+    pub fn support(&self, rule: usize) -> Option<Support> {
+        let (rule, condition) = (self.rules.get(rule)?, self.conditions.get(rule)?);
+        Some(Support::of(&self.program, *condition, &rule.output, rule.events))
+    }
+
+    /// An event that satisfies the condition of the rule at this place, if one is found; no search finds all.
+    pub fn witness(&self, rule: usize) -> Option<Witness> {
+        let (rule, condition) = (self.rules.get(rule)?, self.conditions.get(rule)?);
+        witness::find(&self.program, *condition, rule.events.names())
+    }
+
+    /// The same event but for one value, so that it does not satisfy the rule; if that is found.
+    pub fn near_miss(&self, rule: usize, event: &Witness) -> Option<Witness> {
+        witness::near_miss(&self.program, *self.conditions.get(rule)?, event)
+    }
+
+    /// Whether `event` satisfies the condition of the rule at this place of [`Ruleset::rules`], whatever its kind and
+    /// whether or not the rule is enabled.
+    pub fn holds(&self, rule: usize, event: &impl Event) -> bool {
+        self.conditions.get(rule).is_some_and(|condition| self.program.holds(*condition, event))
     }
 
     /// The rules that match `event`, in load order; one at most with [`Matching::First`]. Of an event

@@ -103,21 +103,44 @@ impl Text {
         Self { text: scalar.text.clone(), fragments: vec![fragment] }
     }
 
+    /// An empty text that is made at a place; what is pushed as a string stands there.
+    pub(crate) fn made_at(place: Place) -> Self {
+        let fragment = Fragment { start: 0, place, scalar: Scalar::default() };
+        Self { text: String::new(), fragments: vec![fragment] }
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Where the text begins.
+    pub(crate) fn origin(&self) -> Place {
+        // There is always a first fragment.
+        self.fragments[0].place.clone()
     }
 
     /// Joins another text with one blank, as Falco does.
     pub(crate) fn append(&mut self, other: Self) {
         self.text.push(' ');
+        self.push(other);
+    }
+
+    /// Adds another text.
+    pub(crate) fn push(&mut self, other: Self) {
         let start = self.text.len();
         self.text.push_str(&other.text);
-        self.fragments.extend(
-            other
-                .fragments
-                .into_iter()
-                .map(|fragment| Fragment { start: start + fragment.start, ..fragment }),
-        );
+        let moved = |fragment: Fragment| Fragment { start: start + fragment.start, ..fragment };
+        self.fragments.extend(other.fragments.into_iter().map(moved));
+    }
+
+    /// Adds what is in no file: for diagnostics it stands at the end of what is before it.
+    pub(crate) fn push_str(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// The same with a text in the place of its own that says the same in another way.
+    pub(crate) fn respelt(self, text: String) -> Self {
+        Self { text, ..self }
     }
 
     /// Where a span of the text stands in its file.

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::eval::Subject;
+use crate::eval::{Index, Subject};
 use crate::event::{Argument, Event, Value};
 use crate::field::FieldId;
 use crate::getopt;
@@ -35,15 +35,22 @@ pub(crate) enum Term {
     Lower(Box<Term>),
     /// The argument of an option.
     Option {
-        list: Box<List>,
+        options: Box<Options>,
         name: u8,
     },
     Upper(Box<Term>),
 }
 
-/// Something that has several: the options among arguments.
+/// Something that has several.
 #[derive(Clone, Debug)]
-pub(crate) struct List {
+pub(crate) enum List {
+    Field(Subject),
+    Options(Options),
+}
+
+/// The options among arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
     pub(crate) arguments: Arguments,
     pub(crate) accepted: Box<[u8]>,
 }
@@ -73,7 +80,7 @@ impl Term {
             Self::Length(term) => Value::Number(term.text(event)?.len().try_into().ok()?),
             Self::LengthOfList(list) => Value::Number(list.words(event)?.len().try_into().ok()?),
             Self::Lower(term) => term.text(event)?.to_ascii_lowercase().into(),
-            Self::Option { list, name } => Value::Text(list.found(event)?.of(*name)?),
+            Self::Option { options, name } => Value::Text(options.found(event)?.of(*name)?),
             Self::Upper(term) => term.text(event)?.to_ascii_uppercase().into(),
         })
     }
@@ -99,7 +106,6 @@ impl Term {
         is_later: fn(FieldId) -> bool,
     ) -> Option<Self> {
         let boxed = |term: &Self| Some(Box::new(term.settled(event, is_later)?));
-        let listed = |list: &List| Some(Box::new(list.settled(event, is_later)?));
         Some(match self {
             Self::Field(subject) if is_later(subject.field) => self.clone(),
             Self::Field(_) => Self::Constant(self.text(event)?.into()),
@@ -111,35 +117,81 @@ impl Term {
                 Self::Join { between: between.clone(), terms: terms.collect::<Option<_>>()? }
             }
             Self::Length(term) => Self::Length(boxed(term)?),
-            Self::LengthOfList(list) => Self::LengthOfList(listed(list)?),
+            Self::LengthOfList(list) => {
+                Self::LengthOfList(Box::new(list.settled(event, is_later)?))
+            }
             Self::Lower(term) => Self::Lower(boxed(term)?),
-            Self::Option { list, name } => Self::Option { list: listed(list)?, name: *name },
+            Self::Option { options, name } => {
+                let options = Box::new(options.settled(event, is_later)?);
+                Self::Option { options, name: *name }
+            }
             Self::Upper(term) => Self::Upper(boxed(term)?),
         })
     }
 
     /// Whether it is made of a field of such a kind.
     pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
+        let mut found = false;
+        self.subjects(&mut |subject| found |= subject.mentions(field));
+        found
+    }
+
+    /// Calls `see` with every field that it is made of.
+    pub(crate) fn subjects(&self, see: &mut dyn FnMut(&Subject)) {
         match self {
-            Self::Field(subject) => field(subject.field),
-            Self::Constant(_) => false,
+            Self::Field(subject) => see(subject),
+            Self::Constant(_) => {}
             Self::Base64(term)
             | Self::Basename(term)
             | Self::Length(term)
             | Self::Lower(term)
-            | Self::Upper(term) => term.mentions(field),
-            Self::Join { terms, .. } => terms.iter().any(|term| term.mentions(field)),
-            Self::LengthOfList(list) | Self::Option { list, .. } => list.mentions(field),
+            | Self::Upper(term) => term.subjects(see),
+            Self::Join { terms, .. } => terms.iter().for_each(|term| term.subjects(see)),
+            Self::LengthOfList(list) => list.subjects(see),
+            Self::Option { options, .. } => options.subjects(see),
         }
     }
 }
 
 impl List {
-    /// The options and their arguments.
+    /// The members: of options, they and their arguments.
     pub(crate) fn words(&self, event: &impl Event) -> Option<Vec<Vec<u8>>> {
-        Some(self.found(event)?.words().map(Cow::into_owned).collect())
+        match self {
+            Self::Field(subject) => {
+                let words: Vec<_> = indexed(subject.field, event).map(Cow::into_owned).collect();
+                // A list without members is none that an event has.
+                (!words.is_empty() && subject.index == Index::None).then_some(words)
+            }
+            Self::Options(options) => {
+                Some(options.found(event)?.words().map(Cow::into_owned).collect())
+            }
+        }
     }
 
+    /// As a term is.
+    fn settled(&self, event: &impl Event, is_later: fn(FieldId) -> bool) -> Option<Self> {
+        match self {
+            Self::Field(_) => Some(self.clone()),
+            Self::Options(options) => Some(Self::Options(options.settled(event, is_later)?)),
+        }
+    }
+
+    pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
+        let mut found = false;
+        self.subjects(&mut |subject| found |= subject.mentions(field));
+        found
+    }
+
+    /// Calls `see` with every field that it is made of.
+    pub(crate) fn subjects(&self, see: &mut dyn FnMut(&Subject)) {
+        match self {
+            Self::Field(subject) => see(subject),
+            Self::Options(options) => options.subjects(see),
+        }
+    }
+}
+
+impl Options {
     fn found<'a>(&'a self, event: &'a impl Event) -> Option<getopt::Found<'a>> {
         let arguments = match &self.arguments {
             Arguments::Terms(terms) => {
@@ -166,10 +218,10 @@ impl List {
         Some(Self { arguments: Arguments::Terms(terms?), accepted: self.accepted.clone() })
     }
 
-    pub(crate) fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
+    fn subjects(&self, see: &mut dyn FnMut(&Subject)) {
         match &self.arguments {
-            Arguments::Field(own) => field(*own),
-            Arguments::Terms(terms) => terms.iter().any(|term| term.mentions(field)),
+            Arguments::Field(field) => see(&Subject { field: *field, index: Index::None }),
+            Arguments::Terms(terms) => terms.iter().for_each(|term| term.subjects(see)),
         }
     }
 }

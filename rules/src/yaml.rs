@@ -33,6 +33,12 @@ pub(crate) struct Scalar {
     style: ScalarStyle,
 }
 
+impl Default for Scalar {
+    fn default() -> Self {
+        Self { text: String::new(), style: ScalarStyle::Plain }
+    }
+}
+
 /// The text is not YAML.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct YamlError {

@@ -56,7 +56,12 @@ impl Clock {
     /// The time of day of a boot time in nanoseconds.
     pub(crate) fn timestamp(self, boot_time: u64) -> Timestamp {
         // Out of range only if the machine's clock is off by thousands of years.
-        Timestamp::from_nanosecond(self.boot + i128::from(boot_time)).unwrap_or(Timestamp::MAX)
+        Timestamp::from_nanosecond(self.epoch(boot_time)).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The same, in nanoseconds since the Unix epoch.
+    pub(crate) fn epoch(self, boot_time: u64) -> i128 {
+        self.boot + i128::from(boot_time)
     }
 }
 

@@ -33,6 +33,8 @@ const FMODE_EXEC: u32 = 1 << 5;
 /// The system calls that return a descriptor.
 const RETURNS_FD: [&str; 6] = ["creat", "open", "open_by_handle_at", "openat", "openat2", "socket"];
 
+const NANOSECONDS: i128 = 1_000_000_000;
+
 /// What Falco calls the container of a task that is in none.
 pub(crate) const HOST: &str = "host";
 
@@ -79,18 +81,43 @@ impl shrike_rules::Event for Sight<'_, '_> {
         let header = self.header;
         let index = match argument {
             Some(Argument::Index(index)) => Some(index),
-            Some(Argument::Name(name)) => return subject::named(self, field, name),
+            Some(Argument::Name(name)) => {
+                return subject::named(self, field, name)
+                    .or_else(|| payload::parameter(self, field, name));
+            }
             None => None,
         };
         Some(match field {
             FieldId::EvtType => self.event_type().into(),
             FieldId::EvtNum => self.number.into(),
-            FieldId::EvtTime => {
-                self.clock.timestamp(header.time).strftime("%H:%M:%S.%9f").to_string().into()
+            FieldId::EvtTime => self.time("%H:%M:%S.%9f"),
+            FieldId::EvtTimeS => self.time("%H:%M:%S"),
+            FieldId::EvtDatetime => self.time("%Y-%m-%d %H:%M:%S.%9f"),
+            FieldId::EvtDatetimeS => self.time("%Y-%m-%d %H:%M:%S"),
+            FieldId::EvtTimeIso8601 => self
+                .clock
+                .timestamp(header.time)
+                .strftime("%Y-%m-%dT%H:%M:%S.%9fZ")
+                .to_string()
+                .into(),
+            FieldId::EvtRawtime => Value::Number(self.clock.epoch(header.time)),
+            FieldId::EvtRawtimeS => {
+                Value::Number(self.clock.epoch(header.time).div_euclid(NANOSECONDS))
             }
-            FieldId::EvtRawtime => Value::Number(self.clock.timestamp(header.time).as_nanosecond()),
+            FieldId::EvtRawtimeNs => {
+                Value::Number(self.clock.epoch(header.time).rem_euclid(NANOSECONDS))
+            }
             FieldId::EvtCpu => header.cpu.into(),
             FieldId::EvtSource => "syscall".into(),
+            FieldId::EvtDir => "<".into(),
+            FieldId::EvtCategory => category(self.event.kind()).into(),
+            FieldId::EvtCount => Value::Number(1),
+            FieldId::EvtIsAsync
+            | FieldId::EvtIsIo
+            | FieldId::EvtIsIoRead
+            | FieldId::EvtIsIoWrite
+            | FieldId::EvtIsSyslog
+            | FieldId::EvtIsWait => false.into(),
             FieldId::EvtFailed => (self.result? < 0).into(),
             FieldId::EvtRaw => header.has(Header::RAW).into(),
             FieldId::EvtRawres => self.result?.into(),
@@ -98,6 +125,7 @@ impl shrike_rules::Event for Sight<'_, '_> {
             FieldId::FdNum => {
                 self.result.filter(|&result| result >= 0 && self.returns_fd())?.into()
             }
+            FieldId::SyscallType => syscall::name(header)?.into(),
             FieldId::EvtSyscall => match syscall::name(header) {
                 Some(name) => name.into(),
                 None if header.syscall < 0 => return None,
@@ -137,6 +165,11 @@ impl Sight<'_, '_> {
         }
     }
 
+    /// The local time of the event in this format.
+    fn time(&self, format: &str) -> Value<'static> {
+        self.clock.timestamp(self.header.time).strftime(format).to_string().into()
+    }
+
     /// The container that the event is about.
     fn container(&self) -> ContainerId {
         container_of(self.header, self.event)
@@ -145,6 +178,28 @@ impl Sight<'_, '_> {
     /// Whether the system call returns a descriptor.
     fn returns_fd(&self) -> bool {
         matches!(syscall::name(self.header), Some(name) if RETURNS_FD.contains(&name))
+    }
+}
+
+/// Falco's class of what such events do.
+fn category(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Exec | Kind::Exit | Kind::Fork | Kind::Ptrace => "process",
+        Kind::FileCreate
+        | Kind::FileOpen
+        | Kind::Mknod
+        | Kind::MmapExec
+        | Kind::Mount
+        | Kind::MoveMount => "file",
+        Kind::Connect | Kind::Socket => "net",
+        Kind::Bpf | Kind::ModuleLoad | Kind::Setns | Kind::Sysctl | Kind::Unshare => "system",
+        Kind::Boundary
+        | Kind::Breach
+        | Kind::CgroupAttach
+        | Kind::CgroupMkdir
+        | Kind::CgroupRmdir
+        | Kind::Heartbeat
+        | Kind::Outcome => "other",
     }
 }
 

@@ -2,9 +2,9 @@
 
 use shrike_common::wire::Text;
 use shrike_common::{
-    Address, Boundary, Bpf, Breach, BreachKind, CgroupAttach, CgroupId, Connect, Event, FileCreate,
-    FileOpen, Header, Membership, Mknod, MmapExec, ModuleLoad, Mount, MoveMount, Namespaces,
-    Noticed, NsId, NsType, Origin, Property, Ptrace, Socket, Sysctl, Way,
+    Address, Boundary, Bpf, Breach, BreachKind, CgroupAttach, CgroupId, Connect, Event, Exec,
+    FileCreate, FileOpen, Header, Membership, Mknod, MmapExec, ModuleLoad, Mount, MoveMount,
+    Namespaces, Noticed, NsId, NsType, Origin, Property, Ptrace, Socket, Sysctl, Way,
 };
 use shrike_rules::{FieldId, Value};
 
@@ -24,6 +24,7 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
         Event::CgroupAttach(attach) => cgroup(attach, field),
         Event::CgroupMkdir(made) => cgroup_target(made.made, made.path, field),
         Event::CgroupRmdir(removed) => cgroup_target(removed.removed, removed.path, field),
+        Event::Connect(_) if field == FieldId::FdConnected => Some((sight.result? >= 0).into()),
         Event::Connect(connect) => connection(connect, field),
         Event::Socket(socket) => new_socket(socket, field),
         Event::ModuleLoad(load) => module(load, field),
@@ -32,7 +33,7 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
         Event::Setns(setns) => namespaces(&setns.joined, sight.host, field),
         Event::Unshare(unshare) => namespaces(&unshare.joined, sight.host, field),
         Event::Ptrace(ptrace) => access(ptrace, header, field),
-        Event::Sysctl(sysctl) => parameter(sysctl, field),
+        Event::Sysctl(sysctl) => kernel_parameter(sysctl, field),
         Event::Bpf(bpf) => program(bpf, field),
         Event::Boundary(boundary) => recorded(boundary, sight, field),
         Event::Breach(breach) => crossing(breach, header, sight.clock, field),
@@ -44,6 +45,33 @@ pub(super) fn field<'a>(sight: &Sight<'a, '_>, field: FieldId) -> Option<Value<'
     }
 }
 
+/// An argument of the event by Falco's name for it, where no field has the same value.
+pub(super) fn parameter(
+    sight: &Sight<'_, '_>,
+    field: FieldId,
+    name: &str,
+) -> Option<Value<'static>> {
+    match (sight.event, field, name) {
+        (Event::FileOpen(open), FieldId::EvtArg, "flags") => {
+            Some(file::flag_names(open.flags).into())
+        }
+        (Event::FileOpen(open), FieldId::EvtRawarg, "flags") => Some(open.flags.into()),
+        (Event::Exec(exec), FieldId::EvtArg, "flags") => Some(executable_flags(exec).into()),
+        _ => None,
+    }
+}
+
+/// What Falco tells of an executable as flags, as far as it is known.
+fn executable_flags(exec: &Exec<'_>) -> String {
+    let flags = [
+        (exec.file & Exec::UPPER != 0, "EXE_UPPER_LAYER"),
+        (exec.path.bytes.starts_with(b"/memfd:"), "EXE_FROM_MEMFD"),
+    ];
+    let names: Vec<_> =
+        flags.into_iter().filter(|(is_set, _)| *is_set).map(|flag| flag.1).collect();
+    if names.is_empty() { "0".to_owned() } else { names.join("|") }
+}
+
 fn file_open<'a>(open: &FileOpen<'a>, header: &Header, field: FieldId) -> Option<Value<'a>> {
     Some(match field {
         FieldId::EvtIsOpenRead => file::reads(open.flags).into(),
@@ -51,7 +79,6 @@ fn file_open<'a>(open: &FileOpen<'a>, header: &Header, field: FieldId) -> Option
         FieldId::EvtIsOpenExec => {
             (file::creates(open.flags) && file::is_executable(open.mode)).into()
         }
-        FieldId::EvtArgFlags => file::flag_names(open.flags).into(),
         FieldId::FdFstype => fstype::name(open.fs_magic)?.into(),
         FieldId::FdNameraw if open.given.bytes.is_empty() => return None,
         FieldId::FdNameraw => open.given.bytes.into(),
@@ -131,7 +158,7 @@ fn ip_socket<'a>(connect: &Connect<'a>, family: &'static str, field: FieldId) ->
         FieldId::FdSockfamily => "ip".into(),
         FieldId::FdL4proto => socket::protocol(connect.protocol, connect.socket_type)?.into(),
         FieldId::FdRip | FieldId::FdSip => address(connect.address),
-        FieldId::FdRport | FieldId::FdSport => connect.port.into(),
+        FieldId::FdRport | FieldId::FdSport | FieldId::FdProto => connect.port.into(),
         FieldId::FdLip | FieldId::FdCip => {
             (!connect.own_address.ip().is_unspecified()).then(|| address(connect.own_address))?
         }
@@ -212,7 +239,7 @@ pub(super) fn access_name(mode: u32) -> &'static str {
     if mode & PTRACE_MODE_ATTACH != 0 { "attach" } else { "read" }
 }
 
-fn parameter<'a>(sysctl: &Sysctl<'a>, field: FieldId) -> Option<Value<'a>> {
+fn kernel_parameter<'a>(sysctl: &Sysctl<'a>, field: FieldId) -> Option<Value<'a>> {
     match field {
         FieldId::SysctlName => Some(sysctl.name.bytes.into()),
         // As `write(2)` got it, which is mostly a line.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use shrike_common::{ContainerId, Header, Membership, StartTime, Uid};
+use shrike_common::{ContainerId, Header, Membership, Pid, StartTime, Uid};
 use shrike_rules::{FieldId, Value};
 
 use super::{HOST, Sight};
@@ -40,6 +40,46 @@ pub(super) fn field<'a>(
             command_line(parent.name(), parent).into()
         }
         FieldId::ProcAname => sight.ancestor(index?)?.name().into(),
+        FieldId::ProcAexe => sight.ancestor(index?)?.arguments().next()?.into(),
+        FieldId::ProcAexepath => executable(sight.ancestor(index?)?)?,
+        FieldId::ProcAargs => joined_arguments(sight.ancestor(index?)?).into(),
+        FieldId::ProcAcmdline => {
+            let ancestor = sight.ancestor(index?)?;
+            command_line(ancestor.name(), ancestor).into()
+        }
+        FieldId::ProcApid => {
+            let (pid, _) = sight.lineage().nth(index? as usize)?;
+            pid.0.into()
+        }
+        FieldId::ProcCmdnargs => {
+            Value::Number(i128::try_from(sight.ancestor(0)?.arguments().skip(1).count()).ok()?)
+        }
+        FieldId::ProcCmdlenargs => {
+            let bytes: usize = sight.ancestor(0)?.arguments().skip(1).map(<[u8]>::len).sum();
+            Value::Number(i128::try_from(bytes).ok()?)
+        }
+        FieldId::ProcExeline => {
+            sight.ancestor(0)?.arguments().collect::<Vec<_>>().join(&b' ').into()
+        }
+        FieldId::ProcPvpid => sight.ancestor(1)?.vpid.0.into(),
+        FieldId::ProcPidTs => Value::Number(sight.clock.epoch(header.start.0)),
+        FieldId::ProcPpidTs => Value::Number(sight.clock.epoch(sight.ancestor(1)?.start.0)),
+        FieldId::ProcSidExe => sight.session_leader()?.arguments().next()?.into(),
+        FieldId::ProcSidExepath => executable(sight.session_leader()?)?,
+        FieldId::ProcIsSidLeader => (sight.ancestor(0)?.standing.session == header.tgid).into(),
+        FieldId::ProcVpgid => sight.group_leader()?.vpid.0.into(),
+        FieldId::ProcPgidName | FieldId::ProcVpgidName => sight.group_leader()?.name().into(),
+        FieldId::ProcPgidExe | FieldId::ProcVpgidExe => {
+            sight.group_leader()?.arguments().next()?.into()
+        }
+        FieldId::ProcPgidExepath | FieldId::ProcVpgidExepath => executable(sight.group_leader()?)?,
+        FieldId::ProcIsPgidLeader | FieldId::ProcIsVpgidLeader => {
+            (sight.ancestor(0)?.standing.group == header.tgid).into()
+        }
+        FieldId::ThreadIsmain => (header.tid == header.tgid).into(),
+        FieldId::ThreadNametid => {
+            [header.comm(), header.tid.0.to_string().as_bytes()].concat().into()
+        }
         FieldId::ProcSid => sight.ancestor(0)?.standing.session.0.into(),
         FieldId::ProcPgid => sight.ancestor(0)?.standing.group.0.into(),
         FieldId::ProcTty => sight.ancestor(0)?.standing.tty.into(),
@@ -51,9 +91,7 @@ pub(super) fn field<'a>(
         FieldId::UserLoginname => {
             sight.names.user(ContainerId(0), sight.ancestor(0)?.standing.loginuid)?.into()
         }
-        FieldId::ProcSname => {
-            sight.processes.session_leader(header.tgid, header.start)?.name().into()
-        }
+        FieldId::ProcSname => sight.session_leader()?.name().into(),
         FieldId::ProcExeIno => sight.ancestor(0)?.exe_file()?.0.into(),
         FieldId::ProcIsExeFromMemfd => is_from_memory(sight.ancestor(0)?)?.into(),
         FieldId::ProcCwd => {
@@ -182,6 +220,18 @@ impl Sight<'_, '_> {
         self.ancestor(0).map(Process::name)
     }
 
+    fn session_leader(&self) -> Option<&Process> {
+        self.processes.session_leader(self.header.tgid, self.header.start)
+    }
+
+    fn group_leader(&self) -> Option<&Process> {
+        self.processes.group_leader(self.header.tgid, self.header.start)
+    }
+
+    fn lineage(&self) -> impl Iterator<Item = (Pid, &Process)> {
+        self.processes.lineage(self.header.tgid, self.header.start)
+    }
+
     fn ancestor(&self, generations: u32) -> Option<&Process> {
         self.processes.ancestor(self.header.tgid, self.header.start, generations)
     }
@@ -215,6 +265,27 @@ impl<'a> Told<'a> {
             FieldId::ContainerLabel => details.labels.get(name?)?.as_str().into(),
             FieldId::ContainerLabels => labels(&details.labels)?.into(),
             FieldId::ContainerMounts => mounts(&details.mounts)?.into(),
+            FieldId::ContainerMount => {
+                mount_text(mount(&details.mounts, name?, |mount| &mount.source)?).into()
+            }
+            FieldId::ContainerMountSource => {
+                let mount = mount(&details.mounts, name?, |mount| &mount.destination)?;
+                mount.source.as_str().into()
+            }
+            FieldId::ContainerMountDest => {
+                let mount = mount(&details.mounts, name?, |mount| &mount.source)?;
+                mount.destination.as_str().into()
+            }
+            FieldId::ContainerMountMode => {
+                mount(&details.mounts, name?, |mount| &mount.source)?.mode.as_str().into()
+            }
+            FieldId::ContainerMountRdwr => {
+                let mount = mount(&details.mounts, name?, |mount| &mount.source)?;
+                if mount.is_writable { "true" } else { "false" }.into()
+            }
+            FieldId::ContainerMountPropagation => {
+                mount(&details.mounts, name?, |mount| &mount.source)?.propagation.as_str().into()
+            }
             FieldId::ContainerHostPid => details.host.pid?.into(),
             FieldId::ContainerHostNetwork => details.host.network?.into(),
             FieldId::ContainerHostIpc => details.host.ipc?.into(),
@@ -240,12 +311,21 @@ fn labels(labels: &BTreeMap<String, String>) -> Option<String> {
 
 /// As Falco writes them.
 fn mounts(mounts: &[Mount]) -> Option<String> {
-    let mounts = mounts.iter().map(|mount| {
-        let Mount { source, destination, mode, is_writable, propagation } = mount;
-        format!("{source}:{destination}:{mode}:{is_writable}:{propagation}")
-    });
-    let mounts: Vec<_> = mounts.collect();
+    let mounts: Vec<_> = mounts.iter().map(mount_text).collect();
     (!mounts.is_empty()).then(|| mounts.join(" "))
+}
+
+fn mount_text(mount: &Mount) -> String {
+    let Mount { source, destination, mode, is_writable, propagation } = mount;
+    format!("{source}:{destination}:{mode}:{is_writable}:{propagation}")
+}
+
+/// The mount at a place, or the first whose path is of a pattern.
+fn mount<'m>(mounts: &'m [Mount], which: &str, path: fn(&Mount) -> &String) -> Option<&'m Mount> {
+    match which.parse() {
+        Ok(place) => mounts.get::<usize>(place),
+        Err(_) => mounts.iter().find(|mount| shrike_rules::is_glob_match(which, path(mount))),
+    }
 }
 
 fn text(text: &str) -> Option<&str> {

@@ -31,7 +31,7 @@ impl Evaluation {
             return Err(found.message.clone());
         }
         let event = Given::new(&self.fields)?;
-        let matches = loaded.ruleset.matches(&event).next().is_some();
+        let matches = loaded.ruleset.holds(0, &event);
         let told = if matches { "it matches" } else { "it does not match" };
         let fields = || Json::from(self.fields.clone());
         (matches == self.matches).then_some(()).ok_or_else(|| format!("{told} {}", fields()))
@@ -44,13 +44,20 @@ impl Given {
         // What no condition of the cases leaves out.
         values.insert((FieldId::EvtType, None), Value::from("openat"));
         for (name, value) in fields {
-            let (own, argument) = match name.split_once('[') {
-                Some((own, argument)) => (own, Some(argument.trim_end_matches(']').to_owned())),
-                None => (name.as_str(), None),
-            };
-            let field = FieldId::by_name(own).ok_or_else(|| format!("nonexistent field {own}"))?;
+            let (field, argument) = field(name)?;
+            if let Json::Array(members) = value {
+                for (index, member) in members.iter().enumerate() {
+                    let member = member.as_str().unwrap_or_default().to_owned();
+                    values.insert((field, Some(index.to_string())), Value::from(member));
+                }
+                continue;
+            }
             let unusual = || format!("{name} cannot be {value}");
             let value = match value {
+                Json::Object(data) => {
+                    let digits = data.get("hex").and_then(Json::as_str).ok_or_else(unusual)?;
+                    Value::from(bytes(digits).ok_or_else(unusual)?)
+                }
                 Json::Bool(value) => Value::from(*value),
                 Json::Number(value) => Value::from(value.as_i64().ok_or_else(unusual)?),
                 Json::String(text) if field.info().ty == Type::Address => {
@@ -63,6 +70,27 @@ impl Given {
         }
         Ok(Self(values))
     }
+}
+
+/// The field of a name, with its argument.
+fn field(name: &str) -> Result<(FieldId, Option<String>), String> {
+    let (own, argument) = match name.split_once('[') {
+        Some((own, argument)) => (own, Some(argument.trim_end_matches(']').to_owned())),
+        None => (name, None),
+    };
+    if let Some(field) = FieldId::by_name(own) {
+        return Ok((field, argument));
+    }
+    let dotted = own
+        .rsplit_once('.')
+        .and_then(|(own, argument)| Some((FieldId::by_name(own)?, Some(argument.to_owned()))));
+    dotted.ok_or_else(|| format!("nonexistent field {own}"))
+}
+
+/// Bytes, each as two digits.
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    digits.as_bytes().chunks(2).map(byte).collect()
 }
 
 impl Event for Given {

@@ -146,6 +146,13 @@ impl Processes {
         self.latest(process.standing.session, process.start)
     }
 
+    /// The process that leads the process group of another.
+    pub(crate) fn group_leader(&self, pid: Pid, start: StartTime) -> Option<&Process> {
+        let process = self.get(pid, start)?;
+        // Nobody else gets the leader's pid while there is somebody in its group.
+        self.latest(process.standing.group, process.start)
+    }
+
     /// How many processes are in the table, ended ones included.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
