@@ -538,6 +538,7 @@ impl Context {
             containers: &self.containers,
             runtimes: self.runtimes.as_ref(),
             details: OnceCell::new(),
+            kin: crate::detect::Kin::default(),
             names: &self.names,
             host: &self.host,
             clock: self.clock,

@@ -1,6 +1,5 @@
 //! The type check: names become fields, constants become typed values.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use memchr::memmem::Finder;
@@ -340,7 +339,7 @@ impl Typer<'_> {
                 Ok(Test::Text(if self.check.operator == Operator::PathMatch {
                     TextTest::Path(PathSet::new(texts))
                 } else {
-                    TextTest::In(texts.into_iter().map(Into::into).collect::<HashSet<_>>())
+                    TextTest::In(texts.into_iter().map(Into::into).collect())
                 }))
             }
         }

@@ -4,15 +4,16 @@
 //! Evaluation allocates nothing of its own, but for a regular expression on text that is not UTF-8, and for what
 //! transformers make.
 
-use std::collections::HashSet;
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use memchr::memmem::{self, Finder};
 use regex::Regex;
+use rustc_hash::FxHashSet;
 
 use crate::ast::{Operator, Quantifier};
 use crate::event::{Argument, Event, Value};
-use crate::field::{FieldId, Type};
+use crate::field::{Cost, FieldId, Type};
 use crate::glob::Glob;
 use crate::network::Network;
 use crate::parameter;
@@ -22,10 +23,15 @@ use crate::term::{List, Term};
 /// How many ancestors a check without an index looks at: more than any real lineage has.
 const MAX_ANCESTORS: u32 = 1_024;
 
+/// How many results of shared conditions are kept while an event is judged.
+const MAX_KEPT: usize = 256;
+
 /// The conditions of a ruleset; a macro that several of them use is there once.
 #[derive(Debug, Default)]
 pub(crate) struct Program {
     nodes: Vec<Node>,
+    /// For each node, where its result is kept, if several conditions need it.
+    places: Vec<Option<u8>>,
 }
 
 /// A condition of a program.
@@ -40,6 +46,19 @@ pub(crate) enum Node {
     Or(Box<[NodeId]>),
 }
 
+/// An event that is being judged, with what was found out about it.
+pub(crate) struct Look<'e, E> {
+    pub(crate) event: &'e E,
+    /// Results of shared conditions.
+    kept: [Cell<Option<bool>>; MAX_KEPT],
+}
+
+impl<'e, E: Event> Look<'e, E> {
+    pub(crate) fn new(event: &'e E) -> Self {
+        Self { event, kept: [const { Cell::new(None) }; MAX_KEPT] }
+    }
+}
+
 impl Program {
     /// Adds a node; its operands must have been added before.
     pub(crate) fn add(&mut self, node: Node) -> NodeId {
@@ -51,6 +70,43 @@ impl Program {
     pub(crate) fn node(&self, node: NodeId) -> &Node {
         &self.nodes[node.0]
     }
+
+    /// Puts what costs little first, and finds what is worth keeping: once every condition is there.
+    pub(crate) fn finish(&mut self, conditions: &[NodeId]) {
+        let mut costs: Vec<u32> = Vec::with_capacity(self.nodes.len());
+        let mut users = vec![0_u32; self.nodes.len()];
+        for node in &mut self.nodes {
+            let cost = match node {
+                Node::And(operands) | Node::Or(operands) => {
+                    // `and` and `or` have no order: nothing happens when they are evaluated.
+                    operands.sort_by_key(|operand| costs[operand.0]);
+                    operands.iter().for_each(|operand| users[operand.0] += 1);
+                    operands
+                        .iter()
+                        .fold(1, |sum: u32, operand| sum.saturating_add(costs[operand.0]))
+                }
+                Node::Not(operand) => {
+                    users[operand.0] += 1;
+                    costs[operand.0]
+                }
+                Node::Check(check) => check.cost(),
+            };
+            costs.push(cost);
+        }
+        conditions.iter().for_each(|condition| users[condition.0] += 1);
+        let is_shared = |node: &usize| users[*node] > 1 && costs[*node] > Self::WORTH_KEEPING;
+        let mut shared: Vec<_> = (0..self.nodes.len()).filter(is_shared).collect();
+        shared.sort_by_key(|node| {
+            std::cmp::Reverse(u64::from(users[*node]) * u64::from(costs[*node]))
+        });
+        self.places = vec![None; self.nodes.len()];
+        for (place, node) in (0..=u8::MAX).zip(shared) {
+            self.places[node] = Some(place);
+        }
+    }
+
+    /// What costs no more than this is as well evaluated again.
+    const WORTH_KEEPING: u32 = 3;
 
     /// Whether a condition tests a field of such a kind.
     pub(crate) fn mentions(&self, condition: NodeId, field: fn(FieldId) -> bool) -> bool {
@@ -65,11 +121,28 @@ impl Program {
 
     /// Whether `event` satisfies the condition.
     pub(crate) fn holds(&self, condition: NodeId, event: &impl Event) -> bool {
+        self.holds_in(condition, &Look::new(event))
+    }
+
+    /// Whether the event of a look satisfies the condition.
+    pub(crate) fn holds_in(&self, condition: NodeId, look: &Look<'_, impl Event>) -> bool {
+        let Some(Some(place)) = self.places.get(condition.0) else {
+            return self.evaluate(condition, look);
+        };
+        let kept = &look.kept[usize::from(*place)];
+        kept.get().unwrap_or_else(|| {
+            let holds = self.evaluate(condition, look);
+            kept.set(Some(holds));
+            holds
+        })
+    }
+
+    fn evaluate(&self, condition: NodeId, look: &Look<'_, impl Event>) -> bool {
         match &self.nodes[condition.0] {
-            Node::And(operands) => operands.iter().all(|operand| self.holds(*operand, event)),
-            Node::Check(check) => check.holds(event),
-            Node::Not(operand) => !self.holds(*operand, event),
-            Node::Or(operands) => operands.iter().any(|operand| self.holds(*operand, event)),
+            Node::And(operands) => operands.iter().all(|operand| self.holds_in(*operand, look)),
+            Node::Check(check) => check.holds(look.event),
+            Node::Not(operand) => !self.holds_in(*operand, look),
+            Node::Or(operands) => operands.iter().any(|operand| self.holds_in(*operand, look)),
         }
     }
 }
@@ -169,6 +242,29 @@ impl Check {
         }
     }
 
+    /// What it costs to evaluate, in no unit: a number of the event costs 1.
+    fn cost(&self) -> u32 {
+        let mut cost = self.test.cost();
+        let mut add = |subject: &Subject| {
+            cost += match subject.field.info().cost {
+                Cost::Record => 0,
+                Cost::Lookup => 4,
+                Cost::Made => 16,
+                Cost::Walk => 24,
+                Cost::Runtime => 48,
+            };
+        };
+        match &self.left {
+            Left::List(list) => list.subjects(&mut add),
+            Left::Term(term) => term.subjects(&mut add),
+        }
+        if !matches!(&self.left, Left::Term(Term::Field(_))) {
+            // A transformer makes a text of its own.
+            cost += 16;
+        }
+        cost
+    }
+
     fn mentions(&self, field: fn(FieldId) -> bool) -> bool {
         let is_left = match &self.left {
             Left::List(list) => list.mentions(field),
@@ -210,13 +306,13 @@ pub(crate) enum Test {
     /// Whether an address is this one, or is not.
     Address { address: IpAddr, is_equal: bool },
     /// An address is one of these.
-    AddressIn(HashSet<IpAddr>),
+    AddressIn(FxHashSet<IpAddr>),
     /// Whether `false` and `true` are accepted.
     Bool { accepts: [bool; 2] },
     /// There is a value.
     Exists,
     /// Of a list, all members are among these, or one is.
-    Members { all: bool, words: HashSet<Box<[u8]>> },
+    Members { all: bool, words: FxHashSet<Box<[u8]>> },
     /// Whether an address is in this network, or is not.
     Network { network: Network, is_in: bool },
     /// An address is in one of these.
@@ -277,7 +373,7 @@ pub(crate) enum TextTest {
     ContainsFolded(Box<[u8]>),
     EndsWith(Box<[u8]>),
     Glob(Glob),
-    In(HashSet<Box<[u8]>>),
+    In(FxHashSet<Box<[u8]>>),
     Path(PathSet),
     /// Anchored at both ends.
     Regex(Regex),
@@ -286,6 +382,26 @@ pub(crate) enum TextTest {
 }
 
 impl Test {
+    fn cost(&self) -> u32 {
+        match self {
+            Self::Exists | Self::Bool { .. } | Self::Number(..) | Self::Address { .. } => 1,
+            Self::Network { .. } | Self::NumberIn(_) | Self::AddressIn(_) => 2,
+            Self::NetworkIn(_) => 4,
+            Self::Members { .. } | Self::Against(..) => 16,
+            Self::Quantified(_, tests) => {
+                tests.iter().fold(1, |sum: u32, test| sum.saturating_add(test.cost()))
+            }
+            Self::Text(test) => match test {
+                TextTest::Relation(..) | TextTest::StartsWith(_) | TextTest::EndsWith(_) => 2,
+                TextTest::In(_) => 3,
+                TextTest::Contains(_) | TextTest::ContainsFolded(_) => 6,
+                TextTest::Path(_) => 12,
+                TextTest::Glob(_) => 16,
+                TextTest::Regex(_) => 40,
+            },
+        }
+    }
+
     /// Whether a value of an event satisfies it.
     fn holds_in(&self, value: &Value<'_>, event: &impl Event) -> bool {
         match self {

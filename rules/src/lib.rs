@@ -59,6 +59,7 @@ pub mod field;
 mod file;
 mod getopt;
 mod glob;
+mod index;
 mod lex;
 mod lists;
 mod load;

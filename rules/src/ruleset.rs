@@ -1,9 +1,10 @@
 //! Rules that are ready to be matched against events.
 
 use crate::diagnose::{Diagnostic, Severity};
-use crate::eval::{NodeId, Program};
+use crate::eval::{Look, NodeId, Program};
 use crate::event::{Event, KindSet, Stage};
 use crate::field::FieldId;
+use crate::index::{self, Index};
 use crate::load;
 use crate::need::{self, Alternative};
 use crate::rule::{Priority, Rule};
@@ -75,9 +76,16 @@ pub struct Ruleset {
     /// The condition of each.
     conditions: Vec<NodeId>,
     program: Program,
-    /// For each kind the enabled rules that it can satisfy, in load order.
-    buckets: Vec<Vec<Entry>>,
+    /// For each kind the enabled rules that it can satisfy.
+    buckets: Vec<Bucket>,
     matching: Matching,
+}
+
+/// The rules about one kind, in load order.
+#[derive(Debug, Default)]
+struct Bucket {
+    entries: Vec<Entry>,
+    index: Index,
 }
 
 /// A rule of a bucket.
@@ -99,8 +107,13 @@ impl Ruleset {
     }
 
     /// A ruleset of compiled rules.
-    pub(crate) fn new(compiled: Vec<(Rule, NodeId)>, program: Program, matching: Matching) -> Self {
-        let mut buckets = vec![Vec::new(); usize::from(Kind::LIMIT)];
+    pub(crate) fn new(
+        compiled: Vec<(Rule, NodeId)>,
+        mut program: Program,
+        matching: Matching,
+    ) -> Self {
+        program.finish(&compiled.iter().map(|(_, condition)| *condition).collect::<Vec<_>>());
+        let mut buckets: Vec<Bucket> = (0..Kind::LIMIT).map(|_| Bucket::default()).collect();
         let mut rules = Vec::with_capacity(compiled.len());
         let mut conditions = Vec::with_capacity(compiled.len());
         for (mut rule, condition) in compiled {
@@ -110,11 +123,18 @@ impl Ruleset {
                 (mentions(FieldId::is_result), mentions(FieldId::is_given));
             if rule.enabled {
                 for kind in rule.kinds.iter() {
-                    buckets[kind as usize].push(Entry { rule: rules.len(), condition });
+                    buckets[kind as usize].entries.push(Entry { rule: rules.len(), condition });
                 }
             }
             rules.push(rule);
             conditions.push(condition);
+        }
+        for &kind in Kind::ALL {
+            let Bucket { entries, index } = &mut buckets[kind as usize];
+            let alternatives = |entry: &Entry| {
+                need::alternatives(&program, entry.condition, kind, &index::is_indexed)
+            };
+            *index = Index::new(entries.iter().map(alternatives));
         }
         Self { rules, conditions, program, buckets, matching }
     }
@@ -126,7 +146,11 @@ impl Ruleset {
 
     /// The kinds of events that some enabled rule can match.
     pub fn kinds(&self) -> KindSet {
-        Kind::ALL.iter().copied().filter(|&kind| !self.buckets[kind as usize].is_empty()).collect()
+        Kind::ALL
+            .iter()
+            .copied()
+            .filter(|&kind| !self.buckets[kind as usize].entries.is_empty())
+            .collect()
     }
 
     /// What an event of `kind` must at least be for some enabled rule to match it, as far as the
@@ -145,7 +169,7 @@ impl Ruleset {
             }
             all
         };
-        self.buckets[kind as usize].iter().flat_map(of_rule).collect()
+        self.buckets[kind as usize].entries.iter().flat_map(of_rule).collect()
     }
 
     /// How far the sensor can tell what the rule at this place of [`Ruleset::rules`] asks for.
@@ -185,10 +209,13 @@ impl Ruleset {
             Stage::Begun => !rule.asks_for_result,
             Stage::Attempt => rule.asks_for_result,
         };
-        self.buckets[event.kind() as usize]
-            .iter()
+        let Bucket { entries, index } = &self.buckets[event.kind() as usize];
+        let look = Look::new(event);
+        index
+            .candidates(event)
+            .map(move |place| &entries[place as usize])
             .filter(move |entry| is_in_time(&self.rules[entry.rule]))
-            .filter(move |entry| self.program.holds(entry.condition, event))
+            .filter(move |entry| self.program.holds_in(entry.condition, &look))
             .map(|entry| &self.rules[entry.rule])
             .take(limit)
             .filter(move |rule| stage != Stage::Ended || rule.asks_for_result)

@@ -24,7 +24,7 @@ use crate::context::clock::Clock;
 use crate::context::container::{Containers, container_of};
 use crate::context::inspection::Inspection;
 use crate::context::names::Names;
-use crate::context::process::Processes;
+use crate::context::process::{Process, Processes};
 use crate::context::runtime::{Details, Directory};
 
 /// Set in the flags of an open by the kernel itself, to execute the file (`__FMODE_EXEC`).
@@ -58,6 +58,8 @@ pub(crate) struct Sight<'a, 'r> {
     pub(crate) runtimes: Option<&'a Directory>,
     /// What that is of the container that the event is about, once it was asked for.
     pub(crate) details: OnceCell<Option<Arc<Details>>>,
+    /// The process and its parent, once they were looked up.
+    pub(crate) kin: Kin<'a>,
     /// The names of users and groups.
     pub(crate) names: &'a Names,
     /// The namespaces of the host.
@@ -67,6 +69,9 @@ pub(crate) struct Sight<'a, 'r> {
     /// The time of day.
     pub(crate) clock: Clock,
 }
+
+/// A process and its parent, once each was looked up: most rules ask for one of them.
+pub(crate) type Kin<'a> = [OnceCell<Option<&'a Process>>; 2];
 
 impl shrike_rules::Event for Sight<'_, '_> {
     fn kind(&self) -> Kind {

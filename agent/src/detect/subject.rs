@@ -233,7 +233,12 @@ impl Sight<'_, '_> {
     }
 
     fn ancestor(&self, generations: u32) -> Option<&Process> {
-        self.processes.ancestor(self.header.tgid, self.header.start, generations)
+        let Header { tgid, start, .. } = *self.header;
+        let look_up = || self.processes.ancestor(tgid, start, generations);
+        match self.kin.get(generations as usize) {
+            Some(known) => *known.get_or_init(look_up),
+            None => look_up(),
+        }
     }
 }
 

@@ -91,6 +91,7 @@ impl Test {
             containers: &self.containers,
             runtimes: Some(&self.directory),
             details: OnceCell::new(),
+            kin: crate::detect::Kin::default(),
             names: &Names::default(),
             host: &Namespaces::default(),
             inspection: None,
