@@ -33,6 +33,12 @@ pub(crate) struct Scalar {
     style: ScalarStyle,
 }
 
+impl Scalar {
+    pub(crate) fn style(&self) -> ScalarStyle {
+        self.style
+    }
+}
+
 /// The text is not YAML.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct YamlError {
