@@ -115,7 +115,7 @@ fn is_null(text: &str) -> bool {
 
 /// Whether no reader of YAML takes a plain text for a number, a truth value or the like.
 fn is_word(text: &str) -> bool {
-    let is_wordy = text.starts_with(|c: char| c.is_alphabetic() || "/_(%".contains(c));
+    let is_wordy = text.starts_with(|c: char| c.is_alphabetic() || "/_(".contains(c));
     let values = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
     is_wordy && !values.iter().any(|value| text.eq_ignore_ascii_case(value))
 }
