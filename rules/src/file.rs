@@ -11,11 +11,8 @@ use crate::diagnose::{Code, Diagnostic, Item as ItemName, ItemKind};
 use crate::exception::Exception;
 use crate::rule::Priority;
 use crate::source::{Place, SourceFile, Text};
-use crate::yaml::{self, Content, Node};
+use crate::yaml::{Content, Node};
 use reader::{Entries, Reader, Result, find, missing};
-
-/// A larger file is not read: no rules are that long, and diagnostics hold positions of it.
-const MAX_BYTES: usize = 64 << 20;
 
 /// An item of a rule file.
 #[derive(Debug)]
@@ -81,15 +78,10 @@ pub(crate) fn read(
 
 impl Reader<'_, '_> {
     fn documents(&mut self) -> Vec<Item> {
-        if self.file.text().len() > MAX_BYTES {
-            let message = format!("the file is larger than {} MiB", MAX_BYTES >> 20);
-            self.report(Code::YamlParse, &(0..0), message);
-            return Vec::new();
-        }
-        let documents = match yaml::parse(self.file.text()) {
+        let documents = match self.file.documents() {
             Ok(documents) => documents,
             Err(error) => {
-                self.report(Code::YamlParse, &(error.offset..error.offset), error.message);
+                self.diagnostics.push(*error);
                 return Vec::new();
             }
         };

@@ -46,7 +46,7 @@
 //! turn a condition into the tree of `ast`, `check` gives names and constants their meaning from
 //! the table in [`field`], `operand` does so with transformers, which `term` evaluates, `compile` puts the result into the program that `eval` runs, `output`
 //! does the like for templates, and `load` leads them all. Whatever is wrong on the way becomes a
-//! [`Diagnostic`] at its place in `source`.
+//! [`Diagnostic`] at its place in `source`. [`format()`] lays rule files out and has no part in this.
 
 mod ast;
 mod check;
@@ -57,6 +57,7 @@ mod event;
 mod exception;
 pub mod field;
 mod file;
+mod format;
 mod getopt;
 mod glob;
 mod index;
@@ -90,6 +91,7 @@ pub fn is_glob_match(pattern: &str, text: &str) -> bool {
 pub use diagnose::{Diagnostic, Severity};
 pub use event::{Argument, Event, KindSet, Stage, Value, event_type};
 pub use field::{Field, FieldId, all as fields};
+pub use format::format;
 pub use need::Alternative;
 pub use output::Output;
 pub use rule::{Priority, Rule, UnknownPriority};

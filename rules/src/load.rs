@@ -11,24 +11,22 @@ use crate::merge::{self, DEFAULT_SOURCE, Definition, Definitions};
 use crate::output::{Output, REMOVED};
 use crate::rule::Rule;
 use crate::ruleset::{Loaded, Options, Ruleset, Source};
-use crate::source::{SourceFile, Text};
+use crate::source::{self, SourceFile, Text};
 
 /// A rule about more types of events than this is probably missing `evt.type`.
 const MANY_EVENT_TYPES: usize = 100;
 
 /// Loads rule files in order.
 pub(crate) fn load(sources: &[Source<'_>], options: &Options) -> Loaded {
-    let texts: Vec<_> = sources.iter().map(|source| decode(source.text)).collect();
+    let texts: Vec<_> = sources.iter().map(|source| source::decode(source.text)).collect();
     let files: Vec<_> = std::iter::zip(sources, &texts)
         .map(|(source, (text, _))| SourceFile::new(source.name, text))
         .collect();
     let mut diagnostics = Vec::new();
     let mut definitions = Definitions::default();
-    for (index, (file, (text, is_whole))) in std::iter::zip(&files, &texts).enumerate() {
+    for (index, (file, (_, is_whole))) in std::iter::zip(&files, &texts).enumerate() {
         if !is_whole {
-            let end = text.len()..text.len();
-            let message = "the file is not UTF-8 from here on";
-            diagnostics.push(file.diagnostic(Code::YamlParse, &end, message));
+            diagnostics.push(file.not_utf8());
             continue;
         }
         let items = file::read(index, file, &mut diagnostics);
@@ -43,14 +41,6 @@ pub(crate) fn load(sources: &[Source<'_>], options: &Options) -> Loaded {
     };
     diagnostics.sort_by_key(|diagnostic| (order(diagnostic), diagnostic.column));
     Loaded { ruleset, diagnostics }
-}
-
-/// The text up to the first byte that is not UTF-8, and whether that is all of it.
-fn decode(bytes: &[u8]) -> (&str, bool) {
-    match bytes.utf8_chunks().next() {
-        None => ("", true),
-        Some(chunk) => (chunk.valid(), chunk.invalid().is_empty()),
-    }
 }
 
 /// What must hold for a rule to match: its condition, and none of its exceptions.

@@ -1,12 +1,24 @@
 //! Rule files as the diagnostics see them: lines, columns and excerpts.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use crate::diagnose::{Code, Diagnostic, Excerpt, Item};
-use crate::yaml::{self, Node, Scalar};
+use crate::yaml::{self, Node, Scalar, YamlError};
 
 /// The most characters of a line that a diagnostic shows.
 const EXCERPT_WIDTH: usize = 120;
+
+/// A larger file is not read: no rules are that long, and diagnostics hold positions of it.
+const MAX_BYTES: usize = 64 << 20;
+
+/// The text up to the first byte that is not UTF-8, and whether that is all of it.
+pub(crate) fn decode(bytes: &[u8]) -> (&str, bool) {
+    match bytes.utf8_chunks().next() {
+        None => ("", true),
+        Some(chunk) => (chunk.valid(), chunk.invalid().is_empty()),
+    }
+}
 
 /// A rule file.
 #[derive(Debug)]
@@ -31,6 +43,23 @@ impl<'a> SourceFile<'a> {
 
     pub(crate) fn text(&self) -> &'a str {
         self.text
+    }
+
+    /// The file's documents.
+    pub(crate) fn documents(&self) -> Result<Vec<Rc<Node>>, Box<Diagnostic>> {
+        let error = |offset, message: String| {
+            Box::new(self.diagnostic(Code::YamlParse, &(offset..offset), message))
+        };
+        if self.text.len() > MAX_BYTES {
+            return Err(error(0, format!("the file is larger than {} MiB", MAX_BYTES >> 20)));
+        }
+        yaml::parse(self.text).map_err(|YamlError { offset, message }| error(offset, message))
+    }
+
+    /// Says that the file goes on with bytes that are not text.
+    pub(crate) fn not_utf8(&self) -> Diagnostic {
+        let end = self.text.len()..self.text.len();
+        self.diagnostic(Code::YamlParse, &end, "the file is not UTF-8 from here on")
     }
 
     /// A diagnostic about a span of the file; what goes on after the line is left out.

@@ -39,6 +39,12 @@ impl Default for Scalar {
     }
 }
 
+impl Scalar {
+    pub(crate) fn style(&self) -> ScalarStyle {
+        self.style
+    }
+}
+
 /// The text is not YAML.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct YamlError {

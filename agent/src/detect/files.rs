@@ -9,6 +9,7 @@ use shrike_rules::Source;
 /// A rule file.
 #[derive(Debug)]
 pub(crate) struct RuleFile {
+    path: PathBuf,
     name: String,
     text: Vec<u8>,
 }
@@ -23,6 +24,11 @@ pub(crate) enum FilesError {
 }
 
 impl RuleFile {
+    /// Where it was read from.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What the rule language is handed.
     pub(crate) fn source(&self) -> Source<'_> {
         Source::new(&self.name, &self.text)
@@ -36,7 +42,7 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<RuleFile>, FilesError> {
         for file in files(path)? {
             let text = fs::read(&file)
                 .map_err(|source| FilesError::Read { path: file.clone(), source })?;
-            read.push(RuleFile { name: file.display().to_string(), text });
+            read.push(RuleFile { name: file.display().to_string(), path: file, text });
         }
     }
     Ok(read)

@@ -13,7 +13,7 @@ use crate::yaml::{Content, Node, Scalar};
 pub(super) struct Reader<'a, 'd> {
     pub(super) index: usize,
     pub(super) file: &'a SourceFile<'a>,
-    diagnostics: &'d mut Vec<Diagnostic>,
+    pub(super) diagnostics: &'d mut Vec<Diagnostic>,
     /// The item being read, for diagnostics.
     pub(super) item: Option<ItemName>,
 }
