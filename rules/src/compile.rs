@@ -7,6 +7,8 @@ use crate::diagnose::{Code, Diagnostic, Item, ItemKind, Severity};
 use crate::eval::{Check, Node, NodeId, Program, Relation, Test};
 use crate::event::Value;
 use crate::field::FieldId;
+use crate::findings::Findings;
+use crate::lint::{SpotId, Trace};
 use crate::lists::Lists;
 use crate::merge::{Definition, Definitions};
 use crate::names::NameSet;
@@ -28,6 +30,8 @@ pub(crate) struct Condition {
     fails: NameSet,
     depth: usize,
     checks: usize,
+    /// Where it was written.
+    pub(crate) spot: SpotId,
 }
 
 /// The condition does not compile, and diagnostics say why.
@@ -53,9 +57,19 @@ pub(crate) struct Compiler<'a> {
     lists: Lists<'a>,
     macros: Vec<Macro>,
     program: Program,
-    diagnostics: Vec<Diagnostic>,
+    trace: Trace<'a>,
+    diagnostics: Findings,
     /// The rule being compiled and the macros that led from it to here.
     chain: Vec<Scope<'a>>,
+}
+
+/// What came of compiling.
+pub(crate) struct Compiled<'a> {
+    pub(crate) program: Program,
+    pub(crate) trace: Trace<'a>,
+    pub(crate) diagnostics: Findings,
+    /// The names of the unused macros and lists.
+    pub(crate) unused: Vec<(ItemKind, String)>,
 }
 
 struct Macro {
@@ -98,7 +112,8 @@ impl<'a> Compiler<'a> {
             lists,
             macros: Vec::new(),
             program: Program::default(),
-            diagnostics: Vec::new(),
+            trace: Trace::default(),
+            diagnostics: Findings::default(),
             chain: Vec::new(),
         };
         for definition in &definitions.macros.entries {
@@ -130,15 +145,21 @@ impl<'a> Compiler<'a> {
         result
     }
 
-    /// The program, what was found on the way, and the names of the unused macros and lists.
-    pub(crate) fn finish(self) -> (Program, Vec<Diagnostic>, Vec<(ItemKind, String)>) {
+    /// The parts of the conditions so far.
+    pub(crate) fn trace(&self) -> &Trace<'a> {
+        &self.trace
+    }
+
+    /// What came of compiling.
+    pub(crate) fn finish(self) -> Compiled<'a> {
         let macros = self.definitions.macros.entries.iter().zip(&self.macros);
         let macros = macros
             .filter(|(_, macro_)| !macro_.is_used)
             .map(|(definition, _)| (ItemKind::Macro, definition.name.clone()));
         let lists = self.lists.unused().map(|name| (ItemKind::List, name.to_owned()));
         let unused = macros.chain(lists).collect();
-        (self.program, self.diagnostics, unused)
+        let Self { program, trace, diagnostics, .. } = self;
+        Compiled { program, trace, diagnostics, unused }
     }
 
     /// Takes back diagnostics, so that the macros in question are judged anew by their next user.
@@ -234,7 +255,10 @@ impl<'a> Compiler<'a> {
                 fails.fold(NameSet::all(), NameSet::intersection),
             ),
         };
-        Ok(Condition { node: self.program.add(node), holds, fails, depth, checks })
+        let node = self.program.add(node);
+        let spots = operands.iter().map(|operand| operand.spot).collect();
+        let spot = self.trace.add(&self.program, node, spots, (scope.text, span), [fails, holds]);
+        Ok(Condition { node, holds, fails, depth, checks, spot })
     }
 
     fn check(&mut self, check: &ast::Check, scope: Scope<'a>) -> Result<Condition> {
@@ -243,10 +267,13 @@ impl<'a> Compiler<'a> {
         for warning in warnings {
             self.report(scope, warning);
         }
+        let span = check.span;
         let check = checked.map_err(|problem| self.fault(scope, problem))?;
         let (holds, fails) = event_names(&check);
         let node = self.program.add(Node::Check(check));
-        Ok(Condition { node, holds, fails, depth: 1, checks: 1 })
+        let place = (scope.text, span);
+        let spot = self.trace.add(&self.program, node, Box::default(), place, [fails, holds]);
+        Ok(Condition { node, holds, fails, depth: 1, checks: 1, spot })
     }
 
     fn macro_(&mut self, span: Span, name: &str, scope: Scope<'a>) -> Result<Condition> {
@@ -312,6 +339,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn report(&mut self, scope: Scope<'a>, problem: Problem) {
+        if self.diagnostics.drops(&self.files[scope.text.file()], problem.code) {
+            return;
+        }
         let mut diagnostic = diagnostic(self.files, scope.text, problem);
         diagnostic.item = Some(Item { kind: scope.kind, name: scope.name.to_owned() });
         if diagnostic.severity == Severity::Error {

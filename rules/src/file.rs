@@ -5,7 +5,8 @@
 
 mod reader;
 
-use crate::diagnose::{Code, Diagnostic, Item as ItemName, ItemKind};
+use crate::diagnose::{Code, Item as ItemName, ItemKind};
+use crate::findings::Findings;
 use crate::rule::Priority;
 use crate::source::{Place, SourceFile, Text};
 use crate::yaml::{self, Content, Node};
@@ -70,11 +71,7 @@ pub(crate) enum Operation {
 }
 
 /// Reads the items of one file, in order.
-pub(crate) fn read(
-    index: usize,
-    file: &SourceFile<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Vec<Item> {
+pub(crate) fn read(index: usize, file: &SourceFile<'_>, diagnostics: &mut Findings) -> Vec<Item> {
     Reader::new(index, file, diagnostics).documents()
 }
 

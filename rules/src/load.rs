@@ -1,10 +1,15 @@
 //! The way from files to a ruleset: read, merge, compile, and collect what was found.
 
-use crate::compile::{self, Compiler};
-use crate::diagnose::{Code, Diagnostic, Item, ItemKind};
+use crate::ast::Span;
+use crate::compile::{self, Compiled, Compiler, Condition};
+use crate::diagnose::{Code, Item, ItemKind};
 use crate::eval::NodeId;
+use crate::event::KindSet;
 use crate::file::{self, RuleBody};
+use crate::findings::Findings;
+use crate::lint::{self, Judged, Trace, Warning};
 use crate::merge::{self, DEFAULT_SOURCE, Definition, Definitions};
+use crate::names::{self, NameSet};
 use crate::output::Output;
 use crate::rule::Rule;
 use crate::ruleset::{Loaded, Options, Ruleset, Source};
@@ -19,7 +24,7 @@ pub(crate) fn load(sources: &[Source<'_>], options: &Options) -> Loaded {
     let files: Vec<_> = std::iter::zip(sources, &texts)
         .map(|(source, (text, _))| SourceFile::new(source.name, text))
         .collect();
-    let mut diagnostics = Vec::new();
+    let mut diagnostics = Findings::default();
     let mut definitions = Definitions::default();
     for (index, (file, (text, is_whole))) in std::iter::zip(&files, &texts).enumerate() {
         if !is_whole {
@@ -33,11 +38,7 @@ pub(crate) fn load(sources: &[Source<'_>], options: &Options) -> Loaded {
     }
     let mut loader = Loader { files: &files, definitions: &definitions, diagnostics };
     let ruleset = loader.compile(options);
-    let mut diagnostics = loader.diagnostics;
-    let order = |diagnostic: &Diagnostic| {
-        (sources.iter().position(|source| source.name == diagnostic.file), diagnostic.line)
-    };
-    diagnostics.sort_by_key(|diagnostic| (order(diagnostic), diagnostic.column));
+    let diagnostics = loader.diagnostics.finish(&files);
     Loaded { ruleset, diagnostics }
 }
 
@@ -52,7 +53,7 @@ fn decode(bytes: &[u8]) -> (&str, bool) {
 struct Loader<'a> {
     files: &'a [SourceFile<'a>],
     definitions: &'a Definitions,
-    diagnostics: Vec<Diagnostic>,
+    diagnostics: Findings,
 }
 
 impl<'a> Loader<'a> {
@@ -62,12 +63,84 @@ impl<'a> Loader<'a> {
         for definition in &self.definitions.rules.entries {
             rules.extend(self.rule(definition, &mut compiler, options));
         }
-        let (program, found, unused) = compiler.finish();
-        self.diagnostics.extend(found);
+        let Compiled { program, trace, diagnostics, unused } = compiler.finish();
+        self.diagnostics.extend(diagnostics);
         for (kind, name) in unused {
             self.report_unused(kind, &name);
         }
-        Ruleset::new(rules, program, options.matching)
+        self.report_redefined();
+        let (rules, places): (Vec<_>, Vec<_>) = rules.into_iter().unzip();
+        let ruleset = Ruleset::new(rules, program, options.matching);
+        self.lint(&ruleset, &trace, &places, options);
+        ruleset
+    }
+
+    /// Warns of rules that are well-formed and cannot be meant so.
+    fn lint(
+        &mut self,
+        ruleset: &Ruleset,
+        trace: &Trace<'a>,
+        conditions: &[(&'a Definition<RuleBody>, Condition)],
+        options: &Options,
+    ) {
+        let rules = std::iter::zip(ruleset.rules(), conditions).filter(|(rule, _)| rule.enabled);
+        let (rules, definitions): (Vec<_>, Vec<_>) = rules
+            .map(|(rule, (definition, Condition { spot, holds, .. }))| {
+                let Rule { name, asks_for_result, .. } = rule;
+                let asks_for_result = *asks_for_result;
+                (Judged { name, condition: *spot, asks_for_result, holds: *holds }, *definition)
+            })
+            .unzip();
+        for warning in lint::judge(trace, ruleset.program(), &rules, options.matching) {
+            self.report_warning(warning, trace, &definitions);
+        }
+    }
+
+    fn report_warning(
+        &mut self,
+        warning: Warning,
+        trace: &Trace<'a>,
+        definitions: &[&Definition<RuleBody>],
+    ) {
+        let files = self.files;
+        let place = |at| {
+            let (text, Span { start, end }) = trace.place(at);
+            text.place(files, start..end)
+        };
+        let Definition { name, place: name_place, .. } = definitions[warning.rule];
+        let at = warning.at.map_or_else(|| name_place.clone(), place);
+        if self.diagnostics.drops(&files[at.file], warning.code) {
+            return;
+        }
+        let mut diagnostic = files[at.file].diagnostic(warning.code, &at.span, warning.message);
+        diagnostic.item = Some(Item { kind: ItemKind::Rule, name: name.clone() });
+        let part = warning.part.map(|(part, message)| (place(part), message));
+        let other = warning.other.map(|(other, text)| (definitions[other].place.clone(), text));
+        diagnostic.related = part
+            .into_iter()
+            .chain(other)
+            .map(|(place, message)| files[place.file].related(&place.span, message))
+            .collect();
+        diagnostic.note = warning.note;
+        diagnostic.hint = warning.hint;
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn report_redefined(&mut self) {
+        for (name, place, earlier) in &self.definitions.redefined {
+            let file = &self.files[place.file];
+            if self.diagnostics.drops(file, Code::RedefinedRule) {
+                continue;
+            }
+            let message = format!("rule '{name}' takes the place of the one above of this name");
+            let mut diagnostic = file.diagnostic(Code::RedefinedRule, &place.span, message);
+            diagnostic.item = Some(Item { kind: ItemKind::Rule, name: name.clone() });
+            diagnostic.related = vec![file.related(&earlier.span, "that one is here")];
+            diagnostic.hint = Some(
+                "give one of them another name, or say what changes with `override`".to_owned(),
+            );
+            self.diagnostics.push(diagnostic);
+        }
     }
 
     fn rule(
@@ -75,7 +148,7 @@ impl<'a> Loader<'a> {
         definition: &'a Definition<RuleBody>,
         compiler: &mut Compiler<'a>,
         options: &Options,
-    ) -> Option<(Rule, NodeId)> {
+    ) -> Option<((Rule, NodeId), (&'a Definition<RuleBody>, Condition))> {
         let Definition { name, value: body, .. } = definition;
         let source = merge::source_of(body);
         if source != DEFAULT_SOURCE {
@@ -105,6 +178,9 @@ impl<'a> Loader<'a> {
                 condition.holds.len()
             );
             self.report(Code::NoEventType, definition, message);
+            if let Some(diagnostic) = self.diagnostics.last_mut() {
+                diagnostic.hint = Some(event_type_hint(compiler.trace().narrowest(condition.spot)));
+            }
         }
         let rule = Rule {
             name: name.clone(),
@@ -119,7 +195,7 @@ impl<'a> Loader<'a> {
             asks_for_given: false,
             kinds: condition.holds.kinds(),
         };
-        Some((rule, condition.node))
+        Some(((rule, condition.node), (definition, condition)))
     }
 
     fn output(
@@ -165,4 +241,18 @@ impl<'a> Loader<'a> {
         diagnostic.item = Some(Item { kind: ItemKind::Rule, name: name.clone() });
         self.diagnostics.push(diagnostic);
     }
+}
+
+/// Which test of the event's type a rule should have that has a check only some kinds can satisfy.
+fn event_type_hint(narrowest: Option<(String, KindSet)>) -> String {
+    let Some((check, kinds)) = narrowest else {
+        return "say which events are meant, as in `evt.type in (execve, execveat)`".to_owned();
+    };
+    let names =
+        NameSet::matching(|name| names::kind_of(name).is_some_and(|kind| kinds.contains(kind)));
+    let names: Vec<_> = names.names().collect();
+    if names.is_empty() {
+        return format!("no event satisfies `{check}`");
+    }
+    format!("only these events can satisfy `{check}`: add `evt.type in ({})`", names.join(", "))
 }

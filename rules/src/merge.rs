@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::diagnose::{Code, Diagnostic, Item as ItemName, ItemKind};
+use crate::diagnose::{Code, Item as ItemName, ItemKind};
 use crate::file::{Body, Item, Merge, Operation, RuleBody};
+use crate::findings::Findings;
 use crate::source::{Place, SourceFile, Text};
 use crate::suggest;
 
@@ -13,6 +14,8 @@ pub(crate) struct Definitions {
     pub(crate) lists: Table<Vec<String>>,
     pub(crate) macros: Table<Text>,
     pub(crate) rules: Table<RuleBody>,
+    /// Rules that took the place of one of their own file, and where that stood.
+    pub(crate) redefined: Vec<(String, Place, Place)>,
     items_seen: usize,
 }
 
@@ -68,7 +71,7 @@ impl Definitions {
         &mut self,
         items: Vec<Item>,
         files: &[SourceFile<'_>],
-        diagnostics: &mut Vec<Diagnostic>,
+        diagnostics: &mut Findings,
     ) {
         for item in items {
             self.items_seen += 1;
@@ -79,6 +82,9 @@ impl Definitions {
                 Body::Rule(_) => ItemKind::Rule,
             };
             if let Err(refusal) = self.add_item(item) {
+                if diagnostics.drops(&files[place.file], Code::Validate) {
+                    continue;
+                }
                 let mut diagnostic =
                     files[place.file].diagnostic(Code::Validate, &place.span, refusal.message);
                 diagnostic.item = Some(ItemName { kind, name });
@@ -130,6 +136,10 @@ impl Definitions {
             return Err(Refusal { message: message.to_owned(), hint: None });
         }
         if *merge == Merge::Define {
+            let earlier = self.rules.position(&name).map(|index| &self.rules.entries[index].place);
+            if let Some(earlier) = earlier.filter(|earlier| earlier.file == place.file) {
+                self.redefined.push((name.clone(), place.clone(), earlier.clone()));
+            }
             self.rules.define(name, place, sequence, body);
             return Ok(());
         }
@@ -203,8 +213,14 @@ fn apply(rule: &mut RuleBody, key: &str, operation: Operation, body: &mut RuleBo
         "condition" if append => extend_text(&mut rule.condition, body.condition.take()),
         "output" if append => extend_text(&mut rule.output, body.output.take()),
         "desc" if append => {
-            let (old, new) = (rule.description.take(), body.description.take());
-            rule.description = Some([old, new].into_iter().flatten().collect::<Vec<_>>().join(" "));
+            // In place: a chain of these may be as long as the file.
+            let description = rule.description.get_or_insert_default();
+            if let Some(more) = body.description.take() {
+                if !description.is_empty() {
+                    description.push(' ');
+                }
+                description.push_str(&more);
+            }
         }
         "tags" if append => {
             let tags = rule.tags.get_or_insert_default();

@@ -140,7 +140,8 @@ fn deviation(case: &RuleFileCase, loaded: &Loaded) -> Option<String> {
     if ok != case.load_ok {
         return Some(format!("loads {ok}"));
     }
-    let codes: Vec<_> = loaded.diagnostics.iter().map(|d| d.code.name()).collect();
+    let codes: Vec<_> =
+        loaded.diagnostics.iter().filter(|d| !d.code.is_own()).map(|d| d.code.name()).collect();
     if let Some(code) = &case.code
         && !codes.contains(&code.as_str())
     {
