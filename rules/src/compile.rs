@@ -1,7 +1,7 @@
 //! From definitions to a program: macros are resolved once, and each condition learns which
 //! events can satisfy it.
 
-use crate::ast::{self, Expr, Span};
+use crate::ast::{self, Expr, Right, Span};
 use crate::check::{self, Problem};
 use crate::diagnose::{Code, Diagnostic, Item, ItemKind, Severity};
 use crate::eval::{Check, Node, NodeId, Program, Relation, Test};
@@ -19,6 +19,9 @@ use crate::suggest;
 /// How many checks a condition may have once its macros are expanded. Falco's largest rules have
 /// a few hundred; what goes beyond this is made to exhaust the evaluator.
 const MAX_CHECKS: usize = 100_000;
+
+/// A longer condition is not read: each place in it that is told of takes a walk over all of it.
+const MAX_BYTES: usize = 2 << 20;
 
 /// A compiled condition and what is known of it.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +80,8 @@ struct Macro {
     expr: Option<Expr>,
     state: State,
     is_used: bool,
+    /// What it names was noted to be used.
+    is_mentioned: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -122,7 +127,7 @@ impl<'a> Compiler<'a> {
                 Ok(expr) => (Some(expr), State::New),
                 Err(faulty) => (None, State::Faulty(faulty, at)),
             };
-            compiler.macros.push(Macro { expr, state, is_used: false });
+            compiler.macros.push(Macro { expr, state, is_used: false, is_mentioned: false });
         }
         compiler
     }
@@ -143,6 +148,24 @@ impl<'a> Compiler<'a> {
             self.forget(reported);
         }
         result
+    }
+
+    /// Notes which macros and lists are used by a condition that was not compiled, or not to its end:
+    /// they are not unused.
+    pub(crate) fn mention(&mut self, condition: &'a Text) {
+        let mut texts = vec![condition];
+        while let Some(text) = texts.pop() {
+            let words = text.as_str().split(|c: char| c.is_whitespace() || "()\"'=,".contains(c));
+            for word in words.filter(|word| !word.is_empty()) {
+                self.lists.mark(word);
+                let Some(index) = self.definitions.macros.position(word) else { continue };
+                let macro_ = &mut self.macros[index];
+                macro_.is_used = true;
+                if !std::mem::replace(&mut macro_.is_mentioned, true) {
+                    texts.push(&self.definitions.macros.entries[index].value);
+                }
+            }
+        }
     }
 
     /// The parts of the conditions so far.
@@ -173,6 +196,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn parse(&mut self, scope: Scope<'a>) -> Result<Expr> {
+        if scope.text.as_str().len() > MAX_BYTES {
+            let message = format!("the condition is longer than {} MiB", MAX_BYTES >> 20);
+            return Err(self.fault(scope, Problem::condition(Span::new(0..1), message)));
+        }
         parse::parse(scope.text.as_str()).map_err(|error| self.fault(scope, error.into()))
     }
 
@@ -268,12 +295,32 @@ impl<'a> Compiler<'a> {
             self.report(scope, warning);
         }
         let span = check.span;
-        let check = checked.map_err(|problem| self.fault(scope, problem))?;
+        let check = checked.map_err(|problem| {
+            let problem = self.with_macro_hint(problem, check);
+            self.fault(scope, problem)
+        })?;
         let (holds, fails) = event_names(&check);
         let node = self.program.add(Node::Check(check));
         let place = (scope.text, span);
         let spot = self.trace.add(&self.program, node, Box::default(), place, [fails, holds]);
         Ok(Condition { node, holds, fails, depth: 1, checks: 1, spot })
+    }
+
+    /// A hint if what should be a list is a macro.
+    fn with_macro_hint(&self, problem: Problem, check: &ast::Check) -> Problem {
+        match &check.right {
+            Right::Word(word) if word.span == problem.span => {
+                let name = String::from_utf8_lossy(&word.bytes);
+                match self.definitions.macros.position(&name) {
+                    Some(_) if problem.message.starts_with("nonexistent list") => {
+                        let hint = format!("{name} is a macro: it stands alone, as a check does");
+                        problem.with_hint(Some(hint))
+                    }
+                    _ => problem,
+                }
+            }
+            _ => problem,
+        }
     }
 
     fn macro_(&mut self, span: Span, name: &str, scope: Scope<'a>) -> Result<Condition> {
@@ -323,6 +370,8 @@ impl<'a> Compiler<'a> {
         }
         let hint = if known.is_some() {
             Some(format!("{name} is defined later: move it above its user"))
+        } else if self.definitions.lists.position(name).is_some() {
+            Some(format!("{name} is a list: compare a field with it, as in proc.name in ({name})"))
         } else {
             let names = macros.entries.iter().map(|definition| definition.name.as_str());
             suggest::hint(name, names)
@@ -357,10 +406,15 @@ impl<'a> Compiler<'a> {
 
 /// A problem of a text as a diagnostic of the file that the text came from.
 pub(crate) fn diagnostic(files: &[SourceFile<'_>], text: &Text, problem: Problem) -> Diagnostic {
-    let Problem { code, span, message, hint, is_unknown_name: _ } = problem;
+    let Problem { code, span, message, hint, opened, is_unknown_name: _ } = problem;
     let place = text.place(files, span.start..span.end);
     let mut diagnostic = files[place.file].diagnostic(code, &place.span, message);
     diagnostic.hint = hint;
+    diagnostic.related = opened
+        .map(|Span { start, end }| text.place(files, start..end))
+        .map(|place| files[place.file].related(&place.span, "this '(' is not closed"))
+        .into_iter()
+        .collect();
     diagnostic
 }
 

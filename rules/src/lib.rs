@@ -48,6 +48,7 @@
 //! does the like for templates, and `load` leads them all. Whatever is wrong on the way becomes a
 //! [`Diagnostic`] at its place in `source`.
 
+mod advice;
 mod ast;
 mod check;
 mod compile;

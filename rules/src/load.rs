@@ -156,13 +156,17 @@ impl<'a> Loader<'a> {
             self.report(Code::UnknownSource, definition, message);
             return None;
         }
+        let text = body.condition.as_ref()?;
         let priority = body.priority?;
         if priority > options.minimum_priority {
+            compiler.mention(text);
             return None;
         }
-        let text = body.condition.as_ref()?;
         let skips = body.skip_if_unknown == Some(true);
         let condition = compiler.rule(name, text, skips);
+        if condition.is_err() {
+            compiler.mention(text);
+        }
         let output = self.output(definition, body.output.as_ref()?, skips);
         if let (true, Err(faulty)) = (skips, &condition)
             && faulty.only_unknown_names

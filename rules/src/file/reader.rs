@@ -82,7 +82,9 @@ impl<'a, 'd> Reader<'a, 'd> {
     ) -> Result<Vec<String>> {
         let value = self.required(entries, node, key)?;
         let Content::Sequence(nodes) = &value.content else {
-            return Err(self.error(Code::YamlValidate, value, "Value is not a sequence"));
+            let reported = self.error(Code::YamlValidate, value, "Value is not a sequence");
+            self.hint(Some("write a list, as in [a, b]".to_owned()));
+            return Err(reported);
         };
         nodes
             .iter()

@@ -1,12 +1,14 @@
 //! From what was found to warnings with their words.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use shrike_common::Kind;
 
 use super::overlap;
 use super::reach::{Death, Reached, Walk};
 use super::trace::{self, Shape, SpotId, Trace};
 use crate::diagnose::Code;
-use crate::eval::{Check, Node, Program};
+use crate::eval::{Check, Node, Program, Test, TextTest};
 use crate::event::{KindSet, event_type};
 use crate::field::FieldId;
 use crate::names::NameSet;
@@ -138,6 +140,9 @@ impl<'j> Judge<'j> {
                 let other = self.trace.quoted(other);
                 format!("rule '{name}' never matches: `{check}` contradicts `{other}`")
             }
+            _ if self.is_of_empty_list(at) => {
+                format!("rule '{name}' never matches: the list of `{check}` is empty")
+            }
             _ => format!("rule '{name}' never matches: nothing satisfies `{check}`"),
         };
         let mut warning = Warning::new(Code::NeverMatches, index, message);
@@ -145,11 +150,14 @@ impl<'j> Judge<'j> {
         warning.part = other
             .filter(|other| *other != at)
             .map(|other| (other, "the other check is here".to_owned()));
-        warning.hint = Some(
+        warning.hint = Some(if self.is_of_empty_list(at) {
+            "give the list items, or disable the rule until it has some: `enabled: false`"
+                .to_owned()
+        } else {
             "join alternatives by `or`; a rule that is not to match says `enabled: false`, or \
              `evt.num = 0`"
-                .to_owned(),
-        );
+                .to_owned()
+        });
         self.warnings.push(warning);
     }
 
@@ -202,15 +210,38 @@ impl<'j> Judge<'j> {
             );
             let mut warning = Warning::new(Code::NeverMatches, rule, message);
             warning.part = Some((at, "the check is here".to_owned()));
-            warning.note = self.check(at).and_then(trace::field).map(|field| self.known(field));
+            warning.note = self.known(at);
             self.warnings.push(warning);
         }
     }
 
-    fn known(&self, field: FieldId) -> String {
-        match field.info().kinds {
-            kinds if kinds.is_empty() => format!("no event has {}", field.name()),
-            kinds => format!("{} is known of {}", field.name(), list(kinds)),
+    /// What is known of the fields of a part that not every event has.
+    fn known(&self, part: SpotId) -> Option<String> {
+        const SHOWN: usize = 3;
+        let (mut parts, mut fields) = (vec![part], BTreeSet::new());
+        while let Some(part) = parts.pop().filter(|_| fields.len() < SHOWN) {
+            match &self.trace.spot(part).shape {
+                Shape::And(operands) | Shape::Or(operands) => parts.extend(operands),
+                Shape::Not(operand) => parts.push(*operand),
+                Shape::Check(_) => fields.extend(self.check(part).and_then(trace::field)),
+            }
+        }
+        let known = |field: FieldId| match field.info().kinds {
+            KindSet::ALL => None,
+            kinds if kinds.is_empty() => Some(format!("no event has {}", field.name())),
+            kinds => Some(format!("{} is known of {}", field.name(), list(kinds))),
+        };
+        let known: Vec<_> = fields.into_iter().filter_map(known).collect();
+        (!known.is_empty()).then(|| known.join("; "))
+    }
+
+    fn is_of_empty_list(&self, at: SpotId) -> bool {
+        match self.check(at).map(|check| &check.test) {
+            Some(Test::Text(TextTest::In(set))) => set.is_empty(),
+            Some(Test::NumberIn(set)) => set.is_empty(),
+            Some(Test::AddressIn(set)) => set.is_empty(),
+            Some(Test::Quantified(_, tests)) => tests.is_empty(),
+            _ => false,
         }
     }
 
@@ -262,7 +293,8 @@ impl<'j> Judge<'j> {
 
 /// Kinds as `evt.type` names them.
 fn list(kinds: KindSet) -> String {
-    let names: Vec<_> = kinds.iter().map(|kind| event_type(kind, None)).collect();
+    let name = |kind| if kind == Kind::FileOpen { "open" } else { event_type(kind, None) };
+    let names: Vec<_> = kinds.iter().map(name).collect();
     match names.split_last() {
         Some((last, [])) => (*last).to_owned(),
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
