@@ -17,8 +17,8 @@ use reader::{Entries, Reader, Result, find, missing};
 /// The version of Falco's engine whose language this is.
 const ENGINE_VERSION: [u32; 3] = [0, 63, 0];
 
-/// A larger file is not read: no rules are that long, and diagnostics hold positions of it.
-const MAX_BYTES: usize = 64 << 20;
+/// A larger file is not read: no rules are that long, and the tree of its YAML can take fifty times as much.
+const MAX_BYTES: usize = 16 << 20;
 
 /// An item of a rule file.
 #[derive(Debug)]
