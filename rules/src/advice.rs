@@ -25,7 +25,7 @@ pub(crate) fn advise(text: &str, mut error: SyntaxError) -> SyntaxError {
                 .into(),
         )
     } else if message.starts_with("expected a list") {
-        list(rest)
+        Some(list(rest))
     } else if message.starts_with("expected a ')' token") {
         closing(before, rest)
     } else if message.starts_with("expected a closing") {
@@ -207,12 +207,12 @@ fn value(rest: &str) -> Option<String> {
     }
 }
 
-fn list(rest: &str) -> Option<String> {
+fn list(rest: &str) -> String {
     let word = rest.split_whitespace().next().unwrap_or_default();
     match rest.chars().next() {
-        None => Some("write a list in parentheses, or the name of one".into()),
-        Some('[' | '{') => Some("a list stands in parentheses: (a, b)".into()),
-        _ => Some(format!("write ({word}) for a list of that one value")),
+        None => "write a list in parentheses, or the name of one".into(),
+        Some('[' | '{') => "a list stands in parentheses: (a, b)".into(),
+        _ => format!("write ({word}) for a list of that one value"),
     }
 }
 

@@ -3,7 +3,6 @@
 use crate::ast::Span;
 use crate::compile::{self, Compiled, Compiler, Condition};
 use crate::diagnose::{Code, Item, ItemKind};
-use crate::eval::NodeId;
 use crate::event::KindSet;
 use crate::file::{self, RuleBody};
 use crate::findings::Findings;
@@ -69,9 +68,12 @@ impl<'a> Loader<'a> {
             self.report_unused(kind, &name);
         }
         self.report_redefined();
-        let (rules, places): (Vec<_>, Vec<_>) = rules.into_iter().unzip();
+        let (rules, conditions): (Vec<_>, Vec<_>) = rules
+            .into_iter()
+            .map(|(rule, definition, condition)| ((rule, condition.node), (definition, condition)))
+            .unzip();
         let ruleset = Ruleset::new(rules, program, options.matching);
-        self.lint(&ruleset, &trace, &places, options);
+        self.lint(&ruleset, &trace, &conditions, options);
         ruleset
     }
 
@@ -148,7 +150,7 @@ impl<'a> Loader<'a> {
         definition: &'a Definition<RuleBody>,
         compiler: &mut Compiler<'a>,
         options: &Options,
-    ) -> Option<((Rule, NodeId), (&'a Definition<RuleBody>, Condition))> {
+    ) -> Option<(Rule, &'a Definition<RuleBody>, Condition)> {
         let Definition { name, value: body, .. } = definition;
         let source = merge::source_of(body);
         if source != DEFAULT_SOURCE {
@@ -199,7 +201,7 @@ impl<'a> Loader<'a> {
             asks_for_given: false,
             kinds: condition.holds.kinds(),
         };
-        Some(((rule, condition.node), (definition, condition)))
+        Some((rule, definition, condition))
     }
 
     fn output(

@@ -119,7 +119,7 @@ fn a_million_problems_on_one_line_are_told_of_in_part() {
 
 #[test]
 fn a_list_with_a_million_items_is_taken() {
-    let items: String = (0..1_000_000).map(|number| format!("i{number},")).collect();
+    let items = (0..1_000_000).map(|number| format!("i{number}")).collect::<Vec<_>>().join(",");
     let yaml = format!("- {{list: l, items: [{items}]}}\n")
         + &rule("r", "evt.type = fork and proc.name in (l) and proc.name = i7");
     assert_eq!(load(&yaml).diagnostics, []);
@@ -192,7 +192,7 @@ fn ten_thousand_rules_are_loaded() {
                  - {macro: spawned, condition: 'evt.type in (execve, execveat)'}\n\
                  - {macro: opened, condition: 'evt.type in (open, openat) and fd.filetype = regular'}\n";
     let condition = |n: usize| {
-        let begin = if n % 2 == 0 {
+        let begin = if n.is_multiple_of(2) {
             "spawned and proc.pname in (shells)"
         } else {
             "opened and fd.name startswith /d"

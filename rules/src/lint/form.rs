@@ -161,9 +161,9 @@ fn test_key(test: &Test, key: &mut Vec<u8>) {
             key.extend_from_slice(b"In");
             texts_key(set.iter().map(|text| &**text), key);
         }
-        Test::Text(TextTest::Relation(Relation::Equal, text)) => {
+        Test::Text(TextTest::Relation(Relation::Equal, constant)) => {
             key.extend_from_slice(b"In");
-            texts_key([&**text], key);
+            texts_key([&**constant], key);
         }
         Test::Text(TextTest::Contains(finder)) => {
             key.extend_from_slice(b"Contains");
@@ -171,10 +171,10 @@ fn test_key(test: &Test, key: &mut Vec<u8>) {
         }
         // The others have nothing in an order of their own.
         other => {
-            let mut text = String::new();
+            let mut shown = String::new();
             // Writing to a string cannot fail.
-            let _ = write!(text, "{other:?}");
-            key.extend_from_slice(text.as_bytes());
+            let _ = write!(shown, "{other:?}");
+            key.extend_from_slice(shown.as_bytes());
         }
     }
 }

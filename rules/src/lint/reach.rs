@@ -19,6 +19,9 @@ use crate::names::{self, NameSet};
 /// How much is looked at in all rules together. Ten thousand ordinary rules take a tenth of it.
 const BUDGET: usize = 8_000_000;
 
+/// How many tests of a value are compared with each other, to name two that contradict.
+const COMPARED: usize = 32;
+
 /// How much is looked at in one rule.
 const BUDGET_OF_RULE: usize = 400_000;
 
@@ -315,7 +318,6 @@ impl<'w> Walk<'w> {
         if let Some((part, _)) = single {
             return Some(Death::Contradiction(*part, None));
         }
-        const COMPARED: usize = 32;
         let some = &literals[literals.len().saturating_sub(COMPARED)..];
         for (index, (part, one)) in some.iter().enumerate().rev() {
             let pair = some[..index].iter().find(|(_, other)| {

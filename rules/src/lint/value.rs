@@ -70,7 +70,7 @@ fn candidates(test: &Test) -> Option<Vec<Value<'_>>> {
         Test::Number(Relation::Equal, number) => vec![Value::Number(*number)],
         Test::NumberIn(numbers) => numbers.iter().map(|number| Value::Number(*number)).collect(),
         Test::Text(TextTest::In(set)) => set.iter().map(|text| Value::from(&**text)).collect(),
-        Test::Text(TextTest::Relation(Relation::Equal, text)) => vec![Value::from(&**text)],
+        Test::Text(TextTest::Relation(Relation::Equal, one)) => vec![Value::from(&**one)],
         Test::Quantified(Quantifier::All | Quantifier::Any, tests) => {
             let each: Option<Vec<_>> = tests.iter().map(candidates).collect();
             each?.into_iter().flatten().collect()
