@@ -163,6 +163,17 @@ warning[LOAD_FIELD_NEVER_SET]: no connect event has fd.filetype: the check never
 }
 
 #[test]
+fn what_stands_behind_a_check_counts_as_well() {
+    for condition in [
+        "fd.filetype = block and evt.type = connect",
+        "(fd.filetype = block or proc.name = a) and evt.type = connect",
+        "not (fd.filetype = block and proc.name = a) and not evt.type != connect",
+    ] {
+        assert_eq!(codes(&found(condition)), ["LOAD_FIELD_NEVER_SET"], "{condition}");
+    }
+}
+
+#[test]
 fn fields_that_exclude_each_other_make_a_rule_that_never_matches() {
     let condition = "evt.type in (openat, connect) and fd.filetype = block and fd.sport = 1";
     assert_eq!(codes(&found(condition)), ["LOAD_NEVER_MATCHES"]);

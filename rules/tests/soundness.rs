@@ -4,7 +4,7 @@
 mod support;
 
 use proptest::prelude::*;
-use shrike_rules::{FieldId, Kind, Matching, Options, Ruleset, Source};
+use shrike_rules::{FieldId, Kind, Matching, Options, Rule, Ruleset, Source};
 use support::{Given, rule};
 
 /// Conditions over few values of few fields, so that they often contradict themselves.
@@ -125,7 +125,7 @@ proptest! {
                 continue;
             }
             for event in &events {
-                let name = ruleset.matches(event).next().map(|rule| rule.name());
+                let name = ruleset.matches(event).next().map(Rule::name);
                 prop_assert_ne!(name, Some("second"), "{} | {}", &first, &second);
             }
         }
