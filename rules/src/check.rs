@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use memchr::memmem::Finder;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::ast::{self, FieldRef, Operand, Operator, Quantifier, Right, Span, Word};
 use crate::diagnose::Code;
@@ -27,13 +27,22 @@ pub(crate) struct Problem {
     pub(crate) span: Span,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// The parenthesis that is not closed.
+    pub(crate) opened: Option<Span>,
     /// A name that another engine may know: `skip-if-unknown-filter` forgives it.
     pub(crate) is_unknown_name: bool,
 }
 
 impl Problem {
     pub(crate) fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
-        Self { code, span, message: message.into(), hint: None, is_unknown_name: false }
+        Self {
+            code,
+            span,
+            message: message.into(),
+            hint: None,
+            opened: None,
+            is_unknown_name: false,
+        }
     }
 
     pub(crate) fn condition(span: Span, message: impl Into<String>) -> Self {
@@ -51,8 +60,8 @@ impl Problem {
 
 impl From<SyntaxError> for Problem {
     fn from(error: SyntaxError) -> Self {
-        let SyntaxError { span, message, hint } = error;
-        Self::condition(span, message).with_hint(hint)
+        let SyntaxError { span, message, hint, opened } = error;
+        Self { hint, opened, ..Self::condition(span, message) }
     }
 }
 
@@ -409,8 +418,13 @@ fn port(word: &Word) -> Result<i128> {
 
 fn address(word: &Word) -> Result<IpAddr> {
     let text = str::from_utf8(&word.bytes).ok();
-    text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| bad_constant(word, "IP address", "one like 10.0.0.1 or 2001:db8::1"))
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        bad_constant(
+            word,
+            "IP address",
+            "one like 10.0.0.1 or 2001:db8::1; fd.net and its like are for networks",
+        )
+    })
 }
 
 fn network(word: &Word) -> Result<Network> {
@@ -423,6 +437,12 @@ fn network(word: &Word) -> Result<Network> {
     })
 }
 
+/// How large a regular expression may be once it is compiled, as in Falco.
+const REGEX_BYTES: usize = 8 << 20;
+
+/// How deep its groups and repetitions may nest.
+const REGEX_DEPTH: u32 = 100;
+
 /// A regular expression that has to match the whole of a text.
 fn regex(word: &Word) -> Result<Regex> {
     let invalid = |cause: &str| {
@@ -431,7 +451,10 @@ fn regex(word: &Word) -> Result<Regex> {
     let pattern =
         str::from_utf8(&word.bytes).map_err(|_| invalid("the pattern is not valid UTF-8"))?;
     // On its own first: a stray parenthesis must not pair with those around it.
-    Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z"))).map_err(|error| {
+    let compile = |pattern: &str| {
+        RegexBuilder::new(pattern).size_limit(REGEX_BYTES).nest_limit(REGEX_DEPTH).build()
+    };
+    compile(pattern).and_then(|_| compile(&format!(r"\A(?:{pattern})\z"))).map_err(|error| {
         let text = error.to_string();
         let cause = text.lines().last().unwrap_or_default();
         invalid(cause.trim_start_matches("error: "))

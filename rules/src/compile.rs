@@ -1,12 +1,14 @@
 //! From definitions to a program: macros are resolved once, and each condition learns which
 //! events can satisfy it.
 
-use crate::ast::{self, Expr, Span};
+use crate::ast::{self, Expr, Right, Span};
 use crate::check::{self, Problem};
 use crate::diagnose::{Code, Diagnostic, Item, ItemKind, Severity};
 use crate::eval::{Check, Node, NodeId, Program, Relation, Test};
 use crate::event::Value;
 use crate::field::FieldId;
+use crate::findings::Findings;
+use crate::lint::{SpotId, Trace};
 use crate::lists::Lists;
 use crate::merge::{Definition, Definitions};
 use crate::names::NameSet;
@@ -18,6 +20,9 @@ use crate::suggest;
 /// a few hundred; what goes beyond this is made to exhaust the evaluator.
 const MAX_CHECKS: usize = 100_000;
 
+/// A longer condition is not read: each place in it that is told of takes a walk over all of it.
+const MAX_BYTES: usize = 2 << 20;
+
 /// A compiled condition and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Condition {
@@ -28,6 +33,8 @@ pub(crate) struct Condition {
     fails: NameSet,
     depth: usize,
     checks: usize,
+    /// Where it was written.
+    pub(crate) spot: SpotId,
 }
 
 /// The condition does not compile, and diagnostics say why.
@@ -53,9 +60,19 @@ pub(crate) struct Compiler<'a> {
     lists: Lists<'a>,
     macros: Vec<Macro>,
     program: Program,
-    diagnostics: Vec<Diagnostic>,
+    trace: Trace<'a>,
+    diagnostics: Findings,
     /// The rule being compiled and the macros that led from it to here.
     chain: Vec<Scope<'a>>,
+}
+
+/// What came of compiling.
+pub(crate) struct Compiled<'a> {
+    pub(crate) program: Program,
+    pub(crate) trace: Trace<'a>,
+    pub(crate) diagnostics: Findings,
+    /// The names of the unused macros and lists.
+    pub(crate) unused: Vec<(ItemKind, String)>,
 }
 
 struct Macro {
@@ -63,6 +80,8 @@ struct Macro {
     expr: Option<Expr>,
     state: State,
     is_used: bool,
+    /// What it names was noted to be used.
+    is_mentioned: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -98,7 +117,8 @@ impl<'a> Compiler<'a> {
             lists,
             macros: Vec::new(),
             program: Program::default(),
-            diagnostics: Vec::new(),
+            trace: Trace::default(),
+            diagnostics: Findings::default(),
             chain: Vec::new(),
         };
         for definition in &definitions.macros.entries {
@@ -107,7 +127,7 @@ impl<'a> Compiler<'a> {
                 Ok(expr) => (Some(expr), State::New),
                 Err(faulty) => (None, State::Faulty(faulty, at)),
             };
-            compiler.macros.push(Macro { expr, state, is_used: false });
+            compiler.macros.push(Macro { expr, state, is_used: false, is_mentioned: false });
         }
         compiler
     }
@@ -151,15 +171,39 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The program, what was found on the way, and the names of the unused macros and lists.
-    pub(crate) fn finish(self) -> (Program, Vec<Diagnostic>, Vec<(ItemKind, String)>) {
+    /// Notes which macros and lists are used by a condition that was not compiled, or not to its end:
+    /// they are not unused.
+    pub(crate) fn mention(&mut self, condition: &'a Text) {
+        let mut texts = vec![condition];
+        while let Some(text) = texts.pop() {
+            let words = text.as_str().split(|c: char| c.is_whitespace() || "()\"'=,".contains(c));
+            for word in words.filter(|word| !word.is_empty()) {
+                self.lists.mark(word);
+                let Some(index) = self.definitions.macros.position(word) else { continue };
+                let macro_ = &mut self.macros[index];
+                macro_.is_used = true;
+                if !std::mem::replace(&mut macro_.is_mentioned, true) {
+                    texts.push(&self.definitions.macros.entries[index].value);
+                }
+            }
+        }
+    }
+
+    /// The parts of the conditions so far.
+    pub(crate) fn trace(&self) -> &Trace<'a> {
+        &self.trace
+    }
+
+    /// What came of compiling.
+    pub(crate) fn finish(self) -> Compiled<'a> {
         let macros = self.definitions.macros.entries.iter().zip(&self.macros);
         let macros = macros
             .filter(|(_, macro_)| !macro_.is_used)
             .map(|(definition, _)| (ItemKind::Macro, definition.name.clone()));
         let lists = self.lists.unused().map(|name| (ItemKind::List, name.to_owned()));
         let unused = macros.chain(lists).collect();
-        (self.program, self.diagnostics, unused)
+        let Self { program, trace, diagnostics, .. } = self;
+        Compiled { program, trace, diagnostics, unused }
     }
 
     /// Takes back diagnostics, so that the macros in question are judged anew by their next user.
@@ -173,6 +217,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn parse(&mut self, scope: Scope<'a>) -> Result<Expr> {
+        if scope.text.as_str().len() > MAX_BYTES {
+            let message = format!("the condition is longer than {} MiB", MAX_BYTES >> 20);
+            return Err(self.fault(scope, Problem::condition(Span::new(0..1), message)));
+        }
         parse::parse(scope.text.as_str()).map_err(|error| self.fault(scope, error.into()))
     }
 
@@ -255,7 +303,10 @@ impl<'a> Compiler<'a> {
                 fails.fold(NameSet::all(), NameSet::intersection),
             ),
         };
-        Ok(Condition { node: self.program.add(node), holds, fails, depth, checks })
+        let node = self.program.add(node);
+        let spots = operands.iter().map(|operand| operand.spot).collect();
+        let spot = self.trace.add(&self.program, node, spots, (scope.text, span), [fails, holds]);
+        Ok(Condition { node, holds, fails, depth, checks, spot })
     }
 
     fn check(&mut self, check: &ast::Check, scope: Scope<'a>) -> Result<Condition> {
@@ -264,10 +315,33 @@ impl<'a> Compiler<'a> {
         for warning in warnings {
             self.report(scope, warning);
         }
-        let check = checked.map_err(|problem| self.fault(scope, problem))?;
+        let span = check.span;
+        let check = checked.map_err(|problem| {
+            let problem = self.with_macro_hint(problem, check);
+            self.fault(scope, problem)
+        })?;
         let (holds, fails) = event_names(&check);
         let node = self.program.add(Node::Check(check));
-        Ok(Condition { node, holds, fails, depth: 1, checks: 1 })
+        let place = (scope.text, span);
+        let spot = self.trace.add(&self.program, node, Box::default(), place, [fails, holds]);
+        Ok(Condition { node, holds, fails, depth: 1, checks: 1, spot })
+    }
+
+    /// A hint if what should be a list is a macro.
+    fn with_macro_hint(&self, problem: Problem, check: &ast::Check) -> Problem {
+        match &check.right {
+            Right::Word(word) if word.span == problem.span => {
+                let name = String::from_utf8_lossy(&word.bytes);
+                match self.definitions.macros.position(&name) {
+                    Some(_) if problem.message.starts_with("nonexistent list") => {
+                        let hint = format!("{name} is a macro: it stands alone, as a check does");
+                        problem.with_hint(Some(hint))
+                    }
+                    _ => problem,
+                }
+            }
+            _ => problem,
+        }
     }
 
     fn macro_(&mut self, span: Span, name: &str, scope: Scope<'a>) -> Result<Condition> {
@@ -317,6 +391,8 @@ impl<'a> Compiler<'a> {
         }
         let hint = if known.is_some() {
             Some(format!("{name} is defined later: move it above its user"))
+        } else if self.definitions.lists.position(name).is_some() {
+            Some(format!("{name} is a list: compare a field with it, as in proc.name in ({name})"))
         } else {
             let names = macros.entries.iter().map(|definition| definition.name.as_str());
             suggest::hint(name, names)
@@ -333,6 +409,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn report(&mut self, scope: Scope<'a>, problem: Problem) {
+        if self.diagnostics.drops(&self.files[scope.text.file()], problem.code) {
+            return;
+        }
         let mut diagnostic = diagnostic(self.files, scope.text, problem);
         diagnostic.item = Some(Item { kind: scope.kind, name: scope.name.to_owned() });
         if diagnostic.severity == Severity::Error {
@@ -348,10 +427,15 @@ impl<'a> Compiler<'a> {
 
 /// A problem of a text as a diagnostic of the file that the text came from.
 pub(crate) fn diagnostic(files: &[SourceFile<'_>], text: &Text, problem: Problem) -> Diagnostic {
-    let Problem { code, span, message, hint, is_unknown_name: _ } = problem;
+    let Problem { code, span, message, hint, opened, is_unknown_name: _ } = problem;
     let place = text.place(files, span.start..span.end);
     let mut diagnostic = files[place.file].diagnostic(code, &place.span, message);
     diagnostic.hint = hint;
+    diagnostic.related = opened
+        .map(|Span { start, end }| text.place(files, start..end))
+        .map(|place| files[place.file].related(&place.span, "this '(' is not closed"))
+        .into_iter()
+        .collect();
     diagnostic
 }
 

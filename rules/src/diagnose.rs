@@ -7,11 +7,15 @@ use serde::Serialize;
 use crate::text::Escaped;
 
 /// An error or warning about a place in a rule file.
+///
+/// As JSON it is what an editor needs. The names of the keys and [`Code`]s are stable; keys may be
+/// added. Lines and columns count from 1, columns in characters (what LSP calls `utf-32`, less one),
+/// and the end is the place after the last character.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
-    /// What class of problem it is, under Falco's name.
+    /// What class of problem it is.
     pub code: Code,
     /// What is wrong.
     pub message: String,
@@ -21,7 +25,11 @@ pub struct Diagnostic {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// How many characters of the line are meant, at least 1.
+    /// The line on which the place ends.
+    pub end_line: usize,
+    /// The column after the place's last character.
+    pub end_column: usize,
+    /// How many characters of the excerpt are meant, at least 1.
     pub length: usize,
     /// The line itself, or the part of a long one around the column.
     pub excerpt: Excerpt,
@@ -31,6 +39,25 @@ pub struct Diagnostic {
     pub note: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Other places that have to do with it, such as the rule that shadows another.
+    pub related: Vec<Related>,
+}
+
+/// Another place that a diagnostic speaks of.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Related {
+    /// What is there.
+    pub message: String,
+    /// The file, as the source was named.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// The line on which the place ends.
+    pub end_line: usize,
+    /// The column after the place's last character.
+    pub end_column: usize,
 }
 
 /// A part of a source line.
@@ -93,17 +120,25 @@ impl fmt::Display for ItemKind {
 /// Declares the codes with Falco's names for them.
 macro_rules! codes {
     ($($code:ident $name:literal $severity:ident $doc:literal;)*) => {
-        /// Classes of problems, named as Falco names them.
+        /// Classes of problems, named as Falco names them, or as it would.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
         pub enum Code {
             $(#[doc = $doc] #[serde(rename = $name)] $code,)*
         }
 
         impl Code {
-            /// Falco's name of the class.
+            /// The name of the class.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$code => $name,)*
+                }
+            }
+
+            /// The class with this name.
+            pub fn by_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$code),)*
+                    _ => None,
                 }
             }
 
@@ -135,6 +170,35 @@ codes! {
     CompileConditionWarning "LOAD_COMPILE_CONDITION" Warning "A condition probably means something else.";
     ExceptionNameNotUnique "LOAD_EXCEPTION_NAME_NOT_UNIQUE" Warning "A rule has two exceptions of one name.";
     UnknownKey "LOAD_UNKNOWN_KEY" Warning "An item has a key that is not known.";
+    NeverMatches "LOAD_NEVER_MATCHES" Warning "No event can satisfy the condition of a rule.";
+    NoSensor "LOAD_NO_SENSOR" Warning "No sensor emits the events that a rule is about.";
+    FieldNeverSet "LOAD_FIELD_NEVER_SET" Warning "No event that reaches a check has its field.";
+    EveryEvent "LOAD_EVERY_EVENT" Warning "Every event satisfies the condition of a rule.";
+    ShadowedRule "LOAD_SHADOWED_RULE" Warning "An earlier rule matches whatever a rule matches.";
+    DuplicateRule "LOAD_DUPLICATE_RULE" Warning "Two rules have the same condition.";
+    RedefinedRule "LOAD_REDEFINED_RULE" Warning "A rule takes the place of one of the same file.";
+    More "LOAD_MORE" Warning "A file has more problems than are told.";
+}
+
+impl Code {
+    /// Whether the class is one that Falco does not have.
+    pub const fn is_own(self) -> bool {
+        use Code::{
+            DuplicateRule, EveryEvent, FieldNeverSet, More, NeverMatches, NoSensor, RedefinedRule,
+            ShadowedRule,
+        };
+        matches!(
+            self,
+            DuplicateRule
+                | EveryEvent
+                | FieldNeverSet
+                | More
+                | NeverMatches
+                | NoSensor
+                | RedefinedRule
+                | ShadowedRule
+        )
+    }
 }
 
 /// Renders the diagnostic as rustc does, with terminal colours if `colour` is set.
@@ -160,6 +224,13 @@ pub fn render(diagnostic: &Diagnostic, colour: bool) -> String {
     write_line(&mut text, format_args!("{:gutter$} {bar}", ""));
     write_line(&mut text, format_args!("{number} {bar} {}", Escaped(source.as_bytes())));
     write_line(&mut text, format_args!("{:gutter$} {bar} {:indent$}{caret}", "", ""));
+    for related in &diagnostic.related {
+        let Related { message, file, line, column, .. } = related;
+        let (message, file) = (Escaped(message.as_bytes()), Escaped(file.as_bytes()));
+        let word = style.paint("1;36", "note");
+        write_line(&mut text, format_args!("{:gutter$} {word}: {message}", ""));
+        write_line(&mut text, format_args!("{:gutter$} --> {file}:{line}:{column}", ""));
+    }
     for (word, remark) in [("note", &diagnostic.note), ("help", &diagnostic.hint)] {
         if let Some(remark) = remark {
             let (word, remark) = (style.paint("1;36", word), Escaped(remark.as_bytes()));

@@ -206,6 +206,12 @@ impl KindSet {
         Self(self.0 | other.0)
     }
 
+    /// The kinds that are in both sets.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The set of one kind.
     pub(crate) const fn of(kind: Kind) -> Self {
         Self(1 << kind as u16)

@@ -7,10 +7,13 @@ mod exception;
 mod reader;
 mod requirement;
 
-use crate::diagnose::{Code, Diagnostic, Item as ItemName, ItemKind};
+use crate::advice;
+use crate::diagnose::{Code, Item as ItemName, ItemKind};
 use crate::exception::Exception;
-use crate::rule::Priority;
+use crate::findings::Findings;
+use crate::rule::{Priority, UnknownPriority};
 use crate::source::{Place, SourceFile, Text};
+use crate::suggest;
 use crate::yaml::{Content, Node};
 use reader::{Entries, Reader, Result, find, missing};
 
@@ -68,11 +71,7 @@ pub(crate) enum Operation {
 }
 
 /// Reads the items of one file, in order.
-pub(crate) fn read(
-    index: usize,
-    file: &SourceFile<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Vec<Item> {
+pub(crate) fn read(index: usize, file: &SourceFile<'_>, diagnostics: &mut Findings) -> Vec<Item> {
     Reader::new(index, file, diagnostics).documents()
 }
 
@@ -95,11 +94,14 @@ impl Reader<'_, '_> {
                         items.extend(self.item(node).ok().flatten());
                     }
                 }
-                Content::Mapping(_) => self.report(
-                    Code::YamlValidate,
-                    &(document.span.start..document.span.start),
-                    "Rules content is not yaml array of objects",
-                ),
+                Content::Mapping(_) => {
+                    self.report(
+                        Code::YamlValidate,
+                        &(document.span.start..document.span.start),
+                        "Rules content is not yaml array of objects",
+                    );
+                    self.hint(Some("each item begins with '- ', as in `- rule: …`".to_owned()));
+                }
                 Content::Scalar(_) => {
                     self.report(Code::YamlValidate, &document.span, "Rules content is not yaml");
                 }
@@ -140,7 +142,13 @@ impl Reader<'_, '_> {
             }
         }
         let place = entries.first().map_or(node.span.clone(), |(key, _)| key.span.clone());
+        let kinds = [ItemKind::List, ItemKind::Macro, ItemKind::Rule].map(ItemKind::name);
+        let hint = match entries.first().map(|(key, _)| &key.content) {
+            Some(Content::Scalar(key)) => suggest::hint(&key.text, kinds),
+            _ => None,
+        };
         self.report(Code::UnknownItem, &place, "Unknown top level item");
+        self.hint(hint.or_else(|| Some("an item has a key `list`, `macro` or `rule`".to_owned())));
         Ok(None)
     }
 
@@ -260,7 +268,9 @@ impl Reader<'_, '_> {
             "replace" => (Operation::Replace, replaceable),
             _ => {
                 let message = format!("Invalid override operation for key '{name}': '{word}'");
-                return Err(self.error(Code::YamlValidate, operation, message));
+                let reported = self.error(Code::YamlValidate, operation, message);
+                self.hint(Some("it is `append` or `replace`".to_owned()));
+                return Err(reported);
             }
         };
         if !allowed.contains(&name.as_str()) {
@@ -314,11 +324,11 @@ impl Reader<'_, '_> {
 
     fn priority(&mut self, entries: &Entries, node: &Node) -> Result<Priority> {
         let name = &self.filled(entries, node, "priority")?.text;
-        name.parse().map_err(|error| {
+        name.parse().map_err(|error: UnknownPriority| {
             let place = find(entries, "priority").unwrap_or(node);
             let reported =
                 self.error(Code::YamlValidate, place, format!("Invalid priority '{name}'"));
-            self.hint(Some(format!("{error}")));
+            self.hint(Some(advice::priority(name).unwrap_or_else(|| error.to_string())));
             reported
         })
     }

@@ -12,6 +12,8 @@ pub(crate) struct SyntaxError {
     pub(crate) span: Span,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// The parenthesis that is not closed.
+    pub(crate) opened: Option<Span>,
 }
 
 /// A position in a condition.
@@ -152,6 +154,7 @@ impl<'a> Cursor<'a> {
             span: Span::new(start..start + 1),
             message: format!("expected a closing {quote}"),
             hint: None,
+            opened: None,
         })
     }
 
@@ -164,6 +167,7 @@ impl<'a> Cursor<'a> {
                 "known are \\b \\f \\n \\r \\t \\\\ \\/ \\xHH and the string's own quote"
                     .to_owned(),
             ),
+            opened: None,
         }
     }
 

@@ -45,9 +45,12 @@
 //! `file` read items, `merge` lets later ones redefine and extend earlier ones, `lex` and `parse`
 //! turn a condition into the tree of `ast`, `check` gives names and constants their meaning from
 //! the table in [`field`], `operand` does so with transformers, which `term` evaluates, `compile` puts the result into the program that `eval` runs, `output`
-//! does the like for templates, and `load` leads them all. Whatever is wrong on the way becomes a
+//! does the like for templates, and `load` leads them all. `lint` looks at what
+//! came of it for rules that cannot be meant as they are, and `advice` has a word for what is no rule
+//! at all; `findings` keeps as many complaints as anybody reads. Whatever is wrong on the way becomes a
 //! [`Diagnostic`] at its place in `source`. [`format()`] lays rule files out and has no part in this.
 
+mod advice;
 mod ast;
 mod check;
 mod compile;
@@ -57,11 +60,13 @@ mod event;
 mod exception;
 pub mod field;
 mod file;
+mod findings;
 mod format;
 mod getopt;
 mod glob;
 mod index;
 mod lex;
+mod lint;
 mod lists;
 mod load;
 mod merge;

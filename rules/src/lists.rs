@@ -32,6 +32,21 @@ impl<'a> Lists<'a> {
         self.lists.iter().filter(|(_, list)| !list.is_used.get()).map(|(name, _)| *name)
     }
 
+    /// Notes that a list is used, and with it those that it names.
+    pub(crate) fn mark(&self, name: &str) {
+        let mut names = vec![name];
+        while let Some(list) = names.pop().and_then(|name| self.lists.get(name)) {
+            if !list.is_used.replace(true) {
+                names.extend(
+                    list.items
+                        .iter()
+                        .map(String::as_str)
+                        .filter(|item| self.lists.contains_key(item)),
+                );
+            }
+        }
+    }
+
     /// The items of the list that `word` names, in the place of the word.
     ///
     /// Lists within lists are expanded to the last level, whatever the order of definition; a

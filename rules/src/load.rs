@@ -2,12 +2,15 @@
 
 use crate::ast::Span;
 use crate::check::Problem;
-use crate::compile::{self, Compiler};
-use crate::diagnose::{Code, Diagnostic, Item, ItemKind};
-use crate::eval::NodeId;
+use crate::compile::{self, Compiled, Compiler, Condition};
+use crate::diagnose::{Code, Item, ItemKind};
+use crate::event::KindSet;
 use crate::exception::Exception;
 use crate::file::{self, RuleBody};
+use crate::findings::Findings;
+use crate::lint::{self, Judged, Trace, Warning};
 use crate::merge::{self, DEFAULT_SOURCE, Definition, Definitions};
+use crate::names::{self, NameSet};
 use crate::output::{Output, REMOVED};
 use crate::rule::Rule;
 use crate::ruleset::{Loaded, Options, Ruleset, Source};
@@ -22,7 +25,7 @@ pub(crate) fn load(sources: &[Source<'_>], options: &Options) -> Loaded {
     let files: Vec<_> = std::iter::zip(sources, &texts)
         .map(|(source, (text, _))| SourceFile::new(source.name, text))
         .collect();
-    let mut diagnostics = Vec::new();
+    let mut diagnostics = Findings::default();
     let mut definitions = Definitions::default();
     for (index, (file, (_, is_whole))) in std::iter::zip(&files, &texts).enumerate() {
         if !is_whole {
@@ -35,11 +38,7 @@ pub(crate) fn load(sources: &[Source<'_>], options: &Options) -> Loaded {
     let conditions: Vec<_> = definitions.rules.entries.iter().map(conditions).collect();
     let mut loader = Loader { files: &files, definitions: &definitions, diagnostics };
     let ruleset = loader.compile(&conditions, options);
-    let mut diagnostics = loader.diagnostics;
-    let order = |diagnostic: &Diagnostic| {
-        (sources.iter().position(|source| source.name == diagnostic.file), diagnostic.line)
-    };
-    diagnostics.sort_by_key(|diagnostic| (order(diagnostic), diagnostic.column));
+    let diagnostics = loader.diagnostics.finish(&files);
     Loaded { ruleset, diagnostics }
 }
 
@@ -65,7 +64,7 @@ fn joined(conditions: &[Text]) -> String {
 struct Loader<'a> {
     files: &'a [SourceFile<'a>],
     definitions: &'a Definitions,
-    diagnostics: Vec<Diagnostic>,
+    diagnostics: Findings,
 }
 
 impl<'a> Loader<'a> {
@@ -75,12 +74,87 @@ impl<'a> Loader<'a> {
         for (definition, conditions) in self.definitions.rules.entries.iter().zip(conditions) {
             rules.extend(self.rule(definition, conditions, &mut compiler, options));
         }
-        let (program, found, unused) = compiler.finish();
-        self.diagnostics.extend(found);
+        let Compiled { program, trace, diagnostics, unused } = compiler.finish();
+        self.diagnostics.extend(diagnostics);
         for (kind, name) in unused {
             self.report_unused(kind, &name);
         }
-        Ruleset::new(rules, program, options.matching)
+        self.report_redefined();
+        let (rules, conditions): (Vec<_>, Vec<_>) = rules
+            .into_iter()
+            .map(|(rule, definition, condition)| ((rule, condition.node), (definition, condition)))
+            .unzip();
+        let ruleset = Ruleset::new(rules, program, options.matching);
+        self.lint(&ruleset, &trace, &conditions, options);
+        ruleset
+    }
+
+    /// Warns of rules that are well-formed and cannot be meant so.
+    fn lint(
+        &mut self,
+        ruleset: &Ruleset,
+        trace: &Trace<'a>,
+        conditions: &[(&'a Definition<RuleBody>, Condition)],
+        options: &Options,
+    ) {
+        let rules = std::iter::zip(ruleset.rules(), conditions).filter(|(rule, _)| rule.enabled);
+        let (rules, definitions): (Vec<_>, Vec<_>) = rules
+            .map(|(rule, (definition, Condition { spot, holds, .. }))| {
+                let Rule { name, asks_for_result, .. } = rule;
+                let asks_for_result = *asks_for_result;
+                (Judged { name, condition: *spot, asks_for_result, holds: *holds }, *definition)
+            })
+            .unzip();
+        for warning in lint::judge(trace, ruleset.program(), &rules, options.matching) {
+            self.report_warning(warning, trace, &definitions);
+        }
+    }
+
+    fn report_warning(
+        &mut self,
+        warning: Warning,
+        trace: &Trace<'a>,
+        definitions: &[&Definition<RuleBody>],
+    ) {
+        let files = self.files;
+        let place = |at| {
+            let (text, Span { start, end }) = trace.place(at);
+            text.place(files, start..end)
+        };
+        let Definition { name, place: name_place, .. } = definitions[warning.rule];
+        let at = warning.at.map_or_else(|| name_place.clone(), place);
+        if self.diagnostics.drops(&files[at.file], warning.code) {
+            return;
+        }
+        let mut diagnostic = files[at.file].diagnostic(warning.code, &at.span, warning.message);
+        diagnostic.item = Some(Item { kind: ItemKind::Rule, name: name.clone() });
+        let part = warning.part.map(|(part, message)| (place(part), message));
+        let other = warning.other.map(|(other, text)| (definitions[other].place.clone(), text));
+        diagnostic.related = part
+            .into_iter()
+            .chain(other)
+            .map(|(place, message)| files[place.file].related(&place.span, message))
+            .collect();
+        diagnostic.note = warning.note;
+        diagnostic.hint = warning.hint;
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn report_redefined(&mut self) {
+        for (name, place, earlier) in &self.definitions.redefined {
+            let file = &self.files[place.file];
+            if self.diagnostics.drops(file, Code::RedefinedRule) {
+                continue;
+            }
+            let message = format!("rule '{name}' takes the place of the one above of this name");
+            let mut diagnostic = file.diagnostic(Code::RedefinedRule, &place.span, message);
+            diagnostic.item = Some(Item { kind: ItemKind::Rule, name: name.clone() });
+            diagnostic.related = vec![file.related(&earlier.span, "that one is here")];
+            diagnostic.hint = Some(
+                "give one of them another name, or say what changes with `override`".to_owned(),
+            );
+            self.diagnostics.push(diagnostic);
+        }
     }
 
     fn rule(
@@ -89,7 +163,7 @@ impl<'a> Loader<'a> {
         conditions: &'a [Text],
         compiler: &mut Compiler<'a>,
         options: &Options,
-    ) -> Option<(Rule, NodeId)> {
+    ) -> Option<(Rule, &'a Definition<RuleBody>, Condition)> {
         let Definition { name, value: body, .. } = definition;
         let source = merge::source_of(body);
         if source != DEFAULT_SOURCE {
@@ -97,12 +171,17 @@ impl<'a> Loader<'a> {
             self.report(Code::UnknownSource, definition, message);
             return None;
         }
+        let text = body.condition.as_ref()?;
         let priority = body.priority?;
         if priority > options.minimum_priority {
+            compiler.mention(text);
             return None;
         }
         let skips = body.skip_if_unknown == Some(true);
         let condition = compiler.rule(name, conditions, skips);
+        if condition.is_err() {
+            conditions.iter().for_each(|text| compiler.mention(text));
+        }
         let output = self.output(definition, body.output.as_ref()?, skips);
         if let (true, Err(faulty)) = (skips, &condition)
             && faulty.only_unknown_names
@@ -118,6 +197,9 @@ impl<'a> Loader<'a> {
                 condition.holds.len()
             );
             self.report(Code::NoEventType, definition, message);
+            if let Some(diagnostic) = self.diagnostics.last_mut() {
+                diagnostic.hint = Some(event_type_hint(compiler.trace().narrowest(condition.spot)));
+            }
         }
         let rule = Rule {
             name: name.clone(),
@@ -133,7 +215,7 @@ impl<'a> Loader<'a> {
             kinds: condition.holds.kinds(),
             events: condition.holds,
         };
-        Some((rule, condition.node))
+        Some((rule, definition, condition))
     }
 
     fn output(
@@ -191,4 +273,18 @@ impl<'a> Loader<'a> {
         diagnostic.item = Some(Item { kind: ItemKind::Rule, name: name.clone() });
         self.diagnostics.push(diagnostic);
     }
+}
+
+/// Which test of the event's type a rule should have that has a check only some kinds can satisfy.
+fn event_type_hint(narrowest: Option<(String, KindSet)>) -> String {
+    let Some((check, kinds)) = narrowest else {
+        return "say which events are meant, as in `evt.type in (execve, execveat)`".to_owned();
+    };
+    let names =
+        NameSet::matching(|name| names::kind_of(name).is_some_and(|kind| kinds.contains(kind)));
+    let names: Vec<_> = names.names().collect();
+    if names.is_empty() {
+        return format!("no event satisfies `{check}`");
+    }
+    format!("only these events can satisfy `{check}`: add `evt.type in ({})`", names.join(", "))
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::diagnose::{Code, Diagnostic, Item as ItemName, ItemKind};
+use crate::diagnose::{Code, Item as ItemName, ItemKind};
 use crate::exception::Exception;
 use crate::file::{Body, Item, Merge, Operation, RuleBody};
+use crate::findings::Findings;
 use crate::source::{Place, SourceFile, Text};
 use crate::suggest;
 
@@ -14,6 +15,8 @@ pub(crate) struct Definitions {
     pub(crate) lists: Table<Vec<String>>,
     pub(crate) macros: Table<Text>,
     pub(crate) rules: Table<RuleBody>,
+    /// Rules that took the place of one of their own file, and where that stood.
+    pub(crate) redefined: Vec<(String, Place, Place)>,
     items_seen: usize,
 }
 
@@ -69,7 +72,7 @@ impl Definitions {
         &mut self,
         items: Vec<Item>,
         files: &[SourceFile<'_>],
-        diagnostics: &mut Vec<Diagnostic>,
+        diagnostics: &mut Findings,
     ) {
         for item in items {
             self.items_seen += 1;
@@ -81,6 +84,9 @@ impl Definitions {
             };
             if let Err(refusal) = self.add_item(item) {
                 let Place { file, span } = refusal.place.unwrap_or(place);
+                if diagnostics.drops(&files[file], Code::Validate) {
+                    continue;
+                }
                 let mut diagnostic = files[file].diagnostic(Code::Validate, &span, refusal.message);
                 diagnostic.item = Some(ItemName { kind, name });
                 diagnostic.hint = refusal.hint;
@@ -131,6 +137,10 @@ impl Definitions {
         }
         if *merge == Merge::Define {
             body.exceptions.iter().flatten().try_for_each(Exception::check)?;
+            let earlier = self.rules.position(&name).map(|index| &self.rules.entries[index].place);
+            if let Some(earlier) = earlier.filter(|earlier| earlier.file == place.file) {
+                self.redefined.push((name.clone(), place.clone(), earlier.clone()));
+            }
             self.rules.define(name, place, sequence, body);
             return Ok(());
         }
@@ -228,8 +238,14 @@ fn apply(
         "condition" if append => extend_text(&mut rule.condition, body.condition.take()),
         "output" if append => extend_text(&mut rule.output, body.output.take()),
         "desc" if append => {
-            let (old, new) = (rule.description.take(), body.description.take());
-            rule.description = Some([old, new].into_iter().flatten().collect::<Vec<_>>().join(" "));
+            // In place: a chain of these may be as long as the file.
+            let description = rule.description.get_or_insert_default();
+            if let Some(more) = body.description.take() {
+                if !description.is_empty() {
+                    description.push(' ');
+                }
+                description.push_str(&more);
+            }
         }
         "tags" if append => {
             let tags = rule.tags.get_or_insert_default();

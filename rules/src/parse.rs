@@ -3,6 +3,7 @@
 //! Recursive descent over Falco's grammar: `or` over `and` over `not` over checks. Nesting is
 //! limited, so that no input exhausts the stack.
 
+use crate::advice;
 use crate::ast::{
     Call, CallArgument, Check, Expr, FieldRef, Operand, Operator, OperatorClass, Quantifier, Right,
     Span, Transformer, Word,
@@ -16,6 +17,10 @@ type Result<T> = std::result::Result<T, SyntaxError>;
 
 /// Parses a whole condition.
 pub(crate) fn parse(text: &str) -> Result<Expr> {
+    whole(text).map_err(|error| advice::advise(text, error))
+}
+
+fn whole(text: &str) -> Result<Expr> {
     let mut parser = Parser { cursor: Cursor::new(text), depth: 0 };
     let expr = parser.disjunction()?;
     if parser.cursor.is_at_end() {
@@ -27,6 +32,7 @@ pub(crate) fn parse(text: &str) -> Result<Expr> {
         span: parser.cursor.span_ahead(),
         message,
         hint: Some("a value with blanks, '=', ',' or parentheses needs quotes".to_owned()),
+        opened: None,
     })
 }
 
@@ -160,7 +166,7 @@ impl Parser<'_> {
         if !has_valid_shape(transformer, &arguments) {
             let span = self.cursor.span_from(start);
             let message = format!("{} takes {}", transformer.name(), shape(transformer));
-            return Err(SyntaxError { span, message, hint: None });
+            return Err(SyntaxError { span, message, hint: None, opened: None });
         }
         let takes_option = transformer == Transformer::Getopt;
         let option =
@@ -346,7 +352,12 @@ impl Parser<'_> {
     }
 
     fn expected(&self, message: &str) -> SyntaxError {
-        SyntaxError { span: self.cursor.span_ahead(), message: message.to_owned(), hint: None }
+        SyntaxError {
+            span: self.cursor.span_ahead(),
+            message: message.to_owned(),
+            hint: None,
+            opened: None,
+        }
     }
 }
 

@@ -139,6 +139,11 @@ impl Ruleset {
         Self { rules, conditions, program, buckets, matching }
     }
 
+    /// The conditions of the rules.
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// Every rule, disabled ones included, in load order.
     pub fn rules(&self) -> &[Rule] {
         &self.rules

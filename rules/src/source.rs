@@ -1,16 +1,18 @@
 //! Rule files as the diagnostics see them: lines, columns and excerpts.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::diagnose::{Code, Diagnostic, Excerpt, Item};
+use crate::advice;
+use crate::diagnose::{Code, Diagnostic, Excerpt, Item, Related};
 use crate::yaml::{self, Node, Scalar, YamlError};
 
 /// The most characters of a line that a diagnostic shows.
 const EXCERPT_WIDTH: usize = 120;
 
-/// A larger file is not read: no rules are that long, and diagnostics hold positions of it.
-const MAX_BYTES: usize = 64 << 20;
+/// A larger file is not read: no rules are that long, and the tree of its YAML can take fifty times as much.
+const MAX_BYTES: usize = 16 << 20;
 
 /// The text up to the first byte that is not UTF-8, and whether that is all of it.
 pub(crate) fn decode(bytes: &[u8]) -> (&str, bool) {
@@ -26,6 +28,19 @@ pub(crate) struct SourceFile<'a> {
     name: &'a str,
     text: &'a str,
     line_starts: Vec<usize>,
+    /// The last place whose column was counted, so that the next one on its line is not counted from
+    /// the start: a line can be as long as the file.
+    counted: Cell<Position>,
+}
+
+/// A place, in every way that it is told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Position {
+    offset: usize,
+    /// From 1; 0 for no place.
+    line: usize,
+    /// From 0.
+    column: usize,
 }
 
 /// Bytes of one of the files.
@@ -38,7 +53,12 @@ pub(crate) struct Place {
 impl<'a> SourceFile<'a> {
     pub(crate) fn new(name: &'a str, text: &'a str) -> Self {
         let line_starts = memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1);
-        Self { name, text, line_starts: std::iter::once(0).chain(line_starts).collect() }
+        let line_starts = std::iter::once(0).chain(line_starts).collect();
+        Self { name, text, line_starts, counted: Cell::default() }
+    }
+
+    pub(crate) fn name(&self) -> &'a str {
+        self.name
     }
 
     pub(crate) fn text(&self) -> &'a str {
@@ -53,7 +73,12 @@ impl<'a> SourceFile<'a> {
         if self.text.len() > MAX_BYTES {
             return Err(error(0, format!("the file is larger than {} MiB", MAX_BYTES >> 20)));
         }
-        yaml::parse(self.text).map_err(|YamlError { offset, message }| error(offset, message))
+        yaml::parse(self.text).map_err(|YamlError { offset, message }| {
+            let hint = advice::yaml(&message);
+            let mut diagnostic = error(offset, message);
+            diagnostic.hint = hint;
+            diagnostic
+        })
     }
 
     /// Says that the file goes on with bytes that are not text.
@@ -62,42 +87,94 @@ impl<'a> SourceFile<'a> {
         self.diagnostic(Code::YamlParse, &end, "the file is not UTF-8 from here on")
     }
 
-    /// A diagnostic about a span of the file; what goes on after the line is left out.
+    /// A diagnostic about a span of the file; its excerpt shows the first line of it.
     pub(crate) fn diagnostic(
         &self,
         code: Code,
         span: &Range<usize>,
         message: impl Into<String>,
     ) -> Diagnostic {
-        let start = self.text.floor_char_boundary(span.start);
-        let line = self.line_starts.partition_point(|line_start| *line_start <= start);
-        let line_start = self.line_starts[line - 1];
-        let source = self.text[line_start..].lines().next().unwrap_or_default();
-        let in_line = |offset: usize| {
-            let offset = self.text.floor_char_boundary(offset).saturating_sub(line_start);
-            source[..offset.min(source.len())].chars().count()
+        let start = self.position(span.start);
+        let end = self.position(span.end.max(span.start));
+        let line = self.line(start.line);
+        let (excerpt, shown) = excerpt(line, start.offset - self.line_start(start.line));
+        let in_line = if end.line == start.line {
+            end.column.saturating_sub(start.column)
+        } else {
+            line[start.offset - self.line_start(start.line)..].chars().take(EXCERPT_WIDTH).count()
         };
-        let (column, end) = (in_line(start), in_line(span.end.max(start)));
-        // The window around the column that is shown of a long line.
-        let skipped = column.saturating_sub(EXCERPT_WIDTH / 2);
-        let excerpt = source.chars().skip(skipped).take(EXCERPT_WIDTH).map(printable).collect();
-        let indent = column - skipped;
         Diagnostic {
             severity: code.severity(),
             code,
             message: message.into(),
             file: self.name.to_owned(),
-            line,
-            column: column + 1,
-            length: end
-                .saturating_sub(column)
-                .clamp(1, EXCERPT_WIDTH - indent.min(EXCERPT_WIDTH - 1)),
-            excerpt: Excerpt { text: excerpt, indent },
+            line: start.line,
+            column: start.column + 1,
+            end_line: end.line,
+            end_column: end.column + 1,
+            length: in_line.clamp(1, shown.max(1)),
+            excerpt,
             item: None::<Item>,
             note: None,
             hint: None,
+            related: Vec::new(),
         }
     }
+
+    /// What a diagnostic about another place says of this one.
+    pub(crate) fn related(&self, span: &Range<usize>, message: impl Into<String>) -> Related {
+        let (start, end) = (self.position(span.start), self.position(span.end.max(span.start)));
+        Related {
+            message: message.into(),
+            file: self.name.to_owned(),
+            line: start.line,
+            column: start.column + 1,
+            end_line: end.line,
+            end_column: end.column + 1,
+        }
+    }
+
+    fn line_start(&self, line: usize) -> usize {
+        self.line_starts[line - 1]
+    }
+
+    /// A line without its end.
+    fn line(&self, line: usize) -> &'a str {
+        let end = self.line_starts.get(line).copied().unwrap_or(self.text.len());
+        self.text[self.line_start(line)..end].trim_end_matches(['\n', '\r'])
+    }
+
+    fn position(&self, offset: usize) -> Position {
+        let offset = self.text.floor_char_boundary(offset);
+        let line = self.line_starts.partition_point(|line_start| *line_start <= offset);
+        // The end of a line is a place of it, its newline is none.
+        let offset = offset.min(self.line_start(line) + self.line(line).len());
+        let counted = self.counted.get();
+        let (from, column) = if counted.line == line && counted.offset <= offset {
+            (counted.offset, counted.column)
+        } else {
+            (self.line_start(line), 0)
+        };
+        let column = column + self.text[from..offset].chars().count();
+        let position = Position { offset, line, column };
+        self.counted.set(position);
+        position
+    }
+}
+
+/// The part of a line around a byte of it, and how many of its characters stand there and after it.
+fn excerpt(line: &str, at: usize) -> (Excerpt, usize) {
+    let (before, after) = line.split_at(at);
+    // The window around the column that is shown of a long line.
+    let mut start = at;
+    let indent = before
+        .char_indices()
+        .rev()
+        .take(EXCERPT_WIDTH / 2)
+        .map(|(offset, _)| start = offset)
+        .count();
+    let text: String = line[start..].chars().take(EXCERPT_WIDTH).map(printable).collect();
+    (Excerpt { text, indent }, after.chars().take(EXCERPT_WIDTH - indent).count())
 }
 
 /// One character for one, so that the caret stays below its place.
@@ -146,6 +223,11 @@ impl Text {
     pub(crate) fn origin(&self) -> Place {
         // There is always a first fragment.
         self.fragments[0].place.clone()
+    }
+
+    /// The file that its beginning came from.
+    pub(crate) fn file(&self) -> usize {
+        self.fragments.first().map_or(0, |fragment| fragment.place.file)
     }
 
     /// Joins another text with one blank, as Falco does.

@@ -12,6 +12,7 @@ pub(crate) fn nearest<'a>(
     if name.len() > 64 {
         return None;
     }
+    let name = &name.to_ascii_lowercase();
     // A third of the last component may be wrong: `proc.tty` is no misspelling of `proc.exe`.
     let last = name.rsplit('.').next().unwrap_or(name);
     let limit = last.len().max(3) / 3;

@@ -148,3 +148,178 @@ fn a_terminal_is_safe_from_what_a_file_says() {
         assert!(!diagnose::render(diagnostic, false).contains('\x1b'));
     }
 }
+
+/// What stands below the message about a condition: the line, the caret, and what to do.
+fn advice(condition: &str) -> String {
+    let items =
+        "- {list: shells, items: [sh, bash]}\n- {macro: spawned, condition: evt.type = execve}\n";
+    let used = "- {rule: k, desc: d, priority: info, output: o, condition: spawned and proc.name in (shells)}\n";
+    let yaml = format!(
+        "{items}{used}- rule: r\n  desc: d\n  priority: info\n  output: o\n  condition: |\n    {condition}\n"
+    );
+    let loaded = load(&yaml);
+    let diagnostic = only(&loaded);
+    diagnostic.hint.clone().unwrap_or_default()
+}
+
+#[test]
+fn a_parenthesis_that_is_not_closed_is_shown_where_it_opened() {
+    let yaml = "\
+- rule: r
+  desc: d
+  priority: info
+  output: o
+  condition: evt.type = execve and (proc.name = \")\"
+    and (proc.pid = 1)
+";
+    let expected = "\
+error[LOAD_ERR_COMPILE_CONDITION]: expected a ')' token
+ --> rules.yaml:6:23
+  |
+6 |     and (proc.pid = 1)
+  |                       ^
+  note: this '(' is not closed
+  --> rules.yaml:5:36
+  help: add a ')'
+";
+    assert_eq!(support::rendered(yaml), expected);
+}
+
+#[test]
+fn a_quote_that_is_not_closed_is_shown_where_it_opened() {
+    let yaml = "\
+- rule: r
+  desc: d
+  priority: info
+  output: o
+  condition: proc.cmdline contains \"a b and
+    evt.type = execve
+";
+    let expected = "\
+error[LOAD_ERR_COMPILE_CONDITION]: expected a closing \"
+ --> rules.yaml:5:36
+  |
+5 |   condition: proc.cmdline contains \"a b and
+  |                                    ^
+  help: the text begins here and has no end
+";
+    assert_eq!(support::rendered(yaml), expected);
+}
+
+#[test]
+fn habits_of_other_languages_are_known() {
+    for (condition, expected) in [
+        ("proc.name = a && proc.pid = 1", "write `and`"),
+        ("(proc.name = a && proc.pid = 1)", "write `and`"),
+        ("proc.name = a || proc.pid = 1", "write `or`"),
+        ("proc.name = a OR proc.pid = 1", "write `or`"),
+        ("!spawned", "write `not `"),
+        ("proc.name <> a", "not equal is `!=`"),
+        ("proc.name =! a", "not equal is `!=`"),
+        ("proc.name is a", "did you mean =?"),
+        ("proc.name like a", "did you mean glob?"),
+        ("proc.name starts_with a", "did you mean startswith?"),
+        ("proc.name contian a", "did you mean contains?"),
+        ("proc.name not in (a)", "`not` stands before the field: not proc.name …"),
+        ("proc.name = (a, b)", "for a list of values write `in (…)`"),
+        ("proc.name in [a, b]", "a list stands in parentheses: (a, b)"),
+        (
+            "proc.name in (a b)",
+            "values of a list are separated by commas; one with blanks needs quotes",
+        ),
+        ("proc.name in (a,)", "a value is missing: a comma too many?"),
+        ("proc.name in (val(proc.pname))", "a list holds constants only"),
+        ("fd.name pmatch /etc", "write (/etc) for a list of that one value"),
+        ("spawned proc.name = a", "join checks by `and` or `or`"),
+        ("evt.type = execve proc.name = a", "join checks by `and` or `or`"),
+        ("proc.cmdline contains a b", "a value with blanks, '=', ',' or parentheses needs quotes"),
+        ("proc.name = a)", "there is no '(' for it"),
+        ("proc.name = a or", "there is nothing after `or`"),
+        ("and proc.name = a", "there is nothing before `and`"),
+        ("proc.name", "say what proc.name is compared with, or write `proc.name exists`"),
+        ("name = a", "did you mean fd.name or proc.name or user.name?"),
+        ("lower(proc.name) = a", "did you mean tolower(…)?"),
+        ("Proc.Name = a", "did you mean proc.name?"),
+        ("evt.type = Execve", "did you mean execve?"),
+        ("shells", "shells is a list: compare a field with it, as in proc.name in (shells)"),
+        ("proc.name in spawned", "spawned is a macro: it stands alone, as a check does"),
+        ("proc.name = shells", "use in (shells), or quote the value"),
+        ("spwned", "did you mean spawned?"),
+        ("proc.name in shels", "did you mean shells?"),
+        ("%proc.name = a", "a field is named without this sign here, as in proc.name"),
+    ] {
+        assert_eq!(advice(condition), expected, "{condition}");
+    }
+}
+
+#[test]
+fn habits_of_other_files_are_known() {
+    for (yaml, expected) in [
+        ("- rules: x\n", "did you mean rule?"),
+        ("rule: x\n", "each item begins with '- ', as in `- rule: …`"),
+        ("- {list: x, items: a}\n", "write a list, as in [a, b]"),
+        (
+            "- list: x\n  items: a: b\n",
+            "a value with ': ' needs quotes, or stands below `>-`; else check the indentation",
+        ),
+        ("- list: x\n\titems: [a]\n", "YAML is indented with blanks, not with tabs"),
+        (
+            "- {rule: r, desc: d, output: o, condition: evt.type = fork, priority: WARN}\n",
+            "did you mean warning?",
+        ),
+        ("- {macro: m, condition: a, override: {condition: add}}\n", "it is `append` or `replace`"),
+    ] {
+        assert_eq!(load(yaml).diagnostics[0].hint.as_deref(), Some(expected), "{yaml}");
+    }
+}
+
+#[test]
+fn the_json_of_a_diagnostic_is_what_editors_rely_on() {
+    let yaml = "- {rule: é, desc: d, priority: info, output: o, condition: evt.type = fork}\n\
+                - {rule: b, desc: d, priority: info, output: o, condition: evt.type = fork}\n";
+    let found = serde_json::to_value(&load(yaml).diagnostics).expect("JSON");
+    let line = "- {rule: b, desc: d, priority: info, output: o, condition: evt.type = fork}";
+    let expected = serde_json::json!([{
+        "severity": "warning",
+        "code": "LOAD_SHADOWED_RULE",
+        "message": "rule 'b' is never the first to match: whatever matches it matches 'é', which comes first",
+        "file": "rules.yaml",
+        "line": 2,
+        "column": 10,
+        "end_line": 2,
+        "end_column": 11,
+        "length": 1,
+        "excerpt": {"text": line, "indent": 9},
+        "item": {"kind": "rule", "name": "b"},
+        "note": null,
+        "hint": "move it above 'é', or have that one match less",
+        "related": [{
+            "message": "rule 'é' is here",
+            "file": "rules.yaml",
+            "line": 1,
+            "column": 10,
+            "end_line": 1,
+            "end_column": 11,
+        }],
+    }]);
+    assert_eq!(found.to_string(), expected.to_string());
+}
+
+#[test]
+fn a_place_of_several_lines_has_its_end() {
+    let yaml = "- rule: r\n  desc: d\n  priority: info\n  output: o\n  condition: evt.type = connect and (fd.filetype = a\n    or fd.filetype\n    = b)\n";
+    let loaded = load(yaml);
+    let ends: Vec<_> = loaded
+        .diagnostics
+        .iter()
+        .flat_map(|one| &one.related)
+        .map(|related| (related.line, related.column, related.end_line, related.end_column))
+        .collect();
+    assert_eq!(ends, [(5, 38, 7, 8)]);
+}
+
+#[test]
+fn codes_are_found_by_name() {
+    assert_eq!(diagnose::Code::by_name("LOAD_MORE"), Some(diagnose::Code::More));
+    assert_eq!(diagnose::Code::by_name("LOAD"), None);
+}

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::diagnose::{Code, Diagnostic, Item as ItemName};
+use crate::diagnose::{Code, Item as ItemName};
+use crate::findings::Findings;
 use crate::source::{SourceFile, Text};
 use crate::suggest;
 use crate::yaml::{Content, Node, Scalar};
@@ -13,7 +14,7 @@ use crate::yaml::{Content, Node, Scalar};
 pub(super) struct Reader<'a, 'd> {
     pub(super) index: usize,
     pub(super) file: &'a SourceFile<'a>,
-    pub(super) diagnostics: &'d mut Vec<Diagnostic>,
+    pub(super) diagnostics: &'d mut Findings,
     /// The item being read, for diagnostics.
     pub(super) item: Option<ItemName>,
 }
@@ -30,7 +31,7 @@ impl<'a, 'd> Reader<'a, 'd> {
     pub(super) fn new(
         index: usize,
         file: &'a SourceFile<'a>,
-        diagnostics: &'d mut Vec<Diagnostic>,
+        diagnostics: &'d mut Findings,
     ) -> Self {
         Self { index, file, diagnostics, item: None }
     }
@@ -81,7 +82,9 @@ impl<'a, 'd> Reader<'a, 'd> {
     ) -> Result<Vec<String>> {
         let value = self.required(entries, node, key)?;
         let Content::Sequence(nodes) = &value.content else {
-            return Err(self.error(Code::YamlValidate, value, "Value is not a sequence"));
+            let reported = self.error(Code::YamlValidate, value, "Value is not a sequence");
+            self.hint(Some("write a list, as in [a, b]".to_owned()));
+            return Err(reported);
         };
         nodes
             .iter()
@@ -133,6 +136,9 @@ impl<'a, 'd> Reader<'a, 'd> {
     }
 
     pub(super) fn report(&mut self, code: Code, span: &Range<usize>, message: impl Into<String>) {
+        if self.diagnostics.drops(self.file, code) {
+            return;
+        }
         let mut diagnostic = self.file.diagnostic(code, span, message);
         diagnostic.item.clone_from(&self.item);
         self.diagnostics.push(diagnostic);

@@ -72,3 +72,9 @@ pub fn complaint(condition: &str) -> String {
     let loaded = load(&rule("r", condition));
     loaded.diagnostics.first().map(ToString::to_string).unwrap_or_default()
 }
+
+/// The diagnostics of a text, rendered, one after the other.
+pub fn rendered(yaml: &str) -> String {
+    let loaded = load(yaml);
+    loaded.diagnostics.iter().map(|one| shrike_rules::diagnose::render(one, false)).collect()
+}

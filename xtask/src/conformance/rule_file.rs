@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use shrike_rules::diagnose::Code;
 use shrike_rules::{Loaded, Rule, Ruleset, Source};
 
 /// A file of rules.
@@ -32,7 +33,8 @@ impl RuleFile {
         if is_loaded != self.load_ok {
             return Some(if is_loaded { "it is loaded" } else { "it is not loaded" }.to_owned());
         }
-        let mut codes: Vec<_> = loaded.diagnostics.iter().map(|found| found.code.name()).collect();
+        let codes = loaded.diagnostics.iter().map(|found| found.code);
+        let mut codes: Vec<_> = codes.filter(|code| !code.is_own()).map(Code::name).collect();
         if let Some(code) = self.code.as_deref().filter(|code| !codes.contains(code)) {
             return Some(format!("it lacks {code}"));
         }
