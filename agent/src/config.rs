@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use hyper::Uri;
 use shrike_common::Lane;
+use shrike_rules::Selection;
 
 use crate::context::runtime::Endpoint;
 
@@ -16,6 +17,8 @@ use crate::context::runtime::Endpoint;
 pub(crate) struct Config {
     /// Rule files and folders, in order.
     pub(crate) rules: Vec<PathBuf>,
+    /// Which rules are in force.
+    pub(crate) selection: Selection,
     /// Where alerts are posted to.
     pub(crate) webhooks: Vec<WebhookUrl>,
     /// Where metrics and health are served.

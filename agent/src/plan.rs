@@ -56,11 +56,15 @@ const KNOWN: &[FieldId] = &[
     FieldId::SocketFamily,
 ];
 
+/// Whether the probes can decide by a field.
+pub(crate) fn is_known(field: FieldId) -> bool {
+    KNOWN.contains(&field)
+}
+
 impl Plans {
     /// What rules can match.
     pub(crate) fn of_rules(ruleset: &Ruleset) -> Self {
-        let known = |field| KNOWN.contains(&field);
-        let plan = |&kind: &Kind| kind_plan(kind, &ruleset.alternatives(kind, &known));
+        let plan = |&kind: &Kind| kind_plan(kind, &ruleset.alternatives(kind, &is_known));
         Self { kinds: Kind::ALL.iter().map(plan).collect(), watches: true }
     }
 

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::prctl::set_thp_disable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use shrike_common::Namespaces;
-use shrike_rules::{Ruleset, Severity, diagnose};
+use shrike_rules::{Options, Ruleset, Severity, diagnose};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -209,7 +209,7 @@ async fn end(
 fn load_rules(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::Result<Ruleset> {
     let files = files::read(&config.rules)?;
     let sources: Vec<_> = files.iter().map(RuleFile::source).collect();
-    let loaded = Ruleset::load(&sources);
+    let loaded = Ruleset::load_with(&sources, &options(config));
     let mut errors = 0;
     for diagnostic in &loaded.diagnostics {
         eprint!("{}", diagnose::render(diagnostic, config.colourful_log));
@@ -222,10 +222,11 @@ fn load_rules(config: &Config, metrics: &Metrics, health: &Health) -> anyhow::Re
         tracing::warn!("going on with {} rules; errors in the rule files: {errors}", rules.len());
         health.unmet("rules", format!("errors in the rule files: {errors}"));
     }
-    for rule in rules.iter().filter(|rule| rule.is_enabled() && rule.kinds().is_empty()) {
-        tracing::warn!("rule {:?} can never match: no probe sees its events", rule.name());
-    }
     Ok(loaded.ruleset)
+}
+
+fn options(config: &Config) -> Options {
+    Options { selection: config.selection.clone(), ..Options::default() }
 }
 
 /// Loads the rules again, on SIGHUP. Only without any error: those in force are better than half of
@@ -239,7 +240,7 @@ fn load_other_rules(config: &Config) -> Option<Ruleset> {
         }
     };
     let sources: Vec<_> = files.iter().map(RuleFile::source).collect();
-    let loaded = Ruleset::load(&sources);
+    let loaded = Ruleset::load_with(&sources, &options(config));
     for diagnostic in &loaded.diagnostics {
         eprint!("{}", diagnose::render(diagnostic, config.colourful_log));
     }

@@ -80,7 +80,9 @@ impl Program {
                 Node::And(operands) | Node::Or(operands) => {
                     // `and` and `or` have no order: nothing happens when they are evaluated.
                     operands.sort_by_key(|operand| costs[operand.0]);
-                    operands.iter().for_each(|operand| users[operand.0] += 1);
+                    for operand in &**operands {
+                        users[operand.0] += 1;
+                    }
                     operands
                         .iter()
                         .fold(1, |sum: u32, operand| sum.saturating_add(costs[operand.0]))
@@ -93,7 +95,9 @@ impl Program {
             };
             costs.push(cost);
         }
-        conditions.iter().for_each(|condition| users[condition.0] += 1);
+        for condition in conditions {
+            users[condition.0] += 1;
+        }
         let is_shared = |node: &usize| users[*node] > 1 && costs[*node] > Self::WORTH_KEEPING;
         let mut shared: Vec<_> = (0..self.nodes.len()).filter(is_shared).collect();
         shared.sort_by_key(|node| {
@@ -102,6 +106,17 @@ impl Program {
         self.places = vec![None; self.nodes.len()];
         for (place, node) in (0..=u8::MAX).zip(shared) {
             self.places[node] = Some(place);
+        }
+    }
+
+    /// What it costs to evaluate a condition to its end.
+    pub(crate) fn cost(&self, condition: NodeId) -> u32 {
+        match self.node(condition) {
+            Node::And(operands) | Node::Or(operands) => {
+                operands.iter().fold(1, |sum: u32, operand| sum.saturating_add(self.cost(*operand)))
+            }
+            Node::Check(check) => check.cost(),
+            Node::Not(operand) => self.cost(*operand),
         }
     }
 

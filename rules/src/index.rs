@@ -58,7 +58,9 @@ impl Index {
             match wants {
                 None => always.push(rule),
                 Some(wants) => {
-                    wants.into_iter().for_each(|(field, want)| builders[field].add(want, rule))
+                    for (field, want) in wants {
+                        builders[field].add(want, rule);
+                    }
                 }
             }
         }
@@ -132,7 +134,9 @@ impl Builder {
     fn build(self, field: FieldId) -> Guard {
         let texts = self.texts.into_iter().map(|(text, rules)| (text.into(), rules.into()));
         let mut prefixes = Trie::default();
-        self.prefixes.into_iter().for_each(|(prefix, rules)| prefixes.add(&prefix, rules));
+        for (prefix, rules) in self.prefixes {
+            prefixes.add(&prefix, rules);
+        }
         Guard { field, texts: texts.collect(), prefixes }
     }
 }

@@ -209,7 +209,11 @@ impl<'a> Loader<'a> {
             tags: body.tags.clone().unwrap_or_default(),
             condition: joined(conditions),
             output,
-            enabled: body.enabled.unwrap_or(true),
+            enabled: options.selection.enables(
+                name,
+                body.tags.as_deref().unwrap_or_default(),
+                body.enabled.unwrap_or(true),
+            ),
             asks_for_result: false,
             asks_for_given: false,
             kinds: condition.holds.kinds(),

@@ -35,6 +35,13 @@ impl Alternative<'_> {
         self.asks_for_given
     }
 
+    /// The checks, as a person reads them.
+    pub fn checks(&self) -> impl Iterator<Item = String> {
+        self.checks
+            .iter()
+            .map(|(check, wanted)| format!("{}{check}", if *wanted { "" } else { "not " }))
+    }
+
     /// Whether an event can satisfy this if its `field` has this value, or none.
     pub fn allows(&self, field: FieldId, value: Option<&Value<'_>>) -> bool {
         self.of(field)

@@ -1,5 +1,6 @@
 //! IP networks and the names of ports.
 
+use std::fmt;
 use std::net::IpAddr;
 
 /// A network, as an address and the length of its prefix (CIDR).
@@ -7,6 +8,12 @@ use std::net::IpAddr;
 pub(crate) struct Network {
     address: IpAddr,
     prefix: u32,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.prefix)
+    }
 }
 
 impl Network {

@@ -8,6 +8,7 @@ use crate::index::{self, Index};
 use crate::load;
 use crate::need::{self, Alternative};
 use crate::rule::{Priority, Rule};
+use crate::selection::Selection;
 use crate::support::Support;
 use crate::witness::{self, Witness};
 use shrike_common::Kind;
@@ -35,11 +36,17 @@ pub struct Options {
     pub matching: Matching,
     /// Less urgent rules are not loaded.
     pub minimum_priority: Priority,
+    /// Which rules are in force.
+    pub selection: Selection,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { matching: Matching::default(), minimum_priority: Priority::Debug }
+        Self {
+            matching: Matching::default(),
+            minimum_priority: Priority::Debug,
+            selection: Selection::default(),
+        }
     }
 }
 
@@ -198,6 +205,24 @@ impl Ruleset {
     /// whether or not the rule is enabled.
     pub fn holds(&self, rule: usize, event: &impl Event) -> bool {
         self.conditions.get(rule).is_some_and(|condition| self.program.holds(*condition, event))
+    }
+
+    /// What an event of `kind` must at least be for the rule at this place to match it, likewise.
+    pub fn alternatives_of(
+        &self,
+        rule: usize,
+        kind: Kind,
+        known: &dyn Fn(FieldId) -> bool,
+    ) -> Vec<Alternative<'_>> {
+        let condition = self.conditions.get(rule);
+        condition.map_or_else(Vec::new, |condition| {
+            need::alternatives(&self.program, *condition, kind, known)
+        })
+    }
+
+    /// What it takes to judge an event by the rule at this place, in no unit: comparing a number of the event takes 1.
+    pub fn cost(&self, rule: usize) -> Option<u32> {
+        Some(self.program.cost(*self.conditions.get(rule)?))
     }
 
     /// The rules that match `event`, in load order; one at most with [`Matching::First`]. Of an event

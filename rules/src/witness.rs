@@ -235,7 +235,7 @@ fn candidates(test: &Test, ty: Type, wanted: bool) -> Vec<Value<'static>> {
 
 /// Values that a test is likely to hold for.
 fn propose(test: &Test, ty: Type, found: &mut Vec<Value<'static>>) {
-    let text = |bytes: &[u8]| Value::from(bytes.to_vec());
+    let owned = |bytes: &[u8]| Value::from(bytes.to_vec());
     match test {
         Test::Address { address, .. } => found.push(Value::Address(*address)),
         Test::AddressIn(addresses) => {
@@ -255,22 +255,22 @@ fn propose(test: &Test, ty: Type, found: &mut Vec<Value<'static>>) {
             // What has all of them in it.
             let mut parts = Vec::new();
             tests.iter().for_each(|test| propose(test, ty, &mut parts));
-            let texts = parts.into_iter().filter_map(|value| match value {
-                Value::Text(text) => Some(text.into_owned()),
+            let parts = parts.into_iter().filter_map(|value| match value {
+                Value::Text(part) => Some(part.into_owned()),
                 _ => None,
             });
-            found.push(Value::from(texts.collect::<Vec<_>>().concat()));
+            found.push(Value::from(parts.collect::<Vec<_>>().concat()));
         }
         Test::Quantified(_, tests) => tests.iter().for_each(|test| propose(test, ty, found)),
         Test::Text(test) => match test {
-            TextTest::Contains(finder) => found.push(text(finder.needle())),
-            TextTest::ContainsFolded(needle) => found.push(text(needle)),
-            TextTest::EndsWith(suffix) => found.push(text(suffix)),
-            TextTest::StartsWith(prefix) => found.push(text(prefix)),
-            TextTest::Relation(_, constant) => found.push(text(constant)),
-            TextTest::In(set) => found.extend(set.iter().min().map(|member| text(member))),
+            TextTest::Contains(finder) => found.push(owned(finder.needle())),
+            TextTest::ContainsFolded(needle) => found.push(owned(needle)),
+            TextTest::EndsWith(suffix) => found.push(owned(suffix)),
+            TextTest::StartsWith(prefix) => found.push(owned(prefix)),
+            TextTest::Relation(_, constant) => found.push(owned(constant)),
+            TextTest::In(set) => found.extend(set.iter().min().map(|member| owned(member))),
             TextTest::Path(paths) => found.extend(paths.examples().map(Value::from)),
-            TextTest::Glob(glob) => found.push(text(&glob.example())),
+            TextTest::Glob(glob) => found.push(owned(&glob.example())),
             TextTest::Regex(_) => {}
         },
         Test::Against(..) | Test::Bool { .. } | Test::Exists | Test::Members { .. } => {}

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
+use super::rules::SelectionArgs;
 use crate::config::{Config, Format, RingSize, WebhookUrl};
 use crate::context::runtime::Endpoint;
 
@@ -25,6 +26,9 @@ pub(super) struct RunArgs {
     /// extend earlier ones
     #[arg(long, required = true, value_name = "PATH")]
     rules: Vec<PathBuf>,
+
+    #[command(flatten)]
+    selection: SelectionArgs,
 
     /// Post each alert as JSON to this address (http or https); may be given several times
     #[arg(long, value_name = "URL")]
@@ -93,6 +97,7 @@ enum Output {
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let RunArgs {
         rules,
+        selection,
         webhook,
         metrics,
         socket,
@@ -121,6 +126,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     crate::run::run(&Config {
         rules,
+        selection: selection.selection(),
         webhooks: webhook,
         metrics,
         socket,

@@ -1,10 +1,17 @@
 //! `shrike rules`.
 
+mod check;
+mod explain;
+mod fields;
+mod files;
 mod format;
+mod list;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+
+pub(super) use files::SelectionArgs;
 
 /// Work on rule files
 #[derive(Args, Debug)]
@@ -15,12 +22,20 @@ pub(super) struct RulesArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Check(check::CheckArgs),
+    List(list::ListArgs),
+    Explain(explain::ExplainArgs),
+    Fields(fields::FieldsArgs),
     Format(format::FormatArgs),
 }
 
 /// Does what was typed. The exit code tells whether all is well with the files.
 pub(super) fn run(args: &RulesArgs) -> anyhow::Result<ExitCode> {
     match &args.action {
+        Action::Check(args) => check::run(args),
+        Action::List(args) => list::run(args),
+        Action::Explain(args) => explain::run(args),
+        Action::Fields(args) => fields::run(args),
         Action::Format(args) => format::run(args),
     }
 }
