@@ -15,30 +15,58 @@ const MANY_EVENT_TYPES: usize = 100;
 
 /// Loads rule files in order.
 pub(crate) fn load(sources: &[Source<'_>], options: &Options) -> Loaded {
-    let texts: Vec<_> = sources.iter().map(|source| decode(source.text)).collect();
-    let files: Vec<_> = std::iter::zip(sources, &texts)
-        .map(|(source, (text, _))| SourceFile::new(source.name, text))
-        .collect();
+    let files = files(sources);
     let mut diagnostics = Vec::new();
+    let definitions = definitions(sources, &files, &mut diagnostics);
+    let ruleset = compile(&files, &definitions, options, &mut diagnostics);
+    sort(&mut diagnostics, sources);
+    Loaded { ruleset, diagnostics }
+}
+
+/// The files, each up to the first byte that is not UTF-8.
+pub(crate) fn files<'a>(sources: &[Source<'a>]) -> Vec<SourceFile<'a>> {
+    let file = |source: &Source<'a>| SourceFile::new(source.name, decode(source.text).0);
+    sources.iter().map(file).collect()
+}
+
+/// What the items of the files define together.
+pub(crate) fn definitions(
+    sources: &[Source<'_>],
+    files: &[SourceFile<'_>],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Definitions {
     let mut definitions = Definitions::default();
-    for (index, (file, (text, is_whole))) in std::iter::zip(&files, &texts).enumerate() {
+    for (index, (file, source)) in std::iter::zip(files, sources).enumerate() {
+        let (text, is_whole) = decode(source.text);
         if !is_whole {
             let end = text.len()..text.len();
             let message = "the file is not UTF-8 from here on";
             diagnostics.push(file.diagnostic(Code::YamlParse, &end, message));
             continue;
         }
-        let items = file::read(index, file, &mut diagnostics);
-        definitions.add(items, &files, &mut diagnostics);
+        let items = file::read(index, file, diagnostics);
+        definitions.add(items, files, diagnostics);
     }
-    let mut loader = Loader { files: &files, definitions: &definitions, diagnostics };
-    let ruleset = loader.compile(options);
-    let mut diagnostics = loader.diagnostics;
+    definitions
+}
+
+/// The rules that are free of errors.
+pub(crate) fn compile(
+    files: &[SourceFile<'_>],
+    definitions: &Definitions,
+    options: &Options,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Ruleset {
+    let mut loader = Loader { files, definitions, diagnostics };
+    loader.compile(options)
+}
+
+/// Brings diagnostics into the order of files and lines.
+pub(crate) fn sort(diagnostics: &mut [Diagnostic], sources: &[Source<'_>]) {
     let order = |diagnostic: &Diagnostic| {
         (sources.iter().position(|source| source.name == diagnostic.file), diagnostic.line)
     };
     diagnostics.sort_by_key(|diagnostic| (order(diagnostic), diagnostic.column));
-    Loaded { ruleset, diagnostics }
 }
 
 /// The text up to the first byte that is not UTF-8, and whether that is all of it.
@@ -49,13 +77,13 @@ fn decode(bytes: &[u8]) -> (&str, bool) {
     }
 }
 
-struct Loader<'a> {
+struct Loader<'a, 'd> {
     files: &'a [SourceFile<'a>],
     definitions: &'a Definitions,
-    diagnostics: Vec<Diagnostic>,
+    diagnostics: &'d mut Vec<Diagnostic>,
 }
 
-impl<'a> Loader<'a> {
+impl<'a> Loader<'a, '_> {
     fn compile(&mut self, options: &Options) -> Ruleset {
         let mut compiler = Compiler::new(self.definitions, self.files);
         let mut rules = Vec::new();
