@@ -4,6 +4,7 @@
 //! mistake. Messages use Falco's words where Falco has some.
 
 mod reader;
+pub(crate) mod test;
 
 use crate::diagnose::{Code, Diagnostic, Item as ItemName, ItemKind};
 use crate::rule::Priority;
@@ -146,6 +147,10 @@ impl Reader<'_, '_> {
                 self.report_bad_name(kind, name_node, &name);
                 return Ok(Some(Item { name, place, merge, body }));
             }
+        }
+        if find(entries, test::KEY).is_some() {
+            // They are read by whoever runs them, and keep no rule from being loaded.
+            return Ok(None);
         }
         let place = entries.first().map_or(node.span.clone(), |(key, _)| key.span.clone());
         self.report(Code::UnknownItem, &place, "Unknown top level item");

@@ -47,6 +47,9 @@
 //! the table in [`field`], `operand` does so with transformers, which `term` evaluates, `compile` puts the result into the program that `eval` runs, `output`
 //! does the like for templates, and `load` leads them all. Whatever is wrong on the way becomes a
 //! [`Diagnostic`] at its place in `source`.
+//!
+//! Rule files may also have tests of their rules, which [`test`] runs; `trace` keeps for them where
+//! each part of a condition stands.
 
 mod ast;
 mod check;
@@ -74,7 +77,9 @@ mod ruleset;
 mod source;
 mod suggest;
 mod term;
+pub mod test;
 mod text;
+mod trace;
 mod yaml;
 
 pub use diagnose::{Diagnostic, Severity};
