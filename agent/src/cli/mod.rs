@@ -6,6 +6,7 @@ mod doctor;
 mod events;
 mod ps;
 mod record;
+mod rules;
 mod run;
 mod selftest;
 mod table;
@@ -71,6 +72,7 @@ enum Command {
     Events(events::EventsArgs),
     Record(record::RecordArgs),
     Replay(record::ReplayArgs),
+    Rules(rules::RulesArgs),
     Selftest(selftest::SelftestArgs),
     #[command(hide = true)]
     Technique(selftest::TechniqueArgs),
@@ -91,6 +93,7 @@ pub(crate) fn main() -> anyhow::Result<ExitCode> {
         Command::Events(args) => events::run(&args),
         Command::Record(args) => record::record(&args),
         Command::Replay(args) => record::replay(args),
+        Command::Rules(args) => rules::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Technique(args) => selftest::perform(&args),
     }
