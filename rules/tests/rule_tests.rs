@@ -595,13 +595,27 @@ fn hostile_tests_end() {
 fn what_the_documentation_shows_works() {
     let document = include_str!("../../docs/rule-tests.md");
     let block = document.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
-    let sources = [Source::new("rules.yaml", block.unwrap())];
+    let rules = block.unwrap();
+    let sources = [Source::new("rules.yaml", rules)];
     let suite = Suite::load(&sources);
-    assert_eq!(suite.diagnostics(), []);
-    assert_eq!(suite.tests().len(), 3);
+    assert_eq!((suite.diagnostics(), suite.tests().len()), (&[][..], 3));
     let mut run = suite.run();
     for test in suite.tests() {
         let outcome = run.judge(test);
         assert!(outcome.passed(), "{outcome}");
     }
+    let wrong = rules
+        .replace("raises none", "raises it as well")
+        .replace("alerts: []", "alerts: [Shell in container]");
+    let sources = [Source::new("rules.yaml", &wrong)];
+    let suite = Suite::load(&sources);
+    let mut run = suite.run();
+    let outcomes: Vec<_> = suite.tests().iter().map(|test| run.judge(test)).collect();
+    assert!(document.contains(&outcomes[2].to_string()), "{}", outcomes[2]);
+    let coverage = run.coverage(None);
+    assert_eq!((coverage.conditions_covered(), coverage.conditions.len()), (2, 4));
+    let wrong = rules.replace("container.id: host}", "proc.nmae: zsh}");
+    let sources = [Source::new("rules.yaml", &wrong)];
+    let told = Suite::load(&sources).diagnostics()[0].to_string();
+    assert!(document.contains(&told), "{told}");
 }
