@@ -72,15 +72,14 @@ fn judge(
     form: Form,
 ) -> anyhow::Result<()> {
     let ruleset = load(rules)?;
-    let origin = recording.origin().clone();
-    let mut context = Context::of_recording(&origin);
+    let hostname = recording.origin().hostname.clone();
     let mut out = BufWriter::new(io::stdout().lock());
-    let (mut events, mut alerts) = (0_u64, 0_u64);
+    let mut alerts = 0_u64;
     let mut written = Ok(());
     let mut judge = |sight: &Sight<'_, '_>| {
         for rule in ruleset.matches(sight) {
             let time = sight.clock.timestamp(sight.header.time);
-            let alert = Alert::new(rule, sight, sight.enriched(), time, &origin.hostname);
+            let alert = Alert::new(rule, sight, sight.enriched(), time, &hostname);
             let line = match form {
                 Form::Json => writeln!(out, "{}", alert.to_json()),
                 Form::Text { .. } => writeln!(out, "{alert}"),
@@ -91,23 +90,42 @@ fn judge(
             }
         }
     };
-    let outcome = each(recording, |record| {
-        match decode(record) {
-            Ok((header, event)) => {
-                context.give_up(header.time, &mut judge);
-                context.see(&header, &event, record, &mut judge);
-            }
-            Err(error) => refused(record, error),
-        }
-        events += 1;
-        Ok(())
-    });
-    context.give_up(u64::MAX, &mut judge);
+    let outcome = sights(recording, &mut judge);
     written?;
-    outcome?;
+    let events = outcome?;
     out.flush()?;
     tracing::info!("alerts: {alerts}, from {events} events");
     Ok(())
+}
+
+/// Hands out what rules see of the recording at a path.
+pub(crate) fn look(path: &Path, mut each: impl FnMut(&Sight<'_, '_>)) -> anyhow::Result<()> {
+    let wrong = || format!("recording {}", path.display());
+    let file = File::open(path).with_context(wrong)?;
+    let mut recording = Recording::open(BufReader::new(file)).with_context(wrong)?;
+    sights(&mut recording, &mut each).map(|_| ()).with_context(wrong)
+}
+
+/// Hands out what rules see of a recording, as far as it can be read, and returns how many records it has.
+fn sights(
+    recording: &mut Recording<impl io::Read>,
+    look: &mut impl FnMut(&Sight<'_, '_>),
+) -> anyhow::Result<u64> {
+    let mut context = Context::of_recording(&recording.origin().clone());
+    let mut records = 0;
+    let outcome = each(recording, |record| {
+        match decode(record) {
+            Ok((header, event)) => {
+                context.give_up(header.time, look);
+                context.see(&header, &event, record, look);
+            }
+            Err(error) => refused(record, error),
+        }
+        records += 1;
+        Ok(())
+    });
+    context.give_up(u64::MAX, look);
+    outcome.map(|()| records)
 }
 
 fn count(recording: &mut Recording<impl io::Read>) -> anyhow::Result<()> {

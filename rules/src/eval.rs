@@ -288,7 +288,8 @@ impl Check {
         is_left || matches!(&self.test, Test::Against(_, term) if term.mentions(field))
     }
 
-    fn holds(&self, event: &impl Event) -> bool {
+    /// Whether `event` satisfies it.
+    pub(crate) fn holds(&self, event: &impl Event) -> bool {
         let test = &self.test;
         let subject = match &self.left {
             Left::List(list) => {

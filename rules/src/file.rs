@@ -6,6 +6,7 @@
 mod exception;
 mod reader;
 mod requirement;
+pub(crate) mod test;
 
 use crate::advice;
 use crate::diagnose::{Code, Item as ItemName, ItemKind};
@@ -140,6 +141,10 @@ impl Reader<'_, '_> {
                 self.report_bad_name(kind, name_node, &name);
                 return Ok(Some(Item { name, place, merge, body }));
             }
+        }
+        if find(entries, test::KEY).is_some() {
+            // They are read by whoever runs them, and keep no rule from being loaded.
+            return Ok(None);
         }
         let place = entries.first().map_or(node.span.clone(), |(key, _)| key.span.clone());
         let kinds = [ItemKind::List, ItemKind::Macro, ItemKind::Rule].map(ItemKind::name);

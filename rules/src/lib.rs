@@ -49,6 +49,9 @@
 //! came of it for rules that cannot be meant as they are, and `advice` has a word for what is no rule
 //! at all; `findings` keeps as many complaints as anybody reads. Whatever is wrong on the way becomes a
 //! [`Diagnostic`] at its place in `source`. [`format()`] lays rule files out and has no part in this.
+//!
+//! Rule files may also have tests of their rules, which [`test`] runs; `trace` keeps for them where
+//! each part of a condition stands.
 
 mod advice;
 mod ast;
@@ -86,7 +89,9 @@ mod spell;
 mod suggest;
 mod support;
 mod term;
+pub mod test;
 mod text;
+mod trace;
 mod witness;
 mod yaml;
 

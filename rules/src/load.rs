@@ -21,29 +21,52 @@ const MANY_EVENT_TYPES: usize = 100;
 
 /// Loads rule files in order.
 pub(crate) fn load(sources: &[Source<'_>], options: &Options) -> Loaded {
-    let texts: Vec<_> = sources.iter().map(|source| source::decode(source.text)).collect();
-    let files: Vec<_> = std::iter::zip(sources, &texts)
-        .map(|(source, (text, _))| SourceFile::new(source.name, text))
-        .collect();
+    let files = files(sources);
     let mut diagnostics = Findings::default();
+    let definitions = definitions(sources, &files, &mut diagnostics);
+    let ruleset = compile(&files, &definitions, options, &mut diagnostics);
+    Loaded { ruleset, diagnostics: diagnostics.finish(&files) }
+}
+
+/// The files, each up to the first byte that is not UTF-8.
+pub(crate) fn files<'a>(sources: &[Source<'a>]) -> Vec<SourceFile<'a>> {
+    let file = |source: &Source<'a>| SourceFile::new(source.name, source::decode(source.text).0);
+    sources.iter().map(file).collect()
+}
+
+/// What the items of the files define together.
+pub(crate) fn definitions(
+    sources: &[Source<'_>],
+    files: &[SourceFile<'_>],
+    diagnostics: &mut Findings,
+) -> Definitions {
     let mut definitions = Definitions::default();
-    for (index, (file, (_, is_whole))) in std::iter::zip(&files, &texts).enumerate() {
+    for (index, (file, source)) in std::iter::zip(files, sources).enumerate() {
+        let (_, is_whole) = source::decode(source.text);
         if !is_whole {
             diagnostics.push(file.not_utf8());
             continue;
         }
-        let items = file::read(index, file, &mut diagnostics);
-        definitions.add(items, &files, &mut diagnostics);
+        let items = file::read(index, file, diagnostics);
+        definitions.add(items, files, diagnostics);
     }
+    definitions
+}
+
+/// The rules that are free of errors.
+pub(crate) fn compile(
+    files: &[SourceFile<'_>],
+    definitions: &Definitions,
+    options: &Options,
+    diagnostics: &mut Findings,
+) -> Ruleset {
     let conditions: Vec<_> = definitions.rules.entries.iter().map(conditions).collect();
-    let mut loader = Loader { files: &files, definitions: &definitions, diagnostics };
-    let ruleset = loader.compile(&conditions, options);
-    let diagnostics = loader.diagnostics.finish(&files);
-    Loaded { ruleset, diagnostics }
+    let mut loader = Loader { files, definitions, diagnostics };
+    loader.compile(&conditions, options)
 }
 
 /// What must hold for a rule to match: its condition, and none of its exceptions.
-fn conditions(definition: &Definition<RuleBody>) -> Vec<Text> {
+pub(crate) fn conditions(definition: &Definition<RuleBody>) -> Vec<Text> {
     let RuleBody { condition, exceptions, .. } = &definition.value;
     let exceptions = exceptions.iter().flatten().filter_map(Exception::condition);
     condition.iter().cloned().chain(exceptions).collect()
@@ -61,13 +84,13 @@ fn joined(conditions: &[Text]) -> String {
     }
 }
 
-struct Loader<'a> {
+struct Loader<'a, 'd> {
     files: &'a [SourceFile<'a>],
     definitions: &'a Definitions,
-    diagnostics: Findings,
+    diagnostics: &'d mut Findings,
 }
 
-impl<'a> Loader<'a> {
+impl<'a> Loader<'a, '_> {
     fn compile(&mut self, conditions: &'a [Vec<Text>], options: &Options) -> Ruleset {
         let mut compiler = Compiler::new(self.definitions, self.files);
         let mut rules = Vec::new();

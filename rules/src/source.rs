@@ -44,7 +44,7 @@ struct Position {
 }
 
 /// Bytes of one of the files.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Place {
     pub(crate) file: usize,
     pub(crate) span: Range<usize>,

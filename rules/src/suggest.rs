@@ -19,7 +19,10 @@ pub(crate) fn nearest<'a>(
     candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit)
-        .map(|candidate| (distance(name.as_bytes(), candidate.as_bytes()), candidate))
+        .map(|candidate| {
+            let folded = candidate.to_ascii_lowercase();
+            (distance(name.as_bytes(), folded.as_bytes()), candidate)
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, candidate)| {
             let same = name.bytes().zip(candidate.bytes()).take_while(|(a, b)| a == b).count();

@@ -6,6 +6,7 @@ mod fields;
 mod files;
 mod format;
 mod list;
+mod test;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ enum Action {
     Explain(explain::ExplainArgs),
     Fields(fields::FieldsArgs),
     Format(format::FormatArgs),
+    Test(test::TestArgs),
 }
 
 /// Does what was typed. The exit code tells whether all is well with the files.
@@ -37,5 +39,6 @@ pub(super) fn run(args: &RulesArgs) -> anyhow::Result<ExitCode> {
         Action::Explain(args) => explain::run(args),
         Action::Fields(args) => fields::run(args),
         Action::Format(args) => format::run(args),
+        Action::Test(args) => test::run(args),
     }
 }
