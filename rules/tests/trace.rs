@@ -79,11 +79,12 @@ proptest! {
         let mut text = MACROS.to_owned();
         for (index, condition) in conditions.iter().enumerate() {
             let keys = "desc: d, output: o, priority: info, warn_evttypes: false";
-            text += &format!("- {{rule: r{index}, {keys}, condition: \"{condition}\"}}\n");
+            let rule = format!("- {{rule: r{index}, {keys}, condition: \"{condition}\"}}\n");
+            text.push_str(&rule);
         }
         text += "- tests:\n    - name: t\n      alerts: [r0]\n      events:\n";
         for event in &events {
-            text += &format!("        - {event}\n");
+            text.extend(["        - ", event, "\n"]);
         }
         let sources = [Source::new("f", &text)];
         let suite = Suite::load(&sources);

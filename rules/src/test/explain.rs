@@ -207,7 +207,7 @@ impl Reason {
             (ReasonPart::All, _) => write!(f, "{condition} must hold")?,
             (ReasonPart::Alternatives, true) => write!(f, "{condition} must hold, and none does")?,
             (ReasonPart::Alternatives, false) => {
-                write!(f, "{condition} must not hold, and all do")?
+                write!(f, "{condition} must not hold, and all do")?;
             }
             (ReasonPart::Macro, true) => write!(f, "{condition} does not hold")?,
             (ReasonPart::Macro, false) => write!(f, "{condition} holds, and must not")?,
