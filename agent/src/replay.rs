@@ -106,6 +106,19 @@ pub(crate) fn look(path: &Path, mut each: impl FnMut(&Sight<'_, '_>)) -> anyhow:
     sights(&mut recording, &mut each).map(|_| ()).with_context(wrong)
 }
 
+/// How many events of the recording at a path a rule matches, whatever comes before it.
+pub(crate) fn count_alerts(path: &Path, ruleset: &Ruleset, rule: &str) -> anyhow::Result<u64> {
+    let mut alerts = 0;
+    let place = ruleset.rules().iter().position(|other| other.name() == rule);
+    let place = place.with_context(|| format!("there is no rule {rule:?} in the files"))?;
+    let kinds = ruleset.rules()[place].kinds();
+    look(path, |sight| {
+        let is_seen = kinds.contains(shrike_rules::Event::kind(sight));
+        alerts += u64::from(is_seen && ruleset.holds(place, sight));
+    })?;
+    Ok(alerts)
+}
+
 /// Hands out what rules see of a recording, as far as it can be read, and returns how many records it has.
 fn sights(
     recording: &mut Recording<impl io::Read>,

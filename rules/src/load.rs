@@ -203,7 +203,9 @@ impl<'a> Loader<'a, '_> {
         let skips = body.skip_if_unknown == Some(true);
         let condition = compiler.rule(name, conditions, skips);
         if condition.is_err() {
-            conditions.iter().for_each(|text| compiler.mention(text));
+            for text in conditions {
+                compiler.mention(text);
+            }
         }
         let output = self.output(definition, body.output.as_ref()?, skips);
         if let (true, Err(faulty)) = (skips, &condition)

@@ -239,7 +239,7 @@ fn propose(test: &Test, ty: Type, found: &mut Vec<Value<'static>>) {
     match test {
         Test::Address { address, .. } => found.push(Value::Address(*address)),
         Test::AddressIn(addresses) => {
-            found.extend(addresses.iter().min().map(|a| Value::Address(*a)))
+            found.extend(addresses.iter().min().map(|a| Value::Address(*a)));
         }
         Test::Network { network, .. } => found.push(Value::Address(network.first())),
         Test::NetworkIn(networks) => {

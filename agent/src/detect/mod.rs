@@ -6,6 +6,7 @@ mod file;
 pub(crate) mod files;
 mod fstype;
 mod payload;
+mod process;
 pub(crate) mod property;
 pub(crate) mod result;
 mod socket;
@@ -150,6 +151,13 @@ impl shrike_rules::Event for Sight<'_, '_> {
                 return subject::field(self, field, index).or_else(|| payload::field(self, field));
             }
         })
+    }
+}
+
+impl Sight<'_, '_> {
+    /// The same, with nothing looked up yet.
+    pub(crate) fn anew(&self) -> Self {
+        Self { details: OnceCell::new(), kin: Kin::default(), ..*self }
     }
 }
 

@@ -114,7 +114,8 @@ fn page() -> String {
          | Field | Type | Meaning |\n|---|---|---|\n",
     );
     for Field { name, ty, argument, doc, .. } in others {
-        page.push_str(&format!("| `{name}{}` | {} | {doc} |\n", argument.shown(), ty.name()));
+        let row = format!("| `{name}{}` | {} | {doc} |\n", argument.shown(), ty.name());
+        page.push_str(&row);
     }
     page
 }

@@ -1,6 +1,8 @@
 //! `shrike rules`.
 
+mod bench;
 mod check;
+mod except;
 mod explain;
 mod fields;
 mod files;
@@ -29,6 +31,9 @@ enum Action {
     Fields(fields::FieldsArgs),
     Format(format::FormatArgs),
     Test(test::TestArgs),
+    Except(except::ExceptArgs),
+    #[command(hide = true)]
+    Bench(bench::BenchArgs),
 }
 
 /// Does what was typed. The exit code tells whether all is well with the files.
@@ -40,5 +45,7 @@ pub(super) fn run(args: &RulesArgs) -> anyhow::Result<ExitCode> {
         Action::Fields(args) => fields::run(args),
         Action::Format(args) => format::run(args),
         Action::Test(args) => test::run(args),
+        Action::Except(args) => except::run(args),
+        Action::Bench(args) => bench::run(args),
     }
 }
