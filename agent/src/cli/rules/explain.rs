@@ -54,7 +54,10 @@ fn explain(ruleset: &Ruleset, place: usize, out: &mut impl Write) -> io::Result<
     let state = if rule.is_enabled() { "" } else { ", disabled" };
     writeln!(out, "{} ({}{state})", table::escaped(rule.name()), rule.priority())?;
     writeln!(out, "  {}", Escaped(rule.description().trim().as_bytes()))?;
-    writeln!(out, "\nCondition\n  {}", Escaped(rule.condition().trim().as_bytes()))?;
+    writeln!(out, "\nCondition")?;
+    for line in rule.condition().trim().lines() {
+        writeln!(out, "  {}", Escaped(line.as_bytes()))?;
+    }
 
     writeln!(out, "\nEvents: evaluated {}", support.extent().name())?;
     writeln!(out, "  on: {}", kinds(rule).join(", "))?;

@@ -38,6 +38,7 @@ enum Action {
 
 /// Does what was typed. The exit code tells whether all is well with the files.
 pub(super) fn run(args: &RulesArgs) -> anyhow::Result<ExitCode> {
+    super::end_with_reader();
     match &args.action {
         Action::Check(args) => check::run(args),
         Action::List(args) => list::run(args),

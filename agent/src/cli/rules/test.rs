@@ -230,7 +230,7 @@ mod tests {
             };
             [
                 rule("executed", "evt.type = execve and proc.name exists"),
-                rule("bound", "evt.type = boundary or evt.type = breach"),
+                rule("bound", "evt.type = mount or evt.type = breach"),
                 rule("never", "evt.num >= 0 and proc.name = no-such-program"),
                 format!("- tests: [{{name: t, recording: {recording:?}, alerts: {alerts}}}]\n"),
             ]
