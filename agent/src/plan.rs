@@ -229,6 +229,8 @@ fn path_prefixes(alternative: &Alternative<'_>) -> Option<Vec<Vec<u8>>> {
 }
 
 #[cfg(test)]
+mod soundness;
+#[cfg(test)]
 mod tests {
     use shrike_rules::Source;
 
