@@ -383,7 +383,7 @@ fields! {
     ProcPid "proc.pid" Number NoArgument, ALL, Record, "process id in the host's namespace";
     ProcPpid "proc.ppid" Number NoArgument, ALL, Record, "process id of the parent";
     ProcVpid "proc.vpid" Number NoArgument, ALL, Lookup, "process id in its own namespace";
-    ProcName "proc.name" Text NoArgument, ALL, Record, "name of the process, at most 15 bytes";
+    ProcName "proc.name" Text NoArgument, ALL, Record, "name that the kernel gave the process when it executed its program, at most 15 bytes; what it calls itself since then is thread.comm";
     ProcExe "proc.exe" Text NoArgument, ALL, Lookup, "first argument of the process";
     ProcExepath "proc.exepath" Text NoArgument, ALL, Lookup, "path of the executable";
     ProcArgs "proc.args" Text OptionalIndex, ALL, Made, "arguments after the first, joined by blanks; one of them by index";
@@ -456,6 +456,7 @@ fields! {
     ProcIsContainerLivenessProbe "proc.is_container_liveness_probe" Bool NoArgument, NOWHERE, Record, "whether the process is such a probe";
     ProcIsContainerReadinessProbe "proc.is_container_readiness_probe" Bool NoArgument, NOWHERE, Record, "whether the process is such a probe";
     ThreadTid "thread.tid" Number NoArgument, ALL, Record, "thread id in the host's namespace";
+    ThreadComm "thread.comm" Text NoArgument, ALL, Record, "name of the thread as it is now, which it can change, at most 15 bytes";
     ThreadCapInheritable "thread.cap_inheritable" Text NoArgument, ALL, Made, "inheritable capabilities by name, joined by blanks";
     ThreadCapPermitted "thread.cap_permitted" Text NoArgument, ALL, Made, "permitted capabilities by name, joined by blanks";
     ThreadCapEffective "thread.cap_effective" Text NoArgument, ALL, Made, "effective capabilities by name, joined by blanks";

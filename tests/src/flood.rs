@@ -175,10 +175,10 @@ fn no_record_is_torn() -> Result<()> {
     let mut pairs = Vec::new();
     for (index, file) in files.iter().enumerate() {
         fs::write(file, "")?;
-        pairs.push(format!("(proc.name = flooder-{index} and fd.name = {})", file.display()));
+        pairs.push(format!("(thread.comm = flooder-{index} and fd.name = {})", file.display()));
     }
     let rules = format!(
-        "- rule: Torn\n  desc: d\n  output: \"%proc.name %fd.name\"\n  priority: ERROR\n  condition: >-\n    \
+        "- rule: Torn\n  desc: d\n  output: \"%thread.comm %fd.name\"\n  priority: ERROR\n  condition: >-\n    \
          evt.type = openat and fd.directory = {} and not ({})\n",
         dir.display(),
         pairs.join(" or ")

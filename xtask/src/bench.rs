@@ -3,6 +3,7 @@
 //! does, and so it is measured beside others.
 
 mod launcher;
+mod rules;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -78,6 +79,8 @@ enum Part {
     Scale,
     /// What the launcher takes to run a container on this machine, beside crun, runc and bubblewrap; takes root
     Launcher,
+    /// What rules cost, ours and Falco's and generated ones: to load, and for each event of a recording, on this machine
+    Rules,
 }
 
 /// A figure as the guest tells it.
@@ -107,6 +110,7 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
         (Part::Launcher, None) => {
             launcher::compare(cache, options.rounds.unwrap_or(ROUNDS), offline)?
         }
+        (Part::Rules, _) => rules::measure()?,
         (Part::Launcher, Some(count)) => launcher::stress(cache, count, offline)?,
     };
     let mut met = true;

@@ -72,6 +72,7 @@ pub(super) fn field<'a>(
         FieldId::ProcIsPgidLeader | FieldId::ProcIsVpgidLeader => {
             (sight.ancestor(0)?.standing.group == header.tgid).into()
         }
+        FieldId::ThreadComm => header.comm().into(),
         FieldId::ThreadIsmain => (header.tid == header.tgid).into(),
         FieldId::ThreadNametid => {
             [header.comm(), header.tid.0.to_string().as_bytes()].concat().into()

@@ -128,12 +128,11 @@ impl Sight<'_, '_> {
         }
     }
 
-    /// The name of the main thread. It may have changed since the exec: the thread's own events tell.
+    /// The name that the kernel gave at the exec, which no program can choose later. Of a process that nobody has seen,
+    /// what its main thread is called now.
     pub(super) fn name(&self) -> Option<&[u8]> {
-        if self.header.tid == self.header.tgid {
-            return Some(self.header.comm());
-        }
-        self.ancestor(0).map(Process::name)
+        let own = || (self.header.tid == self.header.tgid).then(|| self.header.comm());
+        self.ancestor(0).map(Process::name).or_else(own)
     }
 
     pub(super) fn session_leader(&self) -> Option<&Process> {

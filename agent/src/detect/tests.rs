@@ -156,16 +156,24 @@ fn processes_are_told_as_falco_tells_them() {
 }
 
 #[test]
-fn a_renamed_main_thread_has_its_new_name_everywhere() {
+fn no_process_can_choose_its_name() {
     let mut renamed = header(OPENAT);
     renamed.comm[..3].copy_from_slice(b"dog");
     let mut processes = Processes::default();
     processes.apply(&header(EXECVE), &executed());
-    let text = |header: &Header, name| value(&processes, header, &open(b"/x", 0), name);
-    assert_eq!(text(&renamed, FieldId::ProcName).as_deref(), Some("dog"));
-    assert_eq!(text(&renamed, FieldId::ProcCmdline).as_deref(), Some("dog -n a b"));
-    let thread = Header { tid: Pid(8), ..renamed };
-    assert_eq!(text(&thread, FieldId::ProcName).as_deref(), Some("cat"), "another thread's name");
+    let text = |processes: &Processes, header: &Header, name| {
+        value(processes, header, &open(b"/x", 0), name)
+    };
+    assert_eq!(text(&processes, &renamed, FieldId::ProcName).as_deref(), Some("cat"));
+    assert_eq!(text(&processes, &renamed, FieldId::ProcCmdline).as_deref(), Some("cat -n a b"));
+    assert_eq!(text(&processes, &renamed, FieldId::ThreadComm).as_deref(), Some("dog"));
+    // Nor its children's.
+    processes.apply(&renamed, &samples()[Kind::Fork as usize]);
+    let child = Header { tgid: Pid(8), tid: Pid(8), start: StartTime(80), ..renamed };
+    assert_eq!(text(&processes, &child, FieldId::ProcName).as_deref(), Some("cat"));
+    // Of one that nobody knows, there is no other name.
+    let unknown = Header { start: StartTime(999_999_999_999), ..renamed };
+    assert_eq!(text(&processes, &unknown, FieldId::ProcName).as_deref(), Some("dog"));
 }
 
 #[test]

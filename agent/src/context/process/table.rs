@@ -212,7 +212,8 @@ impl Processes {
             standing: caller.map(|caller| caller.standing).unwrap_or_default(),
             vpid: fork.child_vpid,
             place: place.shared(caller.map(|caller| &caller.place)),
-            name: Name(header.comm),
+            // What the caller calls itself since its exec is no name of the kernel's.
+            name: caller.map_or(Name(header.comm), |caller| caller.name),
             image: caller.map(|caller| caller.image.inherited(header.time)).unwrap_or_default(),
             is_sibling: fork.clone_flags & CLONE_PARENT != 0,
             ..Process::heard(header.time)
