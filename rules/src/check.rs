@@ -85,7 +85,7 @@ pub(crate) fn check(
         if operand::field(term).is_some_and(|field| field.sources().len() > 1));
     let mut typer = Typer { check, name, ty, has_ends, lists, warnings };
     let test = typer.test(&check.right)?;
-    Ok(Check { left, test })
+    Ok(Check::new(left, test))
 }
 
 /// Resolves a field and its argument.

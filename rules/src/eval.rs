@@ -4,17 +4,18 @@
 //! Evaluation allocates nothing of its own, but for a regular expression on text that is not UTF-8, and for what
 //! transformers make.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 
 use memchr::memmem::{self, Finder};
 use regex::Regex;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ast::{Operator, Quantifier};
 use crate::event::{Argument, Event, Value};
 use crate::field::{Cost, FieldId, Type};
 use crate::glob::Glob;
+use crate::names::{self, NameSet};
 use crate::network::Network;
 use crate::parameter;
 use crate::path::PathSet;
@@ -24,7 +25,7 @@ use crate::term::{List, Term};
 const MAX_ANCESTORS: u32 = 1_024;
 
 /// How many results of shared conditions are kept while an event is judged.
-const MAX_KEPT: usize = 256;
+const MAX_KEPT: usize = 128;
 
 /// The conditions of a ruleset; a macro that several of them use is there once.
 #[derive(Debug, Default)]
@@ -46,16 +47,40 @@ pub(crate) enum Node {
     Or(Box<[NodeId]>),
 }
 
+/// How many values of fields are kept while an event is judged.
+const MAX_VALUES: usize = 16;
+
 /// An event that is being judged, with what was found out about it.
 pub(crate) struct Look<'e, E> {
-    pub(crate) event: &'e E,
+    event: &'e E,
     /// Results of shared conditions.
     kept: [Cell<Option<bool>>; MAX_KEPT],
+    /// Values of fields that several checks look at.
+    values: [OnceCell<Option<Value<'e>>>; MAX_VALUES],
+    /// The place of the event's name in the table of all names.
+    name: OnceCell<Option<usize>>,
 }
 
 impl<'e, E: Event> Look<'e, E> {
     pub(crate) fn new(event: &'e E) -> Self {
-        Self { event, kept: [const { Cell::new(None) }; MAX_KEPT] }
+        Self {
+            event,
+            kept: [const { Cell::new(None) }; MAX_KEPT],
+            values: [const { OnceCell::new() }; MAX_VALUES],
+            name: OnceCell::new(),
+        }
+    }
+
+    fn value(&self, place: u8, subject: &Subject) -> Option<&Value<'e>> {
+        self.values[usize::from(place)].get_or_init(|| subject.value(self.event)).as_ref()
+    }
+
+    fn is_named(&self, names: &NameSet) -> bool {
+        let name = self.name.get_or_init(|| match self.event.field(FieldId::EvtType, None)? {
+            Value::Text(name) => names::place(&name),
+            _ => None,
+        });
+        name.is_some_and(|place| names.has(place))
     }
 }
 
@@ -104,8 +129,34 @@ impl Program {
             std::cmp::Reverse(u64::from(users[*node]) * u64::from(costs[*node]))
         });
         self.places = vec![None; self.nodes.len()];
-        for (place, node) in (0..=u8::MAX).zip(shared) {
+        for (place, node) in (0..).zip(shared.into_iter().take(MAX_KEPT)) {
             self.places[node] = Some(place);
+        }
+        self.keep_values();
+    }
+
+    /// Gives the fields that most checks look at a place to keep their values.
+    fn keep_values(&mut self) {
+        let checks = self.nodes.iter_mut().filter_map(|node| match node {
+            Node::Check(check) => Some(check),
+            _ => None,
+        });
+        let mut by_subject: FxHashMap<Subject, Vec<&mut Check>> = FxHashMap::default();
+        for check in checks {
+            match check.subject() {
+                Some(subject) if subject.field == FieldId::EvtType => check.compile_names(),
+                Some(subject) if subject.has_one_value() => {
+                    by_subject.entry(subject.clone()).or_default().push(check);
+                }
+                _ => {}
+            }
+        }
+        let mut shared: Vec<_> = by_subject.into_values().filter(|users| users.len() > 1).collect();
+        shared.sort_by_key(|users| std::cmp::Reverse(users.len()));
+        for (place, users) in (0..).zip(shared.into_iter().take(MAX_VALUES)) {
+            for check in users {
+                check.place = Some(place);
+            }
         }
     }
 
@@ -155,7 +206,7 @@ impl Program {
     fn evaluate(&self, condition: NodeId, look: &Look<'_, impl Event>) -> bool {
         match &self.nodes[condition.0] {
             Node::And(operands) => operands.iter().all(|operand| self.holds_in(*operand, look)),
-            Node::Check(check) => check.holds(look.event),
+            Node::Check(check) => check.holds_in(look),
             Node::Not(operand) => !self.holds_in(*operand, look),
             Node::Or(operands) => operands.iter().any(|operand| self.holds_in(*operand, look)),
         }
@@ -167,6 +218,10 @@ impl Program {
 pub(crate) struct Check {
     pub(crate) left: Left,
     pub(crate) test: Test,
+    /// Of a test of the event's name: the names that pass.
+    names: Option<Box<NameSet>>,
+    /// Where the value is kept, if other checks look at it too.
+    place: Option<u8>,
 }
 
 /// What is tested.
@@ -177,14 +232,14 @@ pub(crate) enum Left {
 }
 
 /// A field with its argument.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Subject {
     pub(crate) field: FieldId,
     pub(crate) index: Index,
 }
 
 /// Which of the values of a field is meant.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Index {
     /// That of each ancestor, the process itself excluded.
     Ancestors,
@@ -203,6 +258,11 @@ impl Subject {
             (FieldId::EvtRawarg, Index::Named(name)) => parameter::raw_type(name),
             _ => self.field.info().ty,
         }
+    }
+
+    /// Whether there is never more than one value.
+    fn has_one_value(&self) -> bool {
+        self.index != Index::Ancestors && self.field.sources().len() < 2
     }
 
     /// Whether the field is of such a kind, or another that it may have its value from.
@@ -249,6 +309,29 @@ impl Subject {
 }
 
 impl Check {
+    pub(crate) fn new(left: Left, test: Test) -> Self {
+        Self { left, test, names: None, place: None }
+    }
+
+    fn compile_names(&mut self) {
+        if !matches!(self.test, Test::Against(..)) {
+            let names = NameSet::matching(|name| self.test.holds(&Value::from(name)));
+            self.names = Some(Box::new(names));
+        }
+    }
+
+    /// The same as [`Check::holds`], with what is known of the event already.
+    fn holds_in(&self, look: &Look<'_, impl Event>) -> bool {
+        match (&self.names, self.place, &self.left) {
+            (Some(names), ..) => look.is_named(names),
+            (None, Some(place), Left::Term(Term::Field(subject))) => {
+                let value = look.value(place, subject);
+                value.is_some_and(|value| self.test.holds_in(value, look.event))
+            }
+            _ => self.holds(look.event),
+        }
+    }
+
     /// The field that is tested, if nothing is made of it.
     pub(crate) fn subject(&self) -> Option<&Subject> {
         match &self.left {

@@ -107,7 +107,7 @@ pub use format::format;
 pub use need::Alternative;
 pub use output::Output;
 pub use rule::{Priority, Rule, UnknownPriority};
-pub use ruleset::{Loaded, Matching, Options, Ruleset, Source};
+pub use ruleset::{Loaded, Matches, Matching, Options, Ruleset, Source};
 pub use selection::{NoSelector, Selection, Selector};
 pub use shrike_common::Kind;
 pub use support::{Extent, Support};

@@ -54,10 +54,20 @@ impl NameSet {
             .map(|(_, name)| *name)
     }
 
+    /// Whether the name at this place of [`NAMES`] is one of these.
+    pub(crate) fn has(&self, place: usize) -> bool {
+        self.0[place / 64] & 1 << (place % 64) != 0
+    }
+
     /// The kinds whose events carry one of these names.
     pub(crate) fn kinds(self) -> KindSet {
         self.names().filter_map(kind_of).collect()
     }
+}
+
+/// The place of a name in [`NAMES`].
+pub(crate) fn place(name: &[u8]) -> Option<usize> {
+    NAMES.binary_search_by(|other| other.as_bytes().cmp(name)).ok()
 }
 
 /// Whether `name` is an event name.

@@ -1,10 +1,12 @@
 //! Rules that are ready to be matched against events.
 
+use std::fmt;
+
 use crate::diagnose::{Diagnostic, Severity};
 use crate::eval::{Look, NodeId, Program};
 use crate::event::{Event, KindSet, Stage};
 use crate::field::FieldId;
-use crate::index::{self, Index};
+use crate::index::{self, Candidates, Index};
 use crate::load;
 use crate::need::{self, Alternative};
 use crate::rule::{Priority, Rule};
@@ -227,28 +229,60 @@ impl Ruleset {
 
     /// The rules that match `event`, in load order; one at most with [`Matching::First`]. Of an event
     /// that ends, those that are not known from its beginning.
-    pub fn matches<'a, E: Event>(&'a self, event: &'a E) -> impl Iterator<Item = &'a Rule> {
-        let limit = match self.matching {
+    pub fn matches<'a, E: Event>(&'a self, event: &'a E) -> Matches<'a, E> {
+        let bucket = &self.buckets[event.kind() as usize];
+        let candidates = bucket.index.candidates(event);
+        let left = match self.matching {
             Matching::All => usize::MAX,
             Matching::First => 1,
         };
-        let stage = event.stage();
-        let is_in_time = move |rule: &Rule| match stage {
-            // Where the first rule counts, one that does not ask may come before one that does.
-            Stage::Whole | Stage::Ended => true,
-            Stage::Begun => !rule.asks_for_result,
-            Stage::Attempt => rule.asks_for_result,
-        };
-        let Bucket { entries, index } = &self.buckets[event.kind() as usize];
-        let look = Look::new(event);
-        index
-            .candidates(event)
-            .map(move |place| &entries[place as usize])
-            .filter(move |entry| is_in_time(&self.rules[entry.rule]))
-            .filter(move |entry| self.program.holds_in(entry.condition, &look))
-            .map(|entry| &self.rules[entry.rule])
-            .take(limit)
-            .filter(move |rule| stage != Stage::Ended || rule.asks_for_result)
+        Matches { ruleset: self, bucket, event, candidates, left, look: None }
+    }
+}
+
+/// The rules that match an event.
+pub struct Matches<'a, E> {
+    ruleset: &'a Ruleset,
+    bucket: &'a Bucket,
+    event: &'a E,
+    candidates: Candidates<'a>,
+    /// How many more rules may match.
+    left: usize,
+    look: Option<Look<'a, E>>,
+}
+
+impl<'a, E: Event> Iterator for Matches<'a, E> {
+    type Item = &'a Rule;
+
+    fn next(&mut self) -> Option<&'a Rule> {
+        while self.left > 0 {
+            let Entry { rule, condition } = self.bucket.entries[self.candidates.next()? as usize];
+            let rule = &self.ruleset.rules[rule];
+            let stage = self.event.stage();
+            let is_in_time = match stage {
+                // Where the first rule counts, one that does not ask may come before one that does.
+                Stage::Whole | Stage::Ended => true,
+                Stage::Begun => !rule.asks_for_result,
+                Stage::Attempt => rule.asks_for_result,
+            };
+            if !is_in_time {
+                continue;
+            }
+            let look = self.look.get_or_insert_with(|| Look::new(self.event));
+            if self.ruleset.program.holds_in(condition, look) {
+                self.left -= 1;
+                if stage != Stage::Ended || rule.asks_for_result {
+                    return Some(rule);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl<E> fmt::Debug for Matches<'_, E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Matches").finish_non_exhaustive()
     }
 }
 

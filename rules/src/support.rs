@@ -107,7 +107,7 @@ fn collect(program: &Program, condition: NodeId, see: &mut dyn FnMut(&Subject)) 
             operands.iter().for_each(|operand| collect(program, *operand, see));
         }
         Node::Not(operand) => collect(program, *operand, see),
-        Node::Check(Check { left, test }) => {
+        Node::Check(Check { left, test, .. }) => {
             match left {
                 Left::List(list) => list.subjects(see),
                 Left::Term(term) => term.subjects(see),
