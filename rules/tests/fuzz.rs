@@ -6,7 +6,7 @@ mod support;
 use std::cell::Cell;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -34,20 +34,27 @@ fn cases(cases: u32) -> ProptestConfig {
 /// The project's own rule files: the default rules, and those of the cases of the language.
 fn files() -> Vec<String> {
     let own = concat!(env!("CARGO_MANIFEST_DIR"), "/default");
-    let entries = std::fs::read_dir(own).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let entries =
+        std::fs::read_dir(own).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<_> =
+        entries.map(|path| std::fs::read_to_string(path).expect("a file")).collect();
     files.sort();
     let cases: Vec<serde_json::Value> =
-        serde_json::from_str(include_str!("../cases/rule_files.json")).unwrap();
-    files.extend(cases.iter().map(|case| case["yaml"].as_str().unwrap().to_owned()));
+        serde_json::from_str(include_str!("../cases/rule_files.json")).expect("cases");
+    files.extend(cases.iter().map(|case| case["yaml"].as_str().expect("a file").to_owned()));
     files
 }
 
 /// The conditions of the cases of the language.
 fn conditions() -> Vec<String> {
-    let cases = [include_str!("../cases/conditions.json"), include_str!("../cases/evaluation.json")]
-        .map(|text| serde_json::from_str::<Vec<serde_json::Value>>(text).unwrap());
-    cases.iter().flatten().map(|case| case["expr"].as_str().unwrap().to_owned()).collect()
+    let cases =
+        [include_str!("../cases/conditions.json"), include_str!("../cases/evaluation.json")]
+            .map(|text| serde_json::from_str::<Vec<serde_json::Value>>(text).expect("cases"));
+    cases
+        .iter()
+        .flatten()
+        .map(|case| case["expr"].as_str().expect("a condition").to_owned())
+        .collect()
 }
 
 /// A change of a text, at places that are given as shares of its length.
@@ -121,17 +128,17 @@ impl Mutation {
 fn mutated(texts: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
     (select(texts), vec(mutation(), 1..8)).prop_map(|(text, mutations)| {
         let mut text = text.into_bytes();
-        mutations.iter().for_each(|mutation| mutation.apply(&mut text));
+        for mutation in &mutations {
+            mutation.apply(&mut text);
+        }
         text
     })
 }
 
 /// Says of which diagnostic the place is none of the file's.
 fn misplaced<'d>(text: &[u8], diagnostics: &'d [Diagnostic]) -> Option<&'d Diagnostic> {
-    let text = match str::from_utf8(text) {
-        Ok(text) => text,
-        Err(error) => str::from_utf8(&text[..error.valid_up_to()]).unwrap(),
-    };
+    // What is behind a byte that is not UTF-8 is not read.
+    let text = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     let lines: Vec<_> = text.split('\n').map(|line| line.chars().count()).collect();
     // The place after the last character is one, too: something may be missing there.
     let is_there = |line: usize, column: usize| {
@@ -202,14 +209,15 @@ impl Event for Hashed {
             None => {}
         }
         let hash = hasher.finish();
+        let bytes = hash.to_le_bytes();
         let texts = ["", "a", "/srv/a", "-vf x", "\u{e9}", "proc.pname", "host"];
         match hash % 8 {
             0 => None,
             1 => Some(Value::Bool(hash & 64 > 0)),
             2 => Some(Value::Number(i128::from(hash >> 56))),
-            3 => Some(Value::Address(IpAddr::V4(Ipv4Addr::from_bits((hash >> 32) as u32)))),
-            4 => Some(Value::from(hash.to_le_bytes().to_vec())),
-            _ => Some(Value::from(texts[(hash >> 8) as usize % texts.len()])),
+            3 => Some(Value::Address(IpAddr::from([192, 0, 2, bytes[1]]))),
+            4 => Some(Value::from(bytes.to_vec())),
+            _ => Some(Value::from(texts[usize::from(bytes[2]) % texts.len()])),
         }
     }
 }
@@ -276,9 +284,9 @@ proptest! {
 
 /// What changes the meaning of YAML, or of a condition.
 const PIECES: &[&str] = &[
-    "'", "\"", ":", "- ", "{", "}", "[", "]", "&a ", "*a", "|\n", ">", "#", "\t", "\n", "%",
-    "(", ")", ",", " and ", " or ", "not ", "override", "append", "é", "\u{feff}", "\\x00",
-    "---\n", "<<: ", "!!str ", "\r", "?",
+    "'", "\"", ":", "- ", "{", "}", "[", "]", "&a ", "*a", "|\n", ">", "#", "\t", "\n", "%", "(",
+    ")", ",", " and ", " or ", "not ", "override", "append", "é", "\u{feff}", "\\x00", "---\n",
+    "<<: ", "!!str ", "\r", "?",
 ];
 
 /// Lines that rule files have.
