@@ -1,4 +1,5 @@
 //! Falco's own rule files, if they are at hand: they load unchanged, and what the sensor can tell fires each rule.
+#![allow(clippy::expect_used, reason = "a test may panic anywhere")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

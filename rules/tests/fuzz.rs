@@ -1,5 +1,6 @@
 //! Whatever a file holds, it is read to its end without a panic, and what is said of it has a place in it. And the
 //! fast way of judging an event, by an index and kept results, finds what the plain way finds.
+#![allow(clippy::expect_used, reason = "a test may panic anywhere")]
 
 mod support;
 
