@@ -168,6 +168,7 @@ codes! {
     InvalidMacroName "LOAD_INVALID_MACRO_NAME" Warning "A macro's name cannot be used in a condition.";
     InvalidListName "LOAD_INVALID_LIST_NAME" Warning "A list's name cannot be used in a condition.";
     CompileConditionWarning "LOAD_COMPILE_CONDITION" Warning "A condition probably means something else.";
+    AppendNoValues "LOAD_APPEND_NO_VALUES" Warning "An exception is extended by nothing.";
     ExceptionNameNotUnique "LOAD_EXCEPTION_NAME_NOT_UNIQUE" Warning "A rule has two exceptions of one name.";
     UnknownKey "LOAD_UNKNOWN_KEY" Warning "An item has a key that is not known.";
     NeverMatches "LOAD_NEVER_MATCHES" Warning "No event can satisfy the condition of a rule.";

@@ -43,12 +43,16 @@
 //!
 //! On its way from text to a match a rule passes through the modules in this order: `yaml` and
 //! `file` read items, `merge` lets later ones redefine and extend earlier ones, `lex` and `parse`
-//! turn a condition into the tree of `ast`, `check` gives names and constants their meaning from
-//! the table in [`field`], `operand` does so with transformers, which `term` evaluates, `compile` puts the result into the program that `eval` runs, `output`
-//! does the like for templates, and `load` leads them all. `lint` looks at what
-//! came of it for rules that cannot be meant as they are, and `advice` has a word for what is no rule
-//! at all; `findings` keeps as many complaints as anybody reads. Whatever is wrong on the way becomes a
-//! [`Diagnostic`] at its place in `source`. [`format()`] lays rule files out and has no part in this.
+//! turn a condition into the tree of `ast` (an `exception` becomes a condition first), `check` gives names and
+//! constants their meaning from the table in [`field`], `operand` does so with transformers, which `term` evaluates,
+//! `compile` puts the result into the program that `eval` runs, on the rules that `index` finds for an event; `output`
+//! does the like for templates, `selection` says which rules are in force, and `load` leads them all.
+//!
+//! `lint` looks at what came of it for rules that cannot be meant as they are, and `advice` has a word for what is no
+//! rule at all; `findings` keeps as many complaints as anybody reads. Whatever is wrong on the way becomes a
+//! [`Diagnostic`] at its place in `source`. `need` tells what an event must at least be, `support` what of a rule a
+//! sensor can tell, `witness` finds an event for it, and `spell` shows checks as text. [`format()`] lays rule files out
+//! and has no part in this.
 //!
 //! Rule files may also have tests of their rules, which [`test`] runs; `trace` keeps for them where
 //! each part of a condition stands.

@@ -103,6 +103,7 @@ impl<'a> Loader<'a, '_> {
             self.report_unused(kind, &name);
         }
         self.report_redefined();
+        self.report_idle();
         let (rules, conditions): (Vec<_>, Vec<_>) = rules
             .into_iter()
             .map(|(rule, definition, condition)| ((rule, condition.node), (definition, condition)))
@@ -176,6 +177,19 @@ impl<'a> Loader<'a, '_> {
             diagnostic.hint = Some(
                 "give one of them another name, or say what changes with `override`".to_owned(),
             );
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    fn report_idle(&mut self) {
+        for (rule, exception, place) in &self.definitions.idle {
+            let file = &self.files[place.file];
+            if self.diagnostics.drops(file, Code::AppendNoValues) {
+                continue;
+            }
+            let message = format!("exception '{exception}' is extended by no values");
+            let mut diagnostic = file.diagnostic(Code::AppendNoValues, &place.span, message);
+            diagnostic.item = Some(Item { kind: ItemKind::Rule, name: rule.clone() });
             self.diagnostics.push(diagnostic);
         }
     }

@@ -17,6 +17,8 @@ pub(crate) struct Definitions {
     pub(crate) rules: Table<RuleBody>,
     /// Rules that took the place of one of their own file, and where that stood.
     pub(crate) redefined: Vec<(String, Place, Place)>,
+    /// Exceptions, each of a rule, that extend the one of their name by nothing, and where they stand.
+    pub(crate) idle: Vec<(String, String, Place)>,
     items_seen: usize,
 }
 
@@ -145,6 +147,20 @@ impl Definitions {
             return Ok(());
         }
         let rule = &mut target(&mut self.rules, ItemKind::Rule, &name, sequence)?.value;
+        let extends = |(key, operation): &(String, Operation)| {
+            key == "exceptions" && *operation == Operation::Append
+        };
+        if matches!(merge, Merge::Append)
+            || matches!(merge, Merge::Override(all) if all.iter().any(extends))
+        {
+            let more = body.exceptions.iter().flatten().filter(|more| more.values.is_empty());
+            let is_there = |more: &&Exception| {
+                rule.exceptions.iter().flatten().any(|earlier| earlier.name == more.name)
+            };
+            let idle = more.filter(is_there);
+            self.idle
+                .extend(idle.map(|more| (name.clone(), more.name.clone(), more.place.clone())));
+        }
         match merge {
             Merge::Define => {}
             Merge::Toggle => rule.enabled = body.enabled,

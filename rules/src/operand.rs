@@ -44,12 +44,20 @@ pub(crate) fn right(operand: &Operand) -> Result<Typed> {
     if let Typed::Term(Term::Field(subject), _) = &typed
         && (subject.index == Index::Ancestors
             || subject.field.info().argument == ArgumentRule::Ancestor
-            || subject.field.sources().len() > 1)
+            || subject.field.sources().len() > 1
+            || is_left_only(subject.field))
     {
         let message = format!("{} cannot be on the right-hand side", subject.field.name());
         return Err(Problem::condition(span(operand), message));
     }
     Ok(typed)
+}
+
+/// Whether a field is for comparing with constants of its own: networks, services and names of hosts.
+fn is_left_only(field: FieldId) -> bool {
+    use FieldId::{FdCipName, FdLipName, FdProto, FdRipName, FdSipName};
+    field.info().ty == Type::Network
+        || matches!(field, FdCipName | FdLipName | FdProto | FdRipName | FdSipName)
 }
 
 pub(crate) fn span(operand: &Operand) -> Span {
@@ -78,6 +86,7 @@ fn call(call: &Call) -> Result<Typed> {
             [CallArgument::Operand(operand)] => {
                 let term = match typed(operand)? {
                     Typed::List(list) => Term::LengthOfList(Box::new(list)),
+                    Typed::Term(term, Type::Bytes) => Term::Length(Box::new(term)),
                     Typed::Term(..) => Term::Length(Box::new(text_of(operand)?)),
                 };
                 Ok(Typed::Term(term, Type::Number))

@@ -1,8 +1,10 @@
 //! Falco's own rule files, if they are at hand: they load unchanged, and what the sensor can tell fires each rule.
+#![allow(clippy::expect_used, reason = "a test may panic anywhere")]
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
-use shrike_rules::{Extent, Ruleset, Source};
+use shrike_rules::{Extent, Ruleset, Source, Support};
 
 /// The published files, from the folder that `SHRIKE_FALCO_RULES` names, or beside the checkout.
 fn files() -> Vec<(String, Vec<u8>)> {
@@ -61,4 +63,64 @@ fn every_rule_about_events_of_the_sensor_can_fire() {
         assert!(!ruleset.holds(index, &near_miss), "{}", rule.name());
     }
     println!("fully, partly, never: {counts:?}");
+}
+
+/// What of each published rule is evaluated, as a page for those who have them.
+///
+/// Run with `SHRIKE_BLESS=1` to write it.
+#[test]
+fn the_page_of_the_published_rules_is_up_to_date() {
+    let files = files();
+    if files.is_empty() {
+        return;
+    }
+    let page = page(&files);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/falco-rules.md");
+    if std::env::var_os("SHRIKE_BLESS").is_some() {
+        std::fs::write(path, &page).expect("the page can be written");
+    }
+    let kept = std::fs::read_to_string(path).expect("the page is there");
+    let differs = std::iter::zip(page.lines(), kept.lines()).find(|(new, old)| new != old);
+    assert!(page == kept, "run it with SHRIKE_BLESS=1: {differs:?}");
+}
+
+fn page(files: &[(String, Vec<u8>)]) -> String {
+    let mut page = "\
+# What of Falco's rules is evaluated
+
+Each rule that Falco publishes, and how much of it shrike's sensor can tell: *fully*; *partly*, where some of the
+events that it names are not emitted or a field of its condition never has a value, so that every check of it is false; or
+*never*, where none of the events is emitted. A field that is absent in the output is shown as `<NA>`. Of a rule that is
+never evaluated, events alone are listed.
+
+`shrike rules list` tells the same of any files. [falco.md](falco.md) says what else differs. This page is written by
+`SHRIKE_BLESS=1 cargo test -p shrike-rules --test falco`, and a test holds it against the files if they are at hand.
+"
+    .to_owned();
+    for file in files {
+        let name = Path::new(&file.0).file_name().expect("a name").display();
+        let ruleset = load(std::slice::from_ref(file));
+        let supports = (0..ruleset.rules().len()).filter_map(|place| ruleset.support(place));
+        let supports: Vec<_> = supports.collect();
+        let count = |extent| supports.iter().filter(|one| one.extent() == extent).count();
+        let (rules, full, partial) = (supports.len(), count(Extent::Full), count(Extent::Partial));
+        let never = count(Extent::Never);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            page,
+            "\n## {name}\n\n{rules} rules: {full} fully, {partial} partly, {never} never.\n\n\
+             | rule | evaluated | events missing | fields missing | absent in output |\n\
+             |---|---|---|---|---|\n"
+        );
+        for (rule, support) in ruleset.rules().iter().zip(&supports) {
+            let off = if rule.is_enabled() { "" } else { " (off)" };
+            let Support { missing_events, missing_fields, absent_in_output, .. } = support;
+            let events = missing_events.join(" ");
+            let (fields, absent) = (missing_fields.join(" "), absent_in_output.join(" "));
+            let extent = support.extent().name();
+            let name = rule.name();
+            let _ = writeln!(page, "| {name}{off} | {extent} | {events} | {fields} | {absent} |");
+        }
+    }
+    page
 }

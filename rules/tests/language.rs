@@ -254,3 +254,49 @@ fn transformers_are_typed() {
         assert!(text.contains(found), "{condition}: {text}");
     }
 }
+
+/// What `docs/falco.md` tells of conditions.
+#[test]
+fn what_differs_from_falco_is_as_its_page_says() {
+    let address = |text: &str| shrike_rules::Value::Address(text.parse().expect("an address"));
+    let event = Given::new(Kind::Connect)
+        .with("evt.type", "connect")
+        .with("evt.dir", "<")
+        .with("proc.name", "a12")
+        .with("fd.rip", address("192.0.2.1"))
+        .with("fd.lip", address("198.51.100.4"))
+        .with("fd.rport", 443_u32);
+    for condition in [
+        "fd.ip intersects (198.51.100.4) and fd.net intersects (192.0.2.0/24)",
+        "fd.port intersects (443) and fd.ip exists and fd.net exists and fd.port exists",
+        "not fd.net = ::/0",
+        "fd.rport = https",
+        "proc.name regex a\\d+ and proc.name regex '(?i)A[0-9]+'",
+        "evt.dir = <",
+    ] {
+        assert!(matches(condition, &event), "{condition}");
+    }
+    assert!(!matches("fd.ip exists or fd.net exists or fd.port exists", &Given::open("/etc/x")));
+    for condition in [
+        "proc.name regex '(a)\\\\1'",
+        "proc.name regex '(?=a)a12'",
+        "proc.pid = 0x1f",
+        "proc.pid = 1.5",
+        "proc.pid = 1e+3",
+    ] {
+        assert!(complaint(condition).starts_with("error"), "{condition}");
+    }
+    assert!(complaint("evt.type = umount2").contains("LOAD_NO_SENSOR"));
+    for accepted in [
+        "- required_plugin_versions: [{name: container, version: 99.0.0}]\n".to_owned(),
+        rule("r", "evt.type = execve and evt.dir = <"),
+        rule("r", "evt.type = execve and proc.name regex sh"),
+        rule("r", "evt.type = execve and proc.name = tolower"),
+    ] {
+        assert_eq!(load(&accepted).diagnostics, [], "{accepted}");
+    }
+    // An item with a mistake takes nothing with it.
+    let loaded = load(&(rule("a", "evt.type =") + &rule("b", "evt.type = fork")));
+    let names: Vec<_> = loaded.ruleset.rules().iter().map(shrike_rules::Rule::name).collect();
+    assert_eq!(names, ["b"]);
+}

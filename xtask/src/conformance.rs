@@ -200,6 +200,31 @@ mod tests {
         assert!(run(folder.path().to_owned()).is_err());
     }
 
+    /// The project's own cases, and those with Falco's verdicts if they are at hand.
+    #[test]
+    fn the_language_is_as_the_cases_say() {
+        for folder in ["rules/cases", FOLDER].map(|folder| workspace::root().join(folder)) {
+            if folder == workspace::root().join(FOLDER) && !folder.is_dir() {
+                println!("skipped: there is no folder {}", folder.display());
+                continue;
+            }
+            assert!(run(&Options { folder: Some(folder) }).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_deviation_is_of_a_case_of_our_own() {
+        let files = files(&workspace::root().join("rules/cases")).unwrap();
+        let cases = files.iter().map(|path| fs::read_to_string(path).unwrap());
+        let cases: Vec<Vec<Case>> =
+            cases.map(|text| serde_json::from_str(&text).unwrap()).collect();
+        let deviations: Vec<Deviation> = serde_json::from_str(DEVIATIONS).unwrap();
+        for deviation in deviations {
+            let is_it = |case: &Case| case.name() == deviation.case;
+            assert!(cases.iter().flatten().any(is_it), "{}", deviation.case);
+        }
+    }
+
     #[test]
     fn every_deviation_has_a_reason() {
         let deviations: Vec<Deviation> = serde_json::from_str(DEVIATIONS).unwrap();
