@@ -59,7 +59,8 @@ fn every_rule_about_events_of_the_sensor_can_fire() {
             continue;
         };
         assert!(ruleset.holds(index, &event), "{}", rule.name());
-        let near_miss = ruleset.near_miss(index, &event).expect(rule.name());
+        let near_miss = ruleset.near_miss(index, &event);
+        let near_miss = near_miss.unwrap_or_else(|| panic!("{}: {event:?}", rule.name()));
         assert!(!ruleset.holds(index, &near_miss), "{}", rule.name());
     }
     println!("fully, partly, never: {counts:?}");
