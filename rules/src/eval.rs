@@ -25,7 +25,7 @@ use crate::term::{List, Term};
 const MAX_ANCESTORS: u32 = 1_024;
 
 /// How many results of shared conditions are kept while an event is judged.
-const MAX_KEPT: usize = 128;
+const MAX_KEPT: usize = u128::BITS as usize;
 
 /// The conditions of a ruleset; a macro that several of them use is there once.
 #[derive(Debug, Default)]
@@ -48,13 +48,13 @@ pub(crate) enum Node {
 }
 
 /// How many values of fields are kept while an event is judged.
-const MAX_VALUES: usize = 16;
+const MAX_VALUES: usize = 10;
 
 /// An event that is being judged, with what was found out about it.
 pub(crate) struct Look<'e, E> {
     event: &'e E,
-    /// Results of shared conditions.
-    kept: [Cell<Option<bool>>; MAX_KEPT],
+    /// Which results of shared conditions are known, one bit for each, and which of them hold.
+    kept: Cell<[u128; 2]>,
     /// Values of fields that several checks look at.
     values: [OnceCell<Option<Value<'e>>>; MAX_VALUES],
     /// The place of the event's name in the table of all names.
@@ -65,7 +65,7 @@ impl<'e, E: Event> Look<'e, E> {
     pub(crate) fn new(event: &'e E) -> Self {
         Self {
             event,
-            kept: [const { Cell::new(None) }; MAX_KEPT],
+            kept: Cell::new([0; 2]),
             values: [const { OnceCell::new() }; MAX_VALUES],
             name: OnceCell::new(),
         }
@@ -152,7 +152,11 @@ impl Program {
             }
         }
         let mut shared: Vec<_> = by_subject.into_values().filter(|users| users.len() > 1).collect();
-        shared.sort_by_key(|users| std::cmp::Reverse(users.len()));
+        // By what looking again would cost.
+        shared.sort_by_key(|users| {
+            let cost: u64 = users.iter().map(|check| u64::from(check.source_cost())).sum();
+            std::cmp::Reverse(cost)
+        });
         for (place, users) in (0..).zip(shared.into_iter().take(MAX_VALUES)) {
             for check in users {
                 check.place = Some(place);
@@ -195,12 +199,16 @@ impl Program {
         let Some(Some(place)) = self.places.get(condition.0) else {
             return self.evaluate(condition, look);
         };
-        let kept = &look.kept[usize::from(*place)];
-        kept.get().unwrap_or_else(|| {
-            let holds = self.evaluate(condition, look);
-            kept.set(Some(holds));
-            holds
-        })
+        let bit = 1_u128 << place;
+        let [known, holding] = look.kept.get();
+        if known & bit != 0 {
+            return holding & bit != 0;
+        }
+        let holds = self.evaluate(condition, look);
+        // Others may have become known meanwhile.
+        let [known, holding] = look.kept.get();
+        look.kept.set([known | bit, if holds { holding | bit } else { holding }]);
+        holds
     }
 
     fn evaluate(&self, condition: NodeId, look: &Look<'_, impl Event>) -> bool {
@@ -342,10 +350,15 @@ impl Check {
 
     /// What it costs to evaluate, in no unit: a number of the event costs 1.
     fn cost(&self) -> u32 {
-        let mut cost = self.test.cost();
+        self.test.cost().saturating_add(self.source_cost())
+    }
+
+    /// What it costs to have what is tested.
+    fn source_cost(&self) -> u32 {
+        let mut cost = 0;
         let mut add = |subject: &Subject| {
             cost += match subject.field.info().cost {
-                Cost::Record => 0,
+                Cost::Record => 1,
                 Cost::Lookup => 4,
                 Cost::Made => 16,
                 Cost::Walk => 24,

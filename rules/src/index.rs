@@ -24,7 +24,7 @@ const FIELDS: [FieldId; 6] = [
 const MIN_RULES: usize = 8;
 
 /// The most lists of rules that one event can be in before all rules are evaluated.
-const MAX_LISTS: usize = 24;
+const MAX_LISTS: usize = 12;
 
 /// The rules of a bucket by what they ask for.
 #[derive(Debug, Default)]

@@ -6,6 +6,10 @@
 //! system call does: `boundary`, `breach`, `cgroup_attach`, `file_create`, `file_open` (of files that the kernel opens on no
 //! open call's behalf), `mmap_exec` and `sysctl`.
 
+use std::sync::LazyLock;
+
+use rustc_hash::FxHashMap;
+
 use crate::event::KindSet;
 use shrike_common::Kind;
 
@@ -67,7 +71,9 @@ impl NameSet {
 
 /// The place of a name in [`NAMES`].
 pub(crate) fn place(name: &[u8]) -> Option<usize> {
-    NAMES.binary_search_by(|other| other.as_bytes().cmp(name)).ok()
+    static PLACES: LazyLock<FxHashMap<&[u8], usize>> =
+        LazyLock::new(|| NAMES.iter().map(|name| name.as_bytes()).zip(0..).collect());
+    PLACES.get(name).copied()
 }
 
 /// Whether `name` is an event name.

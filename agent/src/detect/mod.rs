@@ -167,7 +167,7 @@ impl Sight<'_, '_> {
     /// the open calls would miss it; one that the kernel opens in order to execute it does not.
     fn event_type(&self) -> &'static str {
         let kind = self.event.kind();
-        let own = event_type(kind, syscall::name(self.header));
+        let own = syscall::event_type(kind, self.header);
         match self.event {
             Event::FileOpen(open)
                 if own == event_type(kind, None) && open.flags & FMODE_EXEC == 0 =>

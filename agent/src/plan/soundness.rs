@@ -117,15 +117,14 @@ fn condition() -> impl Strategy<Value = String> {
 }
 
 fn load(conditions: &[String]) -> Ruleset {
-    let rules: String = (0..)
-        .zip(conditions)
-        .map(|(number, condition)| {
-            format!(
-                "- rule: R{number}\n  desc: d\n  output: o\n  priority: INFO\n  condition: >-\n    evt.type = openat \
-                 and ({condition})\n"
-            )
-        })
-        .collect();
+    let rule = |(number, condition): (usize, &String)| {
+        format!(
+            "- rule: R{number}\n  desc: d\n  output: o\n  priority: INFO\n  condition: >-\n    evt.type = openat and \
+             ({condition})\n"
+        )
+    };
+    let rules: Vec<String> = conditions.iter().enumerate().map(rule).collect();
+    let rules = rules.concat();
     let loaded = Ruleset::load(&[Source::new("r", &rules)]);
     assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
     loaded.ruleset
@@ -238,7 +237,8 @@ fn no_event_that_matches_is_held_back() {
 /// Each table has a say: a plan that lacks something of it loses events, and that is seen.
 #[test]
 fn a_plan_that_holds_back_too_much_is_caught() {
-    let spoils: [(&str, fn(&mut KindPlan)); 7] = [
+    type Spoil = fn(&mut KindPlan);
+    let spoils: [(&str, Spoil); 7] = [
         ("scope", |plan| plan.tables.scope[Membership::Member as usize] &= !1),
         ("access", |plan| plan.tables.access[1] &= !1),
         ("class", |plan| plan.tables.class[Plan::class_index(0o10)] &= !1),
