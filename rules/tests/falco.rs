@@ -42,6 +42,14 @@ fn each_file_loads_alone_and_all_of_them_together() {
     load(&files);
 }
 
+/// Rules that nothing can fire as they are published, and why.
+const NEVER_TRUE: [(&str, &str); 4] = [
+    ("Launch Disallowed Container", "whatever has an id is allowed until the macro is replaced"),
+    ("Network Connection outside Local Subnet", "the list of namespaces is empty"),
+    ("Detect outbound connections to common miner pool ports", "fd.sip.name has no value"),
+    ("Contact K8S API Server From Container", "fd.sip.name has no value"),
+];
+
 /// For every rule that is about events of the sensor: one that fires it, and the least that must be there for that.
 #[test]
 fn every_rule_about_events_of_the_sensor_can_fire() {
@@ -55,7 +63,8 @@ fn every_rule_about_events_of_the_sensor_can_fire() {
             continue;
         }
         let Some(event) = ruleset.witness(index) else {
-            println!("nothing found for {}: {}", rule.name(), rule.condition());
+            let is_known = NEVER_TRUE.iter().any(|(name, _)| *name == rule.name());
+            assert!(is_known, "nothing fires {}: {}", rule.name(), rule.condition());
             continue;
         };
         assert!(ruleset.holds(index, &event), "{}", rule.name());
