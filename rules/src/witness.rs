@@ -18,6 +18,9 @@ use crate::term::Term;
 /// How many values are tried in all before the search gives up.
 const MAX_STEPS: usize = 200_000;
 
+/// The most members of a list that are tried.
+const MAX_MEMBERS: usize = 8;
+
 /// A made-up event.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Witness {
@@ -142,9 +145,12 @@ impl Search<'_, '_> {
                 self.satisfy(&goals, event)
             }
             (Node::And(operands), true) | (Node::Or(operands), false) => {
-                // The goals are taken from the end.
-                let operands = operands.iter().rev().map(|operand| (*operand, wanted));
-                let goals: Vec<_> = rest.iter().copied().chain(operands).collect();
+                // The goals are taken from the end: what leaves the least choice first.
+                let mut operands: Vec<_> =
+                    operands.iter().map(|operand| (*operand, wanted)).collect();
+                operands.sort_by_key(|(operand, wanted)| self.is_open(*operand, *wanted));
+                let goals: Vec<_> =
+                    rest.iter().copied().chain(operands.into_iter().rev()).collect();
                 self.satisfy(&goals, event)
             }
             (Node::And(operands), false) | (Node::Or(operands), true) => {
@@ -159,6 +165,25 @@ impl Search<'_, '_> {
                 }
                 self.decide(check, wanted, &event, rest)
             }
+        }
+    }
+
+    /// Whether almost any value would do.
+    fn is_open(&self, node: NodeId, wanted: bool) -> bool {
+        match self.program.node(node) {
+            Node::Not(operand) => self.is_open(*operand, !wanted),
+            Node::Check(check) => {
+                let is_unequal = matches!(
+                    check.test,
+                    Test::Text(TextTest::Relation(Relation::NotEqual, _))
+                        | Test::Number(Relation::NotEqual, _)
+                        | Test::Address { is_equal: false, .. }
+                        | Test::Network { is_in: false, .. }
+                        | Test::Exists
+                );
+                is_unequal == wanted
+            }
+            Node::And(_) | Node::Or(_) => !wanted,
         }
     }
 
@@ -268,7 +293,12 @@ fn propose(test: &Test, ty: Type, found: &mut Vec<Value<'static>>) {
             TextTest::EndsWith(suffix) => found.push(owned(suffix)),
             TextTest::StartsWith(prefix) => found.push(owned(prefix)),
             TextTest::Relation(_, constant) => found.push(owned(constant)),
-            TextTest::In(set) => found.extend(set.iter().min().map(|member| owned(member))),
+            TextTest::In(set) => {
+                // Another check may rule some of them out.
+                let mut members: Vec<_> = set.iter().collect();
+                members.sort_unstable();
+                found.extend(members.into_iter().take(MAX_MEMBERS).map(|member| owned(member)));
+            }
             TextTest::Path(paths) => found.extend(paths.examples().map(Value::from)),
             TextTest::Glob(glob) => found.push(owned(&glob.example())),
             TextTest::Regex(_) => {}
