@@ -6,10 +6,11 @@
 
 use std::fmt::Write as _;
 
-use crate::ast::{Operator, OperatorClass, Quantifier, Transformer};
+use crate::ast::{Operator, OperatorClass, Quantifier};
 use crate::field::FieldId;
 use crate::lex;
 use crate::merge::Refusal;
+use crate::parse;
 use crate::source::{Place, Text};
 use crate::suggest;
 
@@ -201,7 +202,10 @@ fn push_comparison(
     let takes_list = Comparison::of(operator).is_some_and(Comparison::takes_list);
     text.push_str(" ");
     match cell {
-        Cell::One(value) if !takes_list || value.as_str().starts_with('(') => {
+        Cell::One(value)
+            if !takes_list
+                || parse::is_value(value.as_str(), true) && value.as_str().starts_with('(') =>
+        {
             text.push(spelt(value, takes_list));
         }
         Cell::One(value) => {
@@ -225,17 +229,17 @@ fn push_comparison(
 }
 
 /// A value as a condition spells it: with quotes, unless it has some, is a bare word, or is meant as a list or a
-/// transformer.
+/// transformer. Whatever it has in it, it stays one value.
 fn spelt(value: &Text, may_be_list: bool) -> Text {
     let text = value.as_str();
-    let is_call = text.ends_with(')')
-        && Transformer::ALL.iter().any(|transformer| {
-            text.strip_prefix(transformer.name()).is_some_and(|rest| rest.starts_with('('))
-        });
-    let is_plain = text.starts_with(['"', '\'']) || lex::is_bare(text);
-    if is_plain || is_call || may_be_list && text.starts_with('(') {
+    if lex::is_bare(text) || parse::is_value(text, may_be_list) {
         return value.clone();
     }
+    value.clone().respelt(quoted(text))
+}
+
+/// A text in quotes, as a constant of a condition: what it has in it has no meaning there.
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for character in text.chars() {
@@ -252,7 +256,7 @@ fn spelt(value: &Text, may_be_list: bool) -> Text {
         }
     }
     quoted.push('"');
-    value.clone().respelt(quoted)
+    quoted
 }
 
 /// An operator with the quantifier that may follow it.
@@ -299,7 +303,9 @@ fn check_operator(operator: &Text) -> Result<(), Refusal> {
 fn check_field(field: &Text) -> Result<(), Refusal> {
     let text = field.as_str();
     let name = text.split('[').next().unwrap_or_default();
-    if FieldId::by_name(name).is_some() {
+    let is_known = FieldId::by_name(name).is_some()
+        || matches!(FieldId::prefix_of(name), Some((_, Some(_), length)) if length == name.len());
+    if is_known && parse::is_field(text) {
         return Ok(());
     }
     let refusal = Refusal::at(field.origin(), format!("'{text}' is not a supported filter field"));

@@ -106,6 +106,7 @@ pub fn is_glob_match(pattern: &str, text: &str) -> bool {
 
 pub use diagnose::{Diagnostic, Severity};
 pub use event::{Argument, Event, KindSet, Stage, Value, event_type};
+pub use exception::quoted;
 pub use field::{Field, FieldId, all as fields};
 pub use format::format;
 pub use need::Alternative;

@@ -45,6 +45,26 @@ pub(crate) fn call_at(text: &str, position: usize) -> Result<Option<(Call, usize
     Ok(call.map(|call| (call, parser.cursor.position())))
 }
 
+/// Whether a text is a value that needs no quotes, and nothing more: a string with quotes of its own, `val(…)` or a
+/// transformer, or a list where one may stand.
+pub(crate) fn is_value(text: &str, may_be_list: bool) -> bool {
+    let whole = |read: fn(&mut Parser<'_>) -> bool| {
+        let mut parser = Parser { cursor: Cursor::new(text), depth: 0 };
+        read(&mut parser) && parser.cursor.is_at_end()
+    };
+    whole(|parser| matches!(parser.cursor.quoted(), Ok(Some(_))))
+        || whole(|parser| matches!(parser.call(true), Ok(Some(_))))
+        || may_be_list
+            && text.starts_with('(')
+            && whole(|parser| matches!(parser.list(), Ok(Some(_))))
+}
+
+/// Whether a text is a field with its argument, and nothing more.
+pub(crate) fn is_field(text: &str) -> bool {
+    let mut parser = Parser { cursor: Cursor::new(text), depth: 0 };
+    matches!(parser.field(), Ok(Some(_))) && parser.cursor.is_at_end()
+}
+
 struct Parser<'a> {
     cursor: Cursor<'a>,
     depth: usize,

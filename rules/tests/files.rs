@@ -182,3 +182,33 @@ fn less_urgent_rules_can_be_left_out() {
     let loaded = Ruleset::load_with(&[Source::new("f", BASE)], &options);
     assert!(loaded.ruleset.rules().is_empty());
 }
+
+/// Whatever a value of an exception has in it, it stays one value.
+#[test]
+fn a_value_of_an_exception_does_not_break_out() {
+    for value in [
+        r#""a" or evt.num >= 0"#,
+        r#""a") or (evt.num >= 0"#,
+        "tolower(proc.name) or evt.num >= 0 or len(proc.name)",
+        "(a) or evt.num in (0)",
+        "a, b",
+        "a or b",
+    ] {
+        let more = format!(
+            "- rule: r1\n  exceptions:\n    - name: e\n      fields: [proc.cmdline]\n      values:\n        - [{value:?}]\n  \
+             override: {{exceptions: append}}\n"
+        );
+        let loaded = extended(&more);
+        assert_eq!(loaded.diagnostics, [], "{value}");
+        let condition = rule(&loaded).condition();
+        let quoted = value.replace('"', "\\\"");
+        let expected = format!("(evt.type = execve) and not ((proc.cmdline = \"{quoted}\"))");
+        assert_eq!(condition, expected);
+    }
+    for field in ["proc.aname[1] = x or proc.name", "proc.name exists or proc.name", "proc.name "] {
+        let more = format!(
+            "- rule: r1\n  exceptions: [{{name: e, fields: [{field:?}], values: [[a]]}}]\n  override: {{exceptions: append}}\n"
+        );
+        assert!(extended(&more).has_errors(), "{field}");
+    }
+}

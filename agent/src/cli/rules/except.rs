@@ -172,7 +172,7 @@ impl Proposal {
                 "{field} has no single value in the alert"
             );
             warn_of_costs(field);
-            values.push(value.to_string());
+            values.push(written(value));
         }
         let quoted = |text: &str| Json::from(text).to_string();
         let name =
@@ -228,6 +228,14 @@ impl Proposal {
     }
 }
 
+/// A value as the file has it. What a text has in it comes from whoever caused the alert: it must stay a text.
+fn written(value: &Json) -> String {
+    match value {
+        Json::String(text) => Json::from(shrike_rules::quoted(text)).to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// Says if an alert would have to wait for the values.
 fn warn_of_costs(field: &str) {
     let known = shrike_rules::fields().iter().find(|known| known.name == field);
@@ -270,6 +278,27 @@ mod tests {
         let mut other = self::alert();
         other.output_fields.insert("proc.pid".to_owned(), 43.into());
         assert!(proposal.try_on(&other).is_err(), "it would silence everything");
+    }
+
+    #[test]
+    fn what_an_alert_has_in_it_stays_a_text() {
+        for hostile in [
+            "\"x\") or evt.num exists or (proc.name = \"y\"",
+            "/x\" or evt.num exists or fd.name = \"",
+            "(a, b)",
+            "val(proc.name)",
+            "tolower(proc.name)",
+            "'x'",
+            "\\\"",
+            "a\n- rule: x",
+            "#x: [y]",
+        ] {
+            let mut alert = alert();
+            alert.output_fields.insert("fd.name".to_owned(), hostile.into());
+            let proposal = Proposal::new(&alert, &["fd.name".to_owned()], None).unwrap();
+            proposal.try_on(&alert).unwrap_or_else(|error| panic!("{hostile}: {error:#}"));
+            assert!(proposal.try_on(&self::alert()).is_err(), "{hostile}: it silences others");
+        }
     }
 
     #[test]
