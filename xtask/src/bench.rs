@@ -124,7 +124,7 @@ pub fn run(cache: &Cache, options: &Options, offline: bool) -> Result<bool> {
             Some(goal) => muted(&format!("at most {goal}")),
             None => String::new(),
         };
-        let digits = usize::from(*unit == "ms");
+        let digits = usize::from(matches!(*unit, "ms" | "times"));
         println!("{value:10.digits$} {unit:12} {kernel:10} {name}  {verdict}");
     }
     if let Some(path) = &options.json {
