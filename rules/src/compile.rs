@@ -32,7 +32,7 @@ pub(crate) struct Condition {
     /// The names of the events that can fail it.
     fails: NameSet,
     depth: usize,
-    checks: usize,
+    pub(crate) checks: usize,
     /// Where it was written.
     pub(crate) spot: SpotId,
 }

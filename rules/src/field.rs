@@ -383,7 +383,7 @@ fields! {
     ProcPid "proc.pid" Number NoArgument, ALL, Record, "process id in the host's namespace";
     ProcPpid "proc.ppid" Number NoArgument, ALL, Record, "process id of the parent";
     ProcVpid "proc.vpid" Number NoArgument, ALL, Lookup, "process id in its own namespace";
-    ProcName "proc.name" Text NoArgument, ALL, Record, "name that the kernel gave the process when it executed its program, at most 15 bytes; what it calls itself since then is thread.comm";
+    ProcName "proc.name" Text NoArgument, ALL, Lookup, "name that the kernel gave the process when it executed its program, at most 15 bytes; of one that was there before the agent, what it called itself then; what it calls itself now is thread.comm";
     ProcExe "proc.exe" Text NoArgument, ALL, Lookup, "first argument of the process";
     ProcExepath "proc.exepath" Text NoArgument, ALL, Lookup, "path of the executable";
     ProcArgs "proc.args" Text OptionalIndex, ALL, Made, "arguments after the first, joined by blanks; one of them by index";

@@ -4,6 +4,7 @@
 //! Each rule is taken as alternatives ([`crate::need`]). If every alternative needs some field to be one of a few texts,
 //! or to begin with one, the rule is listed under these; any other rule is always a candidate.
 
+use memchr::memmem;
 use rustc_hash::FxHashMap;
 
 use crate::event::{Event, Value};
@@ -22,6 +23,9 @@ const FIELDS: [FieldId; 6] = [
 
 /// In a smaller bucket every rule is evaluated.
 const MIN_RULES: usize = 8;
+
+/// The most bytes of a prefix that are looked at: each takes a node.
+const MAX_PREFIX: usize = 32;
 
 /// The most lists of rules that one event can be in before all rules are evaluated.
 const MAX_LISTS: usize = 12;
@@ -77,12 +81,23 @@ impl Index {
             let Some(Value::Text(text)) = event.field(*field, None) else { continue };
             candidates.add(texts.get(&*text).map_or(&[], |rules| rules));
             prefixes.of(&text, |rules| candidates.add(rules));
+            // To `pmatch`, one slash is as good as two.
+            if memmem::find(&text, b"//").is_some() {
+                prefixes.of(&squeezed(&text), |rules| candidates.add(rules));
+            }
         }
         if candidates.is_full {
             return Candidates { rest: 0..self.size, ..Candidates::default() };
         }
         candidates
     }
+}
+
+/// A path without its repeated slashes.
+fn squeezed(path: &[u8]) -> Vec<u8> {
+    let mut squeezed = path.to_vec();
+    squeezed.dedup_by(|next, before| *next == b'/' && *before == b'/');
+    squeezed
 }
 
 /// What an alternative can be found by: which of [`FIELDS`], and how.
@@ -115,11 +130,15 @@ struct Builder {
 
 impl Builder {
     fn add(&mut self, want: Want, rule: u32) {
-        let (map, texts) = match want {
-            Want::Texts(texts) => (&mut self.texts, texts),
-            Want::Prefixes(texts) => (&mut self.prefixes, texts),
+        let (map, texts, is_prefix) = match want {
+            Want::Texts(texts) => (&mut self.texts, texts, false),
+            Want::Prefixes(texts) => (&mut self.prefixes, texts, true),
         };
-        for text in texts {
+        for mut text in texts {
+            if is_prefix {
+                // A shorter one lets more pass.
+                text.truncate(MAX_PREFIX);
+            }
             let rules = map.entry(text).or_default();
             if rules.last() != Some(&rule) {
                 rules.push(rule);

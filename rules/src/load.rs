@@ -257,6 +257,7 @@ impl<'a> Loader<'a, '_> {
             asks_for_given: false,
             kinds: condition.holds.kinds(),
             events: condition.holds,
+            checks: condition.checks,
         };
         Some((rule, definition, condition))
     }

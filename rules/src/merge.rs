@@ -146,7 +146,10 @@ impl Definitions {
             self.rules.define(name, place, sequence, body);
             return Ok(());
         }
-        let rule = &mut target(&mut self.rules, ItemKind::Rule, &name, sequence)?.value;
+        let target = target(&mut self.rules, ItemKind::Rule, &name, sequence)?;
+        // An item with a mistake changes nothing.
+        let mut changed = target.value.clone();
+        let rule = &mut changed;
         let extends = |(key, operation): &(String, Operation)| {
             key == "exceptions" && *operation == Operation::Append
         };
@@ -176,6 +179,7 @@ impl Definitions {
                 }
             }
         }
+        target.value = changed;
         Ok(())
     }
 }

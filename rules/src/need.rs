@@ -13,6 +13,9 @@ use crate::names;
 /// more than it must.
 const LIMIT: usize = 32;
 
+/// The most checks of one alternative; the others are left to the evaluator.
+const MAX_CHECKS: usize = 64;
+
 /// One way to satisfy a rule.
 #[derive(Clone, Debug, Default)]
 pub struct Alternative<'a> {
@@ -139,7 +142,8 @@ fn both<'a>(left: Vec<Alternative<'a>>, right: Vec<Alternative<'a>>) -> Vec<Alte
         return if left.len() < right.len() { left } else { right };
     }
     let pair = |left: &Alternative<'a>, right: &Alternative<'a>| Alternative {
-        checks: left.checks.iter().chain(&right.checks).copied().collect(),
+        // Without some of them, more passes.
+        checks: left.checks.iter().chain(&right.checks).copied().take(MAX_CHECKS).collect(),
         ..Alternative::default()
     };
     left.iter().flat_map(|left| right.iter().map(move |right| pair(left, right))).collect()

@@ -62,14 +62,37 @@ pub(crate) fn sources(name: Option<&str>) -> impl Iterator<Item = FieldId> {
     named.map(|(_, field)| *field).chain(result)
 }
 
-/// The value of an argument of an event: what the event itself says, or what the field has that is the same.
+/// The value of an argument of an event: what the event itself says, or what the field has that is the same; as text,
+/// unless it is asked for as it is.
 pub(crate) fn value<'a>(event: &'a impl Event, field: FieldId, name: &str) -> Option<Value<'a>> {
-    event.field(field, Some(Argument::Name(name))).or_else(|| {
+    let value = event.field(field, Some(Argument::Name(name))).or_else(|| {
         let Some(Value::Text(event_type)) = event.field(FieldId::EvtType, None) else {
             return None;
         };
         event.field(source(str::from_utf8(&event_type).ok()?, name)?, None)
+    })?;
+    if field == FieldId::EvtRawarg {
+        return Some(value).filter(|value| is_raw(value, name));
+    }
+    Some(match value {
+        // Of a call that failed, the name of the error.
+        Value::Number(..0) if name == "res" => event.field(FieldId::EvtRes, None)?,
+        Value::Number(number) => number.to_string().into(),
+        Value::Bool(value) => value.to_string().into(),
+        Value::Address(address) => address.to_string().into(),
+        text @ Value::Text(_) => text,
     })
+}
+
+/// Whether a value is of the type that the argument has as it is.
+fn is_raw(value: &Value<'_>, name: &str) -> bool {
+    matches!(value, Value::Number(_)) == (raw_type(name) == Type::Number)
+}
+
+/// Whether the argument can be had as it is from this field.
+pub(crate) fn is_raw_source(field: FieldId, name: &str) -> bool {
+    field == FieldId::EvtArg
+        || (field.info().ty == Type::Number) == (raw_type(name) == Type::Number)
 }
 
 /// The name of the argument at a place of Falco's event.
@@ -106,7 +129,7 @@ type Arguments = (&'static [&'static str], &'static str, &'static [(&'static str
 #[rustfmt::skip]
 const EVENTS: &[Arguments] = {
     use FieldId::{
-        EvtArg, BpfCmd, FdName, FdNum, GroupGid, MountDevice, MountFstype, NsJoined, ProcArgs, ProcCwd, ProcEnv, ProcExe,
+        EvtArg, BpfCmd, FdName, FdNum, GroupGid, MountFstype, ProcArgs, ProcCwd, ProcEnv, ProcExe,
         ProcExeIno, ProcExepath, ProcName, ProcPgid, ProcPid, ProcPpid, ProcTty, ProcVpgid, ProcVpid,
         PtraceTargetPid, SocketFamily, SocketProtocol, SocketType, ThreadCapEffective, ThreadCapInheritable,
         ThreadCapPermitted, ThreadTid, UserLoginuid, UserUid,
@@ -126,10 +149,10 @@ const EVENTS: &[Arguments] = {
         (&["creat"], "fd name mode dev ino creat_flags", OPENED),
         (&["open_by_handle_at"], "fd mountfd flags path dev ino", OPENED),
         (&["connect"], "res tuple fd addr", &[("tuple", FdName), ("addr", FdName)]),
-        (&["mount"], "res dev dir type flags", &[("dev", MountDevice), ("type", MountFstype)]),
+        (&["mount"], "res dev dir type flags", &[("type", MountFstype)]),
         (&["fsconfig"], "res fd cmd key value_bytebuf value_charbuf aux", &[]),
-        (&["setns"], "res fd nstype", &[("nstype", NsJoined)]),
-        (&["unshare"], "res flags", &[("flags", NsJoined)]),
+        (&["setns"], "res fd nstype", &[]),
+        (&["unshare"], "res flags", &[]),
         (&["ptrace"], "res addr data request pid", &[("pid", PtraceTargetPid)]),
         (&["process_vm_readv", "process_vm_writev"], "res pid data", &[("pid", PtraceTargetPid)]),
         (&["bpf"], "fd cmd", &[("cmd", BpfCmd)]),

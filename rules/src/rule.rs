@@ -24,6 +24,8 @@ pub struct Rule {
     pub(crate) asks_for_given: bool,
     pub(crate) kinds: KindSet,
     pub(crate) events: NameSet,
+    /// How many checks the condition has with its macros expanded.
+    pub(crate) checks: usize,
 }
 
 impl Rule {

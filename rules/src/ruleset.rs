@@ -90,6 +90,9 @@ pub struct Ruleset {
     matching: Matching,
 }
 
+/// How many checks are looked at for the index, over all rules and kinds; rules that come later are always evaluated.
+const MAX_INDEXED: usize = 2_000_000;
+
 /// The rules about one kind, in load order.
 #[derive(Debug, Default)]
 struct Bucket {
@@ -138,9 +141,15 @@ impl Ruleset {
             rules.push(rule);
             conditions.push(condition);
         }
+        let mut budget = MAX_INDEXED;
         for &kind in Kind::ALL {
             let Bucket { entries, index } = &mut buckets[kind as usize];
             let alternatives = |entry: &Entry| {
+                let checks = rules[entry.rule].checks;
+                if checks > budget {
+                    return vec![Alternative::default()];
+                }
+                budget -= checks;
                 need::alternatives(&program, entry.condition, kind, &index::is_indexed)
             };
             *index = Index::new(entries.iter().map(alternatives));

@@ -88,7 +88,11 @@ fn missing_in(subject: &Subject, events: NameSet) -> Option<String> {
     let Subject { field, index } = subject;
     if let (FieldId::EvtArg | FieldId::EvtRawarg, Index::Named(name)) = (field, index) {
         let mut told = events.names().filter(|event| names::kind_of(event).is_some());
-        let is_known = told.any(|event| parameter::source(event, name).is_some());
+        let is_known = told.any(|event| {
+            parameter::source(event, name).is_some_and(|source| {
+                *field == FieldId::EvtArg || parameter::is_raw_source(source, name)
+            })
+        });
         return (!is_known).then(|| format!("{}.{name}", field.name()));
     }
     let kinds = events.kinds();

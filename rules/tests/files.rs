@@ -212,3 +212,23 @@ fn a_value_of_an_exception_does_not_break_out() {
         assert!(extended(&more).has_errors(), "{field}");
     }
 }
+
+/// An item with a mistake changes nothing, whatever else it brings.
+#[test]
+fn an_item_with_a_mistake_changes_nothing() {
+    let base = "- rule: r1\n  desc: d\n  condition: evt.type = execve\n  output: o\n  priority: INFO\n  exceptions:\n    \
+                - {name: x, fields: [proc.name, proc.exepath], values: [[a, /b]]}\n";
+    let condition = |more: &str| {
+        let loaded = Ruleset::load(&[Source::new("base", base), Source::new("more", more)]);
+        assert!(loaded.has_errors(), "{more}");
+        rule(&loaded).condition().to_owned()
+    };
+    let before = rule(&load(base)).condition().to_owned();
+    for more in [
+        "- rule: r1\n  exceptions: [{name: x, values: [[sh]]}]\n  override: {exceptions: append}\n",
+        "- rule: r1\n  condition: and proc.name exists\n  exceptions: [{name: x, fields: [proc.name], values: [[sh]]}]\n  \
+         override: {condition: append, exceptions: append}\n",
+    ] {
+        assert_eq!(condition(more), before);
+    }
+}

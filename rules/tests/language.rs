@@ -300,3 +300,47 @@ fn what_differs_from_falco_is_as_its_page_says() {
     let names: Vec<_> = loaded.ruleset.rules().iter().map(shrike_rules::Rule::name).collect();
     assert_eq!(names, ["b"]);
 }
+
+/// However many rules there are, so that they are found by what they ask for.
+#[test]
+fn a_path_with_repeated_slashes_is_found() {
+    let connected =
+        Given::new(Kind::Connect).with("evt.type", "connect").with("fd.name", "//run//docker.sock");
+    let item = |name: &str, condition: &str| {
+        format!("- {{rule: {name}, desc: d, condition: {condition}, output: o, priority: info}}\n")
+    };
+    let others =
+        (0..9).map(|number| item(&format!("R{number}"), "evt.type = connect and fd.name = /x"));
+    let text = others.collect::<Vec<_>>().concat()
+        + &item("T", "evt.type = connect and fd.name pmatch (/run/docker.sock)");
+    let loaded = Ruleset::load(&[Source::new("r", &text)]);
+    let names: Vec<_> = loaded.ruleset.matches(&connected).map(|rule| rule.name()).collect();
+    assert_eq!(names, ["T"], "{:?}", loaded.diagnostics);
+}
+
+#[test]
+fn arguments_of_events_are_texts_and_as_they_are() {
+    let event = |result: i64, name: &str| {
+        Given::new(Kind::Exec)
+            .with("evt.type", "execve")
+            .with("proc.pid", 7_u32)
+            .with("thread.cap_effective", "CAP_SYS_ADMIN")
+            .with("evt.rawres", result)
+            .with("evt.res", name.to_owned())
+    };
+    let (done, failed) = (event(0, "SUCCESS"), event(-2, "ENOENT"));
+    for (condition, of_done, of_failed) in [
+        ("evt.arg.pid = 7", true, true),
+        ("evt.arg[4] = 7", true, true),
+        ("evt.rawarg.pid = 7", true, true),
+        ("evt.arg.res = 0", true, false),
+        ("evt.arg.res = ENOENT", false, true),
+        ("evt.rawarg.res < 0", false, true),
+        // What the sensor tells by name is no number.
+        ("evt.rawarg.cap_effective exists", false, false),
+        ("evt.arg.cap_effective contains SYS_ADMIN", true, true),
+    ] {
+        let holds = |event: &Given| matches(condition, event);
+        assert_eq!((holds(&done), holds(&failed)), (of_done, of_failed), "{condition}");
+    }
+}

@@ -108,6 +108,7 @@ fn mmap<'a>(mapped: &MmapExec<'a>, header: &Header, field: FieldId) -> Option<Va
         FieldId::FdMountNs => mapped.mnt_ns.0.into(),
         FieldId::FdMountForeign => is_foreign(mapped.mnt_ns, header.ns.mnt).into(),
         FieldId::MmapProt => file::protection_names(mapped.prot).into(),
+        FieldId::FdRdev => return None,
         _ => inode(mapped.mode, 0, field).or_else(|| path(mapped.path, field))?,
     })
 }

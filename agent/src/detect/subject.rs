@@ -129,10 +129,9 @@ impl Sight<'_, '_> {
     }
 
     /// The name that the kernel gave at the exec, which no program can choose later. Of a process that nobody has seen,
-    /// what its main thread is called now.
+    /// what the thread is called now.
     pub(super) fn name(&self) -> Option<&[u8]> {
-        let own = || (self.header.tid == self.header.tgid).then(|| self.header.comm());
-        self.ancestor(0).map(Process::name).or_else(own)
+        Some(self.ancestor(0).map_or(self.header.comm(), Process::name))
     }
 
     pub(super) fn session_leader(&self) -> Option<&Process> {

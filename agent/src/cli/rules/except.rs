@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -175,8 +176,14 @@ impl Proposal {
             values.push(written(value));
         }
         let quoted = |text: &str| Json::from(text).to_string();
-        let name =
-            name.map_or_else(|| fields.join("_").replace(['.', '[', ']'], "_"), str::to_owned);
+        // Another exception of the same fields must have another name.
+        let made = || {
+            let mut hasher = DefaultHasher::new();
+            values.hash(&mut hasher);
+            let fields = fields.join("_").replace(['.', '[', ']'], "_");
+            format!("{fields}_{:08x}", hasher.finish() & 0xFFFF_FFFF)
+        };
+        let name = name.map_or_else(made, str::to_owned);
         let columns: Vec<_> = fields.iter().map(|field| quoted(field)).collect();
         let exception = format!(
             "  exceptions:\n    - name: {}\n      fields: [{}]\n      values:\n        - [{}]\n",
