@@ -130,8 +130,8 @@ impl Sight<'_, '_> {
 
     /// The name that the kernel gave at the exec, which no program can choose later. Of a process that nobody has seen,
     /// what the thread is called now.
-    pub(super) fn name(&self) -> Option<&[u8]> {
-        Some(self.ancestor(0).map_or(self.header.comm(), Process::name))
+    pub(super) fn name(&self) -> &[u8] {
+        self.ancestor(0).map_or(self.header.comm(), Process::name)
     }
 
     pub(super) fn session_leader(&self) -> Option<&Process> {
