@@ -2,7 +2,7 @@
 
 mod support;
 
-use shrike_rules::{Kind, KindSet, Matching, Options, Ruleset, Source};
+use shrike_rules::{Kind, KindSet, Matching, Options, Rule, Ruleset, Source};
 use support::{Given, complaint, load, matches, rule};
 
 fn shell() -> Given {
@@ -314,7 +314,7 @@ fn a_path_with_repeated_slashes_is_found() {
     let text = others.collect::<Vec<_>>().concat()
         + &item("T", "evt.type = connect and fd.name pmatch (/run/docker.sock)");
     let loaded = Ruleset::load(&[Source::new("r", &text)]);
-    let names: Vec<_> = loaded.ruleset.matches(&connected).map(|rule| rule.name()).collect();
+    let names: Vec<_> = loaded.ruleset.matches(&connected).map(Rule::name).collect();
     assert_eq!(names, ["T"], "{:?}", loaded.diagnostics);
 }
 
