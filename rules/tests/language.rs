@@ -297,7 +297,7 @@ fn what_differs_from_falco_is_as_its_page_says() {
     }
     // An item with a mistake takes nothing with it.
     let loaded = load(&(rule("a", "evt.type =") + &rule("b", "evt.type = fork")));
-    let names: Vec<_> = loaded.ruleset.rules().iter().map(shrike_rules::Rule::name).collect();
+    let names: Vec<_> = loaded.ruleset.rules().iter().map(Rule::name).collect();
     assert_eq!(names, ["b"]);
 }
 
