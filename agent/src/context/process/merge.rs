@@ -81,10 +81,14 @@ impl Processes {
             process.vpid = found.vpid;
             if process.image.since <= found.time {
                 process.standing = found.standing();
-                process.name = found.stat.name;
             }
             let has_parent = process.parent.1 != StartTime::default();
-            self.correct(key, image);
+            // A process can choose what `/proc` calls it: that counts only if the exec was not seen.
+            if self.correct(key, image)
+                && let Some(process) = self.known(pid, found.stat.start)
+            {
+                process.name = found.stat.name;
+            }
             has_parent
         } else {
             let process = Process {
@@ -142,21 +146,23 @@ impl Processes {
         Image { exe, args, env, cwd, is_args_cut, is_env_cut, since, ..Image::default() }
     }
 
-    /// Has a process run another image, if what is known of its own is neither newer nor sure: processes write
+    /// Has a process run another image, and says so, if what is known of its own is neither newer nor sure: processes write
     /// over their own arguments and variables, and go elsewhere, so what was told at the exec is better than what is
     /// found later.
-    fn correct(&mut self, key: Key, mut image: Image) {
+    fn correct(&mut self, key: Key, mut image: Image) -> bool {
         let is_better = self.table.get(&key).is_none_or(|process| {
             process.image.since > image.since || self.is_sure(&process.image)
         });
         let Some(process) = self.table.get_mut(&key).filter(|_| !is_better) else {
-            return self.release(image);
+            self.release(image);
+            return false;
         };
         if process.image.since != 0
             && (&process.image.exe, &process.image.args) == (&image.exe, &image.args)
         {
             process.image.since = image.since;
-            return self.release(image);
+            self.release(image);
+            return false;
         }
         if process.image.exe == image.exe {
             // The scan does not know the file.
@@ -165,6 +171,7 @@ impl Processes {
         }
         let former = mem::replace(&mut process.image, image);
         self.release(former);
+        true
     }
 
     /// Corrects the processes that were created during the scan and are not in it: their images are

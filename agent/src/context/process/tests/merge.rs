@@ -269,11 +269,12 @@ fn what_was_told_at_the_exec_is_better_than_what_is_found_later() {
     let shown = |processes: &Processes| {
         let process = processes.get(Pid(100), StartTime(SHELL)).unwrap();
         let variable = process.environment().next().unwrap();
-        [process.raw_arguments(), process.cwd(), variable].map(<[u8]>::to_vec)
+        [process.raw_arguments(), process.cwd(), variable, process.name()].map(<[u8]>::to_vec)
     };
     let told = shown(&processes);
-    assert_eq!(told, [b"new\0".to_vec(), b"/of/new".to_vec(), b"LD_PRELOAD=new".to_vec()]);
-    // It has written over its arguments since, and gone elsewhere. Nothing was lost but what somebody else did.
+    let expected: [&[u8]; 4] = [b"new\0", b"/of/new", b"LD_PRELOAD=new", b"sh"];
+    assert_eq!(told, expected);
+    // It has written over its arguments since, gone elsewhere, and calls itself otherwise. Nothing was lost but what somebody else did.
     let later = |time, args| found(time, 1, SHELL, b"/bin/new", args);
     let only = |found| [(100, found)];
     processes.merge(&scan(13 * SECOND, 14 * SECOND, only(later(13 * SECOND, b"harmless\0"))));
@@ -288,6 +289,7 @@ fn what_was_told_at_the_exec_is_better_than_what_is_found_later() {
     processes.lost(18 * SECOND);
     processes.merge(&scan(19 * SECOND, 20 * SECOND, only(later(19 * SECOND, b"other\0"))));
     assert_eq!(shown(&processes)[1], b"/of/other");
+    assert_ne!(shown(&processes)[3], b"sh");
     check_books(&processes);
 }
 
